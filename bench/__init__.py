@@ -1,0 +1,1 @@
+"""What claude-bottle costs, as ratios: ours and the peers beside it, interleaved in one run. `python -m bench`."""

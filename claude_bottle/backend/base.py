@@ -1,0 +1,183 @@
+"""The backend contract: where a bottle runs, and what everything above may do with a running one.
+
+Two types: a `Backend` is the place (can it run here, what will be started, start it), a `Bottle` is the
+running sandbox (start programs in it, open a port in it, end it). Nothing above this package names a
+backend; whatever one of them cannot do is an error type, never a branch on its name. Implementations
+register in `registry`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from claude_bottle.backend.live import BASE_ENV, GID, HOSTNAME, UID, USER, Bottle, Process
+from claude_bottle.values import dataclass
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from claude_bottle.harness.base import Program, Progress
+    from claude_bottle.manifest import Manifest
+    from claude_bottle.model.plan import BottlePlan, Mount
+
+__all__ = ["BASE_ENV", "GID", "HOSTNAME", "UID", "USER", "Backend", "Boot", "Bottle", "BottleSpec", "Check", "GateCommand",
+           "Images", "Process"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BottleSpec:
+    """What the operator asked for: which agent of which manifest, what to do with the directory they stand
+    in, and what to pass to the agent. `headless`: without a terminal. `resume_of`: the identity whose
+    conversation goes on."""
+
+    manifest: Manifest
+    agent_name: str
+    copy_cwd: bool = False
+    user_cwd: Path | None = None
+    args: tuple[str, ...] = ()
+    remote_control: bool = False
+    headless: bool = False
+    resume_of: str | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing a backend needs. `state`: ok, weaker, missing, or absent (optional, and not
+    installed); `fix` is the exact command or text to
+    install."""
+
+    name: str
+    state: str
+    detail: str
+    fix: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        return {"name": self.name, "state": self.state, "detail": self.detail, "fix": self.fix}
+
+
+@dataclass(frozen=True)
+class Boot:
+    """The run-time values of one launch: nothing of it is in a plan or its digest.
+
+    `home` is the identity's private home on the host, `workspace` the directory shown at /workspace: both
+    read-write, both real paths (one that passes through a link is refused). `mounts` (the agent program) come
+    on top of the plan's. `registration` is a connected Unix socket to the gate; the listeners of spec A plus
+    one for each of `ports` go over it with `nonce`. None: no listeners, the bottle simply has no network.
+    `ca_bundle` is the PEM bundle that programs inside shall trust (system roots plus the bottle's own CA);
+    empty: none at all. While the gate still makes its CA it is a function, for a backend to call when it can do no more
+    without. `copy_from`: the directory whose copy the private workspace is to begin as, without what its
+    `.dockerignore` leaves out.
+    """
+
+    identity: str
+    home: Path
+    workspace: Path
+    registration: socket.socket | None = None
+    nonce: str = ""
+    ports: tuple[int, ...] = ()
+    ca_bundle: bytes | Callable[[], bytes] = b""
+    mounts: tuple[Mount, ...] = ()
+    copy_from: Path | None = None
+
+    def bundle(self) -> bytes:
+        """The PEM bundle; waits for it if it is still being made. BottleError when it cannot be."""
+        return self.ca_bundle() if callable(self.ca_bundle) else self.ca_bundle
+
+
+@dataclass(frozen=True)
+class GateCommand:
+    """A command that runs a gate, and its whole environment. Neither holds a secret."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+
+
+class Images(ABC):
+    """The images of a backend that makes its bottles from some."""
+
+    @abstractmethod
+    def build(self, base: str | None, program: Program | None, progress: Progress) -> str:
+        """Make the default image with this agent program, if it is not there; its name. `base`: from this image, from
+        now on; None: from the one last chosen. BottleError with the end of what the build said."""
+
+    @abstractmethod
+    def list(self) -> list[dict[str, object]]:
+        """Those that claude-bottle made: name, id, size (bytes), created (text), newest first."""
+
+    @abstractmethod
+    def remove(self, name: str) -> bool:
+        """Remove one of them; False when something still uses it."""
+
+
+class Backend(ABC):
+    """One kind of place. Stateless; `get_bottle_backend(name)` makes one.
+
+    What a dead keeper left in a place is found again by identity: `recover`, `remove` and `leftovers` have nothing to
+    do where nothing outlives the keeper, which is the default here.
+    """
+
+    name: str
+    snapshot_seconds: float | None = None
+    """How often the conversation is fetched and archived while the agent runs; None: home lies on the host's disk."""
+
+    @abstractmethod
+    def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
+        """The plan for `spec`. Touches nothing but `stage_dir`. BottleError for whatever the manifest gets
+        wrong."""
+
+    @abstractmethod
+    def check(self) -> list[Check]:
+        """What works here and the exact fix for what does not; for `doctor`. Never raises, leaves nothing
+        behind."""
+
+    @abstractmethod
+    def require(self) -> None:
+        """Return if a bottle can be started here with every protection, else raise EnvironmentLacks."""
+
+    def launch(self, plan: BottlePlan, *, boot: Boot | None = None) -> AbstractContextManager[Bottle]:
+        """Start the sandbox; it is up when the block is entered and gone when it is left, whatever happened. Without
+        `boot` it has no network, and a home that goes with it (`planning.standalone`).
+
+        Call it from the main thread of the process that owns the bottle: when that thread ends, by whatever
+        cause, the sandbox ends with it. EnvironmentLacks when a protection cannot be set up, else BottleError.
+        """
+        if boot is not None:
+            return self._launch(plan, boot)
+        from claude_bottle.backend import planning
+
+        return planning.standalone(self, plan)
+
+    @abstractmethod
+    def _launch(self, plan: BottlePlan, boot: Boot) -> AbstractContextManager[Bottle]:
+        """See `launch`: the backend's own part of it."""
+
+    def provide(self, spec: BottleSpec, plan: BottlePlan, progress: Progress) -> None:  # noqa: B027
+        """Get what a launch of `plan` needs and may take minutes to get (an image); every step is told."""
+
+    def images(self) -> Images | None:
+        """Its images; None where bottles are not made from any."""
+        return None
+
+    def gate_command(self, plan: BottlePlan) -> GateCommand | None:
+        """Where this plan's gate does not run on this host: the command that starts it elsewhere, its stdin and stdout
+        being the gate's control channel (the first line down is the gate's configuration). None: it runs here. The
+        listeners then find their gate without `Boot.registration`, which only says that there is one."""
+        return None
+
+    def end_gate(self, plan: BottlePlan) -> None:  # noqa: B027
+        """The program of `gate_command` has ended: make sure that the gate has, too. May be called again."""
+
+    def recover(self, identity: str, home: Path, workspace: Path) -> None:  # noqa: B027
+        """The keeper of `identity` is dead (the caller holds its lock): end what still runs of it, fetch its home and
+        private workspace, remove its objects. BottleError keeps everything that could not be fetched."""
+
+    def remove(self, identity: str) -> None:  # noqa: B027
+        """Remove every object of `identity`, fetched or not: the operator wants it gone."""
+
+    def leftovers(self) -> tuple[str, ...]:
+        """The identities of this installation that have objects in this place; () where it cannot be asked."""
+        return ()

@@ -1,0 +1,80 @@
+"""The bubblewrap backend: bottles without a daemon and without root, on any recent Linux.
+
+The place's side of the contract: what it contributes to a plan, whether it works here, and a launch as a
+context. How a sandbox is built is `launcher`, how programs get in is `enter`; this module only ties them
+together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from claude_bottle.backend import tree
+from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Check
+from claude_bottle.backend.bubblewrap import launcher, orphans, owners, prereqs, programs, seccomp
+from claude_bottle.backend.bubblewrap.bottle import BubblewrapBottle
+from claude_bottle.backend.bubblewrap.protections import limits, protections, supplementary_groups
+from claude_bottle.errors import BottleError
+from claude_bottle.model.plan import BottlePlan, Workspace
+from claude_bottle.values import replace
+
+IMAGE = "this host's /usr, read-only"
+
+
+class BubblewrapBackend(Backend):
+    name = "bubblewrap"
+
+    def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
+        from claude_bottle.backend import planning
+
+        return planning.compose(
+            spec,
+            backend=self.name,
+            image=IMAGE,
+            limits=limits,
+            protections=protections(root=os.geteuid() == 0, groups=supplementary_groups()),
+        )
+
+    def check(self) -> list[Check]:
+        return prereqs.check(self._trial)
+
+    def require(self) -> None:
+        prereqs.require()
+
+    @contextmanager
+    def _launch(self, plan: BottlePlan, boot: Boot) -> Iterator[Bottle]:
+        host = owners.host_uid(boot.identity) if os.geteuid() == 0 else None
+        recipe = launcher.Recipe(programs.find_programs(), seccomp.filter_program(), host, tmp_bytes())
+        everything = replace(boot, mounts=(*plan.mounts, *boot.mounts))
+        if boot.copy_from:
+            tree.copy_into(boot.copy_from, boot.workspace)
+        bottle = BubblewrapBottle(boot.identity, plan, launcher.start(everything, recipe), recipe)
+        try:
+            yield bottle
+        finally:
+            bottle.close()
+
+    def recover(self, identity: str, home: Path, workspace: Path) -> None:
+        orphans.end_left_with(home)
+
+    def _trial(self) -> None:
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="claude-bottle-") as name:
+            place = Path(os.path.realpath(name))
+            home, workspace = place / "home", place / "workspace"
+            home.mkdir()
+            workspace.mkdir()
+            plan = BottlePlan("doctor", "doctor", "", "", self.name, IMAGE, (), Workspace("none", "/workspace"))
+            with self.launch(plan, boot=Boot("doctor", home, workspace)) as bottle:
+                code = bottle.exec(["true"], env={"PATH": "/usr/bin:/bin"})
+            if code != 0:
+                raise BottleError("the trial bottle did not run a program", why=f"true ended with {code}")
+
+
+def tmp_bytes() -> int:
+    """How much each of the bottle's private tmpfs may hold: a quarter of the machine's memory."""
+    return max(256 << 20, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)

@@ -1,0 +1,40 @@
+"""Who the bottle's user is on the host, and the id maps that say so.
+
+An ordinary operator's bottle runs under their own uid. Root's never runs as uid 0: it gets a uid of its
+own from a range nobody else hands out, derived from the identity, and reaches the operator's files only
+through id-mapped mounts. Nothing here is kept; a map lives as long as its user namespace.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+
+from claude_bottle.backend import idmaps
+from claude_bottle.backend import namespaces as ns
+from claude_bottle.backend.base import GID, UID
+
+# systemd hands out up to 0x6FFFFFFF to containers, and subuid ranges end below; uids above 2^31 confuse
+# programs.
+_BASE, _SPAN = 0x70000000, 0x08000000
+
+
+def host_uid(identity: str) -> int:
+    """The uid (and gid) on the host of a root-started bottle's user."""
+    digest = sha256(identity.encode()).digest()
+    return _BASE + int.from_bytes(digest[:4], "big") % _SPAN
+
+
+def enter_own_namespace(flags: int) -> None:
+    """As an ordinary user: unshare a user namespace and `flags`, with the bottle's user mapped to
+    ourselves."""
+    outside = (os.geteuid(), os.getegid())
+    ns.unshare(ns.CLONE_NEWUSER | flags)
+    idmaps.write("/proc/self/setgroups", "deny")
+    idmaps.write_maps("self", (UID, GID), outside)
+
+
+def become_bottle_user() -> None:
+    """Take the bottle's uid and gid, three times each, in a user namespace where we may."""
+    os.setresgid(GID, GID, GID)
+    os.setresuid(UID, UID, UID)

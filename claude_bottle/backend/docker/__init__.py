@@ -1,0 +1,1 @@
+"""Bottles as containers of a docker (or podman) engine."""

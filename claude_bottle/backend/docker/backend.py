@@ -1,0 +1,201 @@
+"""The docker backend: bottles as containers without a network, for whoever has an engine.
+
+The place's side of the contract: what it contributes to a plan, whether it works here, a launch as a context, and what
+a dead keeper left behind. How a container is built is `argv` and `launcher`, how programs get in is `bottle`; this
+module only ties them together. It touches only objects that carry this installation's label.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from claude_bottle.backend.base import GID, UID, Backend, Boot, Bottle, BottleSpec, Check, GateCommand, Images
+from claude_bottle.backend.docker import (
+    argv,
+    gate_container,
+    graft,
+    images,
+    launcher,
+    owners,
+    placement,
+    prereqs,
+    protections,
+    recovery,
+)
+from claude_bottle.backend.docker.bottle import DockerBottle
+from claude_bottle.backend.docker.engine import Engine, client_env
+from claude_bottle.backend.docker.recipe import Recipe
+from claude_bottle.backend.docker.rundir import RunDir
+from claude_bottle.errors import BottleError
+from claude_bottle.harness.base import Progress
+from claude_bottle.model.plan import BottlePlan, Mount
+from claude_bottle.state.config import Settings
+from claude_bottle.state.paths import Paths
+
+SECCOMP = Path(__file__).with_name("seccomp.json")
+
+
+class DockerBackend(Backend):
+    name = "docker"
+    program = "docker"
+    snapshot_seconds = 1.0
+
+    def __init__(self) -> None:
+        self._engine = Engine(self.program)
+
+    def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
+        from claude_bottle.backend import planning
+
+        paths = Paths.default()
+        recipes, machine = images.recipes_for(spec, paths), None
+        gate: tuple[Recipe, ...] = ()
+        if self._gate_place() == placement.CONTAINER:
+            from claude_bottle.backend.docker import gate_image
+
+            gate, machine = gate_image.beside(recipes, paths), placement.machine(self._engine)
+        return planning.compose(
+            spec,
+            backend=self.name,
+            image=recipes[-1].tag,
+            limits=partial(protections.limits, machine=machine),
+            protections=protections.protections(protections.BESIDE if gate else protections.HERE),
+            image_build=tuple(recipe.to_dict() for recipe in (*recipes, *gate)),
+        )
+
+    def provide(self, spec: BottleSpec, plan: BottlePlan, progress: Progress) -> None:
+        paths = Paths.default()
+        paths.ensure_root()
+        recipes = images.recipes_for(spec, paths)
+        images.build(self._engine, recipes, paths.root, progress)
+        if gate_container.image_of(plan):
+            from claude_bottle.backend.docker import gate_image
+
+            images.build(self._engine, gate_image.beside(recipes, paths), paths.root, progress)
+
+    def images(self) -> Images:
+        return images.EngineImages(self._engine)
+
+    def check(self) -> list[Check]:
+        return prereqs.check(self._engine, anywhere=self._gate_place() == placement.CONTAINER)
+
+    def require(self) -> None:
+        prereqs.require(self._engine, anywhere=self._gate_place() == placement.CONTAINER)
+
+    def _gate_place(self) -> str:
+        return placement.gate_place(self._engine, Settings.load(Paths.default()).gate)
+
+    def gate_command(self, plan: BottlePlan) -> GateCommand | None:
+        image = gate_container.image_of(plan)
+        if image is None:
+            return None
+        labels = owners.labels(plan.slug, owners.installation(Paths.default()), plan)
+        words = gate_container.words(plan.slug, image, labels, str(SECCOMP))
+        return GateCommand((self.program, *words), client_env())
+
+    def end_gate(self, plan: BottlePlan) -> None:
+        gate_container.remove(self._engine, owners.installation(Paths.default()), plan.slug)
+
+    @contextmanager
+    def _launch(self, plan: BottlePlan, boot: Boot) -> Iterator[Bottle]:
+        if gate_container.image_of(plan):
+            from claude_bottle.backend.docker import apart_launch
+
+            with apart_launch.launched(self._engine, plan, boot) as apart:
+                yield apart
+            return
+        paths, owner = Paths.default(), owners.installation(Paths.default())
+        owners.make_way(self._engine, owner, boot.identity)
+        run_dir = RunDir(paths, boot.identity)
+        uid, gid = bottle_user(plan)
+        nonce = os.urandom(16).hex()
+        with run_dir.make(nonce) as listener:
+            # A planned image has the agent program in it already.
+            mounts = real_sources(plan.mounts if plan.image_build else (*plan.mounts, *boot.mounts))
+            labels, shown = owners.labels(boot.identity, owner, plan), self._files(run_dir, uid, gid)
+            container = describe(self._engine, plan, boot, run_dir, labels=labels, files=shown, mounts=mounts)
+            recipe = launcher.Recipe(container, nonce, uid, gid)
+            try:
+                sandbox = launcher.start(self._engine, boot, recipe, run_dir, listener)
+            except BaseException:
+                with contextlib.suppress(BottleError):  # the first error is the one to hear
+                    self._remove_all(boot.identity, owner)
+                run_dir.remove()
+                raise
+        bottle = DockerBottle(plan, boot, sandbox, self._engine, owner, run_dir)
+        try:
+            yield bottle
+        finally:
+            bottle.close()
+            if not bottle.used:
+                bottle.release()  # nothing ran in it, so nothing is in it that did not come from here
+
+    def recover(self, identity: str, home: Path, workspace: Path) -> None:
+        owner, run_dir = owners.installation(Paths.default()), RunDir(Paths.default(), identity)
+        recovery.recover(self._engine, owners.find(self._engine, owner, identity), run_dir, home, workspace)
+
+    def remove(self, identity: str) -> None:
+        self._remove_all(identity, owners.installation(Paths.default()))
+        RunDir(Paths.default(), identity).remove()
+
+    def leftovers(self) -> tuple[str, ...]:
+        try:
+            return owners.identities(self._engine, owners.installation(Paths.default()))
+        except BottleError:
+            return ()
+
+    def _files(self, run_dir: RunDir, uid: int, gid: int) -> tuple[tuple[str, str], ...]:
+        """(host path, target) of what the bottle sees in its /etc."""
+        return run_dir.name_user(uid, gid)
+
+    def _remove_all(self, identity: str, owner: str) -> None:
+        owners.remove(self._engine, owners.find(self._engine, owner, identity))
+
+
+def describe(
+    engine: Engine, plan: BottlePlan, boot: Boot, run_dir: RunDir, *, labels: tuple[tuple[str, str], ...],
+    files: tuple[tuple[str, str], ...], mounts: tuple[Mount, ...], memory: int = 0, meeting: str = "",
+) -> argv.Container:  # fmt: skip
+    """The container of a launch. `memory`: of the engine's machine, 0 for this one; for the rest see `argv.Container`."""
+    bound = plan.workspace.source if plan.workspace.mode == "bind" else None
+    grafted = graft.needed(bound)
+    return argv.Container(
+        name=owners.container_name(boot.identity),
+        labels=labels,
+        image=plan.image,
+        run_dir=str(run_dir.path),
+        cid_file=str(run_dir.cid_file),
+        seccomp=str(SECCOMP),
+        mounts=mounts,
+        files=files,
+        limits=plan.limits,
+        workspace=None if grafted else bound,
+        grafted=bound or "" if grafted else "",
+        volumes=owners.declared_volumes(engine, plan.image),
+        tmp_bytes=protections.tmp_bytes(memory),
+        meeting=meeting,
+    )
+
+
+def bottle_user(plan: BottlePlan) -> tuple[int, int]:
+    """Who the bottle's programs are: an ordinary operator themselves, so that what they write is the operator's; for
+    root, whoever the workspace belongs to, but never root (see `graft`)."""
+    if os.geteuid() != 0:
+        return os.geteuid(), os.getegid()
+    if plan.workspace.mode == "bind" and plan.workspace.source is not None:
+        owner = os.stat(plan.workspace.source)
+        if owner.st_uid != 0:
+            return owner.st_uid, owner.st_gid or GID
+    return UID, GID
+
+
+def real_sources(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
+    for mount in mounts:
+        if os.path.realpath(mount.source) != mount.source:
+            raise BottleError(f"cannot show {mount.source} in a bottle", why="a part of this path is a symbolic link",
+                              do=f"name the real path: {os.path.realpath(mount.source)}")  # fmt: skip
+    return mounts

@@ -1,0 +1,41 @@
+"""Root's own directory as the workspace of a container, shown as the bottle user's.
+
+An engine can only show a directory with its owners as they are, and a bottle never runs as root. So the container begins
+with an empty read-only /workspace, and before any program of the bottle runs, the keeper covers it from outside with an
+id-mapped copy of the directory's mount, in the container's own mount namespace: it goes with the container, and this
+host's table of mounts never has it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from claude_bottle.backend import childhood, idmaps, sources
+from claude_bottle.backend import namespaces as ns
+from claude_bottle.errors import EnvironmentLacks
+from claude_bottle.harness.base import WORKSPACE
+
+
+def needed(workspace: str | None) -> bool:
+    """Whether this directory, to be shown as it is on the host, is root's, and the bottle too."""
+    return workspace is not None and os.geteuid() == 0 and os.stat(workspace).st_uid == 0
+
+
+def graft(first: int, source: str, user: tuple[int, int]) -> None:
+    """Cover /workspace of the container whose first process is `first` (a pidfd) with `source`, whose owner appears as
+    `user` (uid, gid). EnvironmentLacks where its file system cannot do that, BottleError as for every source."""
+    childhood.in_child(lambda: _cover(first, source, user))
+
+
+def _cover(first: int, source: str, user: tuple[int, int]) -> None:
+    shift = sources.open_source(
+        sources.Source(source, "workspace", writable=True), lambda uid, gid: idmaps.mapping_namespace((uid, gid), user)
+    )
+    ns.confine_tree(shift.tree)
+    meant = os.fstat(shift.tree)
+    ns.setns(first, ns.CLONE_NEWNS)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    ns.move_mount(shift.tree, root, WORKSPACE.lstrip("/"))
+    seen = os.stat(WORKSPACE)
+    if (seen.st_dev, seen.st_ino, seen.st_uid) != (meant.st_dev, meant.st_ino, user[0]):
+        raise EnvironmentLacks(f"{source} did not become the workspace", why="something else appears in the container")

@@ -1,0 +1,86 @@
+"""Brings what a bottle wrote back to its state directory, whole or not at all.
+
+All of it is copied beside what is there and takes its place in one step, so a disk that fills up or a keeper that dies
+half-way leaves the former. Parts (a growing conversation) are brought file by file into what is there. Where it lies
+while the bottle runs, and how it is read, is `tree`'s and `export`'s business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from claude_bottle.backend.tree import Copy, opened
+from claude_bottle.errors import BottleError
+from claude_bottle.state.beneath import make_dirs_beneath, open_beneath, plain_parts
+from claude_bottle.state.removal import remove_tree
+
+_RENAME_EXCHANGE, _AT_FDCWD = 2, -100
+_INCOMING = ".incoming"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def fetch(source: int, target: Path, shown_as: str, without: Iterable[str]) -> None:
+    """All of the directory `source`, which the bottle sees at `shown_as`, into the place of `target`. `without`: paths
+    inside that are mounts of the host's."""
+    copy = Copy(without=_beneath(shown_as, without))
+
+    def fill(directory: int) -> None:
+        copy.whole(source, directory)
+        copy.demand_all()
+
+    replace(target, fill)
+
+
+def fetch_names(source: int, target: Path, shown_as: str, without: Iterable[str], names: Sequence[str]) -> None:
+    """As `fetch`, but only what lies at `names`, into the same places beneath `target`, replacing file by file."""
+    copy = Copy(fresh=False, without=_beneath(shown_as, without))
+    with opened(target) as directory:
+        for name in names:
+            *parents, last = plain_parts(name)
+            try:
+                held = open_beneath(source, "/".join(parents), os.O_RDONLY | os.O_DIRECTORY) if parents else os.dup(source)
+            except OSError:
+                continue  # it does not exist, or it is nothing that is fetched
+            try:
+                place = make_dirs_beneath(directory, "/".join(parents))
+                try:
+                    copy.one(held, place, last, name)
+                finally:
+                    os.close(place)
+            except OSError as failure:
+                raise BottleError(f"cannot fetch {name}", why=str(failure)) from failure
+            finally:
+                os.close(held)
+    copy.demand_all()
+
+
+def _beneath(shown_as: str, paths: Iterable[str]) -> frozenset[str]:
+    """Those of `paths` that lie in the directory `shown_as`, relative to it."""
+    return frozenset(path[len(shown_as) + 1 :] for path in paths if path.startswith(shown_as + "/"))
+
+
+def replace(target: Path, fill: Callable[[int], None]) -> None:
+    """Let `fill` write into a new directory, and put that in the place of `target` once it is whole."""
+    incoming = target.with_name(target.name + _INCOMING)
+    remove_tree(incoming)  # what a keeper that died had begun
+    incoming.mkdir(0o700)
+    try:
+        with opened(incoming) as directory:
+            fill(directory)
+            _libc.syncfs(directory)  # a power cut after the exchange finds it whole
+        target.mkdir(0o700, exist_ok=True)
+        _exchange(incoming, target)
+    finally:
+        with contextlib.suppress(BottleError):
+            remove_tree(incoming)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap two names in one step (renameat2(2))."""
+    if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise BottleError(f"cannot put {other} in place", why=os.strerror(number))

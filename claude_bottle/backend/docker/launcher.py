@@ -1,0 +1,245 @@
+"""Starting a container and making it a bottle: run it, hear its first process, verify, hand over the listeners, fill it.
+
+The keeper does not wait for the engine's client but for the container's first process, which connects to the keeper's
+socket and is then led through its first moment. Nothing it says about its own confinement counts: capabilities, filter
+and user are read from this host's /proc, the network through a socket of it, mounts by comparing what they lead to.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import hmac
+import os
+import select
+import socket
+import struct
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claude_bottle import log
+from claude_bottle.backend import ignore, registration, tree
+from claude_bottle.backend.docker import argv, graft
+from claude_bottle.backend.docker.control import Control, close_all
+from claude_bottle.errors import BottleError, EnvironmentLacks
+from claude_bottle.harness.base import HOME, WORKSPACE
+from claude_bottle.state.beneath import open_beneath
+from claude_bottle.values import dataclass
+
+if TYPE_CHECKING:
+
+    from claude_bottle.backend.base import Boot
+    from claude_bottle.backend.docker.engine import Engine
+    from claude_bottle.backend.docker.rundir import RunDir
+    from claude_bottle.model.plan import Mount
+    from claude_bottle.proc import Popen
+
+BOOT_SECONDS = 60.0
+# How long a container whose client has returned may take to be heard of.
+_HELLO_SECONDS = 15.0
+_SIOCGIFCONF, _IFREQ = 0x8912, 40
+
+
+@dataclass
+class Sandbox:
+    """A running one. `cid` is its container's id; `first` its first process here, `pidfd` that process; `home` and `work`
+    its volumes (work None: a host directory); `uid` its user on this host. The descriptors are owned here."""
+
+    control: Control
+    cid: str
+    first: int
+    pidfd: int
+    home: int
+    work: int | None
+    uid: int
+    client: Popen[bytes]
+
+    def let_go(self) -> None:
+        """Close every handle, once. Nothing can be fetched any more."""
+        self.control.close()
+        close_all([fd for fd in (self.pidfd, self.home, self.work) if fd is not None])
+        self.client.communicate(timeout=BOOT_SECONDS)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to start: the container's words and who the bottle's user is."""
+
+    container: argv.Container
+    nonce: str
+    uid: int
+    gid: int
+
+
+def start(engine: Engine, boot: Boot, recipe: Recipe, run_dir: RunDir, listener: socket.socket) -> Sandbox:
+    """A bottle whose first process waits for orders. Whatever is raised, the container may exist: remove it by label."""
+    sources = {mount.target: identify(mount) for mount in recipe.container.mounts}
+    with ExitStack() as undo:
+        # Podman's monitor notes an exhausted memory as a file in its working directory.
+        client = engine.popen(argv.run(recipe.container), stdin=-3, stdout=-3, stderr=-1, cwd=run_dir.path)
+        undo.callback(client.kill)
+        control = Control(_accept(engine, client, listener))
+        undo.callback(control.close)
+        log.mark("first process connected")
+        pidfd = _greet(engine, control, recipe, run_dir)
+        undo.callback(os.close, pidfd)
+        sandbox = _lead(control, boot, recipe, sources, client, pidfd, run_dir.cid())
+        run_dir.filled.touch()
+        undo.pop_all()
+    return sandbox
+
+
+def _accept(engine: Engine, client: Popen[bytes], listener: socket.socket) -> socket.socket:
+    waiting, ended = select.poll(), os.pidfd_open(client.pid)
+    try:
+        for fd in (listener.fileno(), ended):
+            waiting.register(fd, select.POLLIN)
+        ready = [fd for fd, _ in waiting.poll(BOOT_SECONDS * 1000)]
+        if ready == [ended]:
+            _client_ended(engine, client)
+            waiting.unregister(ended)
+            ready = [fd for fd, _ in waiting.poll(_HELLO_SECONDS * 1000)]
+    finally:
+        os.close(ended)
+    if listener.fileno() not in ready:
+        raise EnvironmentLacks(
+            "the container did not become a bottle",
+            why="its first process was not heard of: the engine runs elsewhere, or the image has no python3",
+            do=f"{engine.program} context show; claude-bottle image build",
+        )
+    return listener.accept()[0]
+
+
+def _client_ended(engine: Engine, client: Popen[bytes]) -> None:
+    _, said = client.communicate()
+    if client.returncode != 0:
+        raise engine.failure(said)
+
+
+def _greet(engine: Engine, control: Control, recipe: Recipe, run_dir: RunDir) -> int:
+    """Make sure that this is our container's first process; a pidfd of it. The way in is closed whatever comes."""
+    hello, fds = control.receive()
+    close_all(fds)
+    run_dir.shut()
+    if hello.get("op") != "hello" or not hmac.compare_digest(str(hello.get("nonce")), recipe.nonce):
+        raise BottleError("a stranger connected in the place of the bottle", why="it does not know the nonce")
+    try:
+        pidfd = os.pidfd_open(control.peer())
+    except (OSError, ValueError):
+        raise EnvironmentLacks("the bottle's first process cannot be seen from here",
+                               why="the engine's containers run in another process space than this command",
+                               do="run claude-bottle where the engine runs") from None  # fmt: skip
+    cid, groups = run_dir.cid(), Path(f"/proc/{control.peer()}/cgroup").read_text()
+    # Where an ordinary user has no control groups, a container has none of its own.
+    named = bool(cid) and (cid in groups or engine.first_process(cid) == control.peer())
+    if not named or facts(control.peer())["NSpid"].split()[-1] != "1":
+        os.close(pidfd)
+        raise BottleError("a stranger connected in the place of the bottle", why="it is not the container's first process")
+    return pidfd
+
+
+def _lead(
+    control: Control, boot: Boot, recipe: Recipe, sources: dict[str, list[int]], client: Popen[bytes], pidfd: int,
+    cid: str,
+) -> Sandbox:
+    """Through its first moment; then it is verified, then the gate gets its listeners, then its volumes are filled."""
+    private = recipe.container.private
+    order = {"op": "setup", "uid": recipe.uid, "gid": recipe.gid, "network": boot.registration is not None,
+             "ports": boot.ports, "own": [HOME, WORKSPACE] if private else [HOME], "mounts": list(sources)}  # fmt: skip
+    pem = boot.bundle()
+    bundle = _memory(pem) if pem else None
+    control.send(order, (bundle,) if bundle is not None else ())
+    if bundle is not None:
+        os.close(bundle)
+    ready, fds = control.receive()
+    trees = fds[: len(order["own"])]  # type: ignore[arg-type]
+    try:
+        sockets = fds[len(trees) :]
+        if ready.get("op") != "ready" or not sockets:
+            raise EnvironmentLacks("the bottle could not set itself up", why=str(ready.get("why"))[:500])
+        _verify(control.peer(), ready, sources, recipe.uid)
+        _verify_network(sockets[0])
+        if recipe.container.grafted:
+            graft.graft(pidfd, recipe.container.grafted, (recipe.uid, recipe.gid))
+        log.mark("bottle verified")
+        if boot.registration is not None:
+            registration.register(boot.registration, boot.nonce, list(ready["listeners"]), sockets[1:])
+            registration.await_acknowledgement(boot.registration)
+    except BaseException:
+        close_all(trees)
+        raise
+    finally:
+        close_all(fds[len(trees) :])
+    try:
+        _fill(trees, boot, recipe)
+    except BaseException:
+        close_all(trees)
+        raise
+    return Sandbox(control, cid, control.peer(), pidfd, trees[0], trees[1] if private else None, recipe.uid, client)
+
+
+def _memory(content: bytes) -> int:
+    fd = os.memfd_create("bottle")
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def identify(mount: Mount) -> list[int]:
+    """What a mount's source is, opened without following a link: what appears inside must be that very thing."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        opened = open_beneath(root, mount.source.lstrip("/"), os.O_PATH)
+    except (OSError, ValueError) as failure:
+        raise BottleError(f"cannot show {mount.source} in a bottle", why=str(failure)) from None
+    finally:
+        os.close(root)
+    found = os.fstat(opened)
+    os.close(opened)
+    return [found.st_dev, found.st_ino]
+
+
+def facts(process: int) -> dict[str, str]:
+    """What the kernel says of a process."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def _verify(first: int, ready: dict[str, object], sources: dict[str, list[int]], uid: int) -> None:
+    """The layers as the kernel reports them; EnvironmentLacks if one is missing."""
+    found = facts(first)
+    wrong = [name for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if int(found[name], 16)]
+    wrong += [name for name, value in (("NoNewPrivs", "1"), ("Seccomp", "2")) if found[name] != value]
+    wrong += ["Uid"] if "0" in found["Uid"].split() or len(set(found["Uid"].split())) != 1 else []
+    wrong += ["read-only root"] if ready.get("read_only") is not True else []
+    if wrong:
+        raise EnvironmentLacks("a layer of the bottle is not in force", why=f"first process: {', '.join(wrong)}")
+    if int(found["Uid"].split()[0]) != uid:
+        raise EnvironmentLacks("this engine maps its containers' users to others", why=f"user {uid} became {found['Uid']}",
+                               do="run the engine without a user namespace remap")  # fmt: skip
+    if ready.get("seen") != sources:
+        raise EnvironmentLacks("a mount does not lead where it should", why="what appears in the bottle is something else",
+                               do="name real paths that nobody changes meanwhile")  # fmt: skip
+
+
+def _verify_network(witness: int) -> None:
+    """No interface but loopback has an address, asked through a socket of that network."""
+    room = array.array("B", bytes(64 * _IFREQ))
+    request = bytearray(struct.pack("iL", len(room), room.buffer_info()[0]))
+    fcntl.ioctl(witness, _SIOCGIFCONF, request)
+    size = struct.unpack("iL", request)[0]
+    names = {bytes(room[at : at + 16]).split(b"\0")[0].split(b":")[0] for at in range(0, size, _IFREQ)}
+    if names - {b"lo"}:
+        raise EnvironmentLacks("the bottle has a network of its own", why=f"interfaces: {sorted(names)}")
+
+
+def _fill(trees: list[int], boot: Boot, recipe: Recipe) -> None:
+    """What lies on this host becomes the content of the volumes: the home's, and the private workspace's."""
+    owner = (recipe.uid, recipe.gid) if os.geteuid() == 0 else None
+    for source, target in zip((boot.home, boot.copy_from or boot.workspace), trees, strict=False):
+        ignored = ignore.read(str(source)) if source == boot.copy_from else ignore.Ignored(())
+        copy = tree.Copy(owner=owner, ignored=ignored)
+        with tree.opened(source) as directory:
+            copy.whole(directory, target)
+        copy.demand_all()

@@ -1,0 +1,74 @@
+"""Where the gate of a container bottle runs: on this host where the engine's containers do, else beside the bottle.
+
+A gate on this host takes the bottle's listeners as descriptors, which only works where both share a kernel and a
+directory. The operator may say which (`"gate"` in config.json); `auto` asks the engine, and the plan shows the answer.
+Asks, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from claude_bottle.errors import BottleError
+
+if TYPE_CHECKING:
+    from claude_bottle.backend.docker.engine import Engine
+
+HOST, CONTAINER = "host", "container"
+_SECONDS = 20
+
+
+class Machine(NamedTuple):
+    """Where an engine's containers run. `here`: on this very kernel, reached by a socket of this machine; the numbers are
+    0 where they are this machine's. `desktop`: in a virtual machine that shows this one's files."""
+
+    here: bool
+    desktop: bool = False
+    processors: int = 0
+    memory: int = 0
+
+
+def gate_place(engine: Engine, wanted: str) -> str:
+    """HOST or CONTAINER, for the operator's setting `wanted`."""
+    return wanted if wanted in (HOST, CONTAINER) else HOST if machine(engine, sizes=False).here else CONTAINER
+
+
+def machine(engine: Engine, *, sizes: bool = True) -> Machine:
+    """An engine that does not answer counts as this machine's: what it lacks is told when it is needed. `sizes`: ask for
+    those, too."""
+    if engine.program != "docker":
+        return Machine(here=True)  # one without a daemon
+    local = _is_local(engine)
+    if local is None:
+        return Machine(here=True)
+    try:
+        version = engine.version()
+    except BottleError:
+        return Machine(here=local)
+    desktop = "Desktop" in str((version.get("Platform") or {}).get("Name"))
+    if local and not desktop and version.get("KernelVersion") in (None, platform.release()):
+        return Machine(here=True)
+    info: dict[str, Any] = {}
+    if sizes:
+        try:
+            info = engine.facts("/info", ["info", "--format={{json .}}"])
+        except BottleError:
+            pass  # its launch will tell
+    return Machine(False, desktop, int(info.get("NCPU") or 0), int(info.get("MemTotal") or 0))
+
+
+def _is_local(engine: Engine) -> bool | None:
+    """Whether the client reaches its engine by a socket of this machine; None where it cannot be asked at all."""
+    from claude_bottle.backend.docker import endpoint
+
+    if endpoint.local_socket() is not None:
+        return True
+    words = ["context", "inspect", "--format={{json .Endpoints.docker.Host}}"]
+    try:
+        said = engine.run(words, timeout=_SECONDS, check=False)
+        host = json.loads(said.out) if said.code == 0 else ""
+    except (BottleError, ValueError):
+        return None
+    return not host or str(host).startswith("unix://")

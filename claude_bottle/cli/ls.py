@@ -1,0 +1,45 @@
+"""List bottles: the running ones, and with --all what was preserved."""
+
+from __future__ import annotations
+
+import argparse
+
+from claude_bottle.cli.colour import paint
+from claude_bottle.cli.options import add_json
+
+EXAMPLES = "claude-bottle ls --all"
+_COLUMNS = (("IDENTITY", "identity", 22), ("AGENT", "agent", 14), ("STATE", "status", 12), ("AGE", "age", 8),
+            ("PLAN", "plan", 10), ("WHY KEPT", "why", 14))  # fmt: skip
+_COLOURS = {"running": "green", "preserved": "yellow", "interrupted": "yellow", "damaged": "red"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-a", "--all", action="store_true", help="those that are not running too")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from claude_bottle.workflow.listing import listing
+
+    rows = listing(everything=options.all)
+    if options.json:
+        import json
+
+        print(json.dumps({"bottles": rows}, indent=2))
+    elif rows:
+        print(_line({key: title for title, key, _ in _COLUMNS}))
+        for row in rows:
+            print(_line(row))
+    else:
+        print("no bottles" if options.all else "no bottle is running (ls --all lists preserved ones)")
+    return 0
+
+
+def _line(row: dict[str, object] | dict[str, str]) -> str:
+    """Aligned cells; one that is too long pushes the rest along rather than lose what one may need to type."""
+    cells = []
+    for _, key, width in _COLUMNS:
+        text = str(row.get(key) or "–")
+        padding = " " * max(width - 1 - len(text), 0)
+        cells.append(paint(text, _COLOURS.get(text) if key == "status" else None) + padding)
+    return " ".join(cells).rstrip()

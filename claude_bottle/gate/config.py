@@ -1,0 +1,86 @@
+"""What the keeper tells a gate before it starts: plain data with nothing left to look up, and never written anywhere.
+
+A gate on this host has it by fork. One that runs elsewhere is sent it as the first line of its control channel
+(`to_wire`), which is the only form that holds the secrets in the clear; it goes through a pipe and into no file,
+variable or argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from claude_bottle.values import dataclass, field
+
+if TYPE_CHECKING:
+    from claude_bottle.model.credentials import BoundCredential
+    from claude_bottle.model.policy import Rule
+
+# Authorities are the bulk of it: a system's bundle has a quarter of a megabyte.
+MAX_WIRE = 8 << 20
+
+
+class Upstream(NamedTuple):
+    """Where the operator wants one host and port to be dialled. `ca`: the PEM text that server must prove itself
+    against, "" for the usual trust."""
+
+    connect_host: str
+    connect_port: int
+    ca: str = ""
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """One bottle's gate. `upstreams` maps (canonical host, port) to where the operator wants it to be dialled;
+    `extra_ca` is PEM text trusted beside the system's; `nonce` must come with the listeners; `explicit_proxy` False
+    closes the proxy port."""
+
+    identity: str
+    rules: tuple[Rule, ...]
+    credentials: tuple[BoundCredential, ...] = ()
+    upstreams: Mapping[tuple[str, int], Upstream] = field(default_factory=dict)
+    extra_ca: str = ""
+    nonce: str = ""
+    explicit_proxy: bool = True
+
+    def to_wire(self) -> bytes:
+        """One line with everything, secrets included: for the gate's own control channel and nothing else."""
+        import json
+
+        return json.dumps({
+            "identity": self.identity,
+            "rules": [rule.to_dict() for rule in self.rules],
+            "credentials": [
+                {"spec": one.spec.to_dict(), "placeholder": one.placeholder, "secret": one.secret.reveal(),
+                 "hosts": [list(place) for place in one.hosts]} for one in self.credentials
+            ],
+            "upstreams": [[*place, *upstream] for place, upstream in self.upstreams.items()],
+            "extra_ca": self.extra_ca,
+            "nonce": self.nonce,
+            "explicit_proxy": self.explicit_proxy,
+        }).encode() + b"\n"  # fmt: skip
+
+    @staticmethod
+    def from_wire(line: bytes) -> GateConfig:
+        """The inverse of `to_wire`. ValueError, without any value of it, for what is none."""
+        import json
+
+        try:
+            said = json.loads(line)
+            return _read(said)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise ValueError("not a gate's configuration") from None
+
+
+def _read(said: dict[str, Any]) -> GateConfig:
+    from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
+    from claude_bottle.model.policy import Rule
+
+    bound = tuple(
+        BoundCredential(CredentialSpec.from_dict(one["spec"]), one["placeholder"], Secret(one["secret"]),
+                        tuple((host, port) for host, port in one["hosts"]))
+        for one in said["credentials"]
+    )  # fmt: skip
+    upstreams = {(host, port): Upstream(*rest) for host, port, *rest in said["upstreams"]}
+    rules = tuple(Rule.from_dict(rule) for rule in said["rules"])
+    return GateConfig(said["identity"], rules, bound, upstreams, said["extra_ca"], said["nonce"], said["explicit_proxy"])

@@ -1,0 +1,288 @@
+"""One allowed request on its way up, and its response on the way back.
+
+The head is written anew from judged values, bodies are streamed in both directions as they come, with nothing held back
+and nothing kept. A response that breaks the rules ends as 502 while nothing of it has gone down, and as a cut connection
+after that; either way the upstream link is not used again. Redirects are passed on like any response, never followed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from claude_bottle.gate import inject, limits
+from claude_bottle.gate.body import LAST_CHUNK, BadBody, Chunked, Counted, ToEnd, chunk
+from claude_bottle.gate.head import (
+    BadHead,
+    Headers,
+    Request,
+    Response,
+    Switched,
+    end_to_end,
+    find_end,
+    parse_response,
+    sent_parser,
+    write_head,
+)
+from claude_bottle.model import policy as reasons
+
+if TYPE_CHECKING:
+    from claude_bottle.gate import core
+    from claude_bottle.gate.audit import Attempt
+    from claude_bottle.gate.body import Reader
+    from claude_bottle.gate.http import HttpStage
+    from claude_bottle.gate.tls import Channel
+
+# Fields by which some servers let a client change what was judged: method, host or path. Compared with dashes.
+_OVERRIDES = frozenset(
+    (
+        b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url",
+        b"x-original-host", b"x-forwarded-host", b"x-forwarded-server", b"x-forwarded-proto", b"x-forwarded-port",
+        b"x-forwarded-prefix", b"x-host", b"forwarded",
+    )
+)  # fmt: skip
+# What a response may not say to the bottle: offers of other protocols and of other places for this name.
+_NOT_DOWN = frozenset((b"alt-svc",))
+_SAFE_TO_REPEAT = ("GET", "HEAD", "OPTIONS")
+# With these some servers overlook a body and would take its bytes for the next request ("CL.0"), one that nobody judged.
+_BODY_OVERLOOKED = (*_SAFE_TO_REPEAT, "DELETE")
+
+
+class Exchange:
+    """`link` is the upstream link in use. The stage hears `exchange_done` once, unless the conversation ends."""
+
+    def __init__(
+        self, stage: HttpStage, request: Request, attempt: Attempt, origin: core.Origin, headers: Headers,
+        target: bytes, secrets: tuple[bytes, ...],
+    ) -> None:  # fmt: skip
+        self._stage, self.request, self._attempt, self.origin = stage, request, attempt, origin
+        self._conversation = stage.conversation
+        self._head = _request_head(request, origin, headers, target)
+        self._secrets = secrets
+        self._started = self._conversation.state.clock()
+        self._up_reader: Reader = Chunked(request.parser) if request.chunked else Counted(request.length or 0)
+        self.ready = False
+        self._reused = False
+        self._down_buffer = bytearray()
+        self._down_checked = 0
+        self._down_parser = sent_parser(request.method)
+        self._response: Response | None = None
+        self._down_reader: Reader = Counted(0)
+        self._down_chunked = False
+        self._recorded = False
+        self.link = 0
+
+    # Going up
+
+    def dial(self, *, fresh: bool = False) -> None:
+        self.ready = self._reused = False
+        self.link = self._conversation.dial(self.origin, fresh=fresh)
+        self._reused = not fresh
+
+    def use(self, link: int) -> None:
+        """Send the request on a link that is already up."""
+        self.link, self._reused = link, True
+        self.upstream_ready()
+
+    @property
+    def takes_body(self) -> bool:
+        return self.ready and not self._up_reader.done
+
+    @property
+    def request_done(self) -> bool:
+        return self._up_reader.done
+
+    def upstream_ready(self) -> None:
+        self.ready = True
+        self._conversation.timer(limits.IDLE_WITHIN, idle=True)
+        upstream = self._upstream
+        upstream.write(self._head)
+        self._attempt.up += len(self._head)
+        if not self.request_done:
+            early = self._stage.take_buffer()
+            if not early and self.request.expects:
+                self._conversation.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._stage.put_back(self.client_received(early))
+
+    @property
+    def _upstream(self) -> Channel:
+        return self._conversation.channels[self.link]
+
+    def client_received(self, data: bytes | bytearray | memoryview) -> bytes:
+        """Body bytes from the client; what came after the body is given back."""
+        upstream, body = self._upstream, self._up_reader
+        try:
+            for piece in body.feed(data):
+                self._attempt.up += len(piece)
+                for part in chunk(piece) if self.request.chunked else (piece,):
+                    upstream.write(part)
+        except BadBody as bad:
+            self._abandon(f"request body: {bad}")
+            return b""
+        if body.done and self.request.chunked:
+            upstream.write(LAST_CHUNK)
+        return body.rest if body.done else b""
+
+    # Coming down
+
+    def upstream_received(self, data: bytes | bytearray | memoryview) -> None:
+        self._attempt.down += len(data)
+        if self._response is None:
+            self._down_buffer += data
+            if not self._read_head():
+                return
+            data = bytes(self._down_buffer)
+            self._down_buffer.clear()
+        self._pass_down(data)
+
+    def _read_head(self) -> bool:
+        """Read response heads from the buffer until the final one; whether it is there."""
+        while True:
+            try:
+                end = find_end(self._down_buffer, self._down_checked)
+                if end is None:
+                    self._down_checked = len(self._down_buffer)
+                    return False
+                raw = bytes(self._down_buffer[:end])
+                del self._down_buffer[:end]
+                self._down_checked = 0
+                response = parse_response(raw, self._down_parser, self.request.method)
+            except BadHead as bad:
+                reason = reasons.UPGRADE_REFUSED if isinstance(bad, Switched) else reasons.UPSTREAM_FAILED
+                self.upstream_failed(reason, f"response head: {bad}")
+                return False
+            if response.status >= 200:
+                self._begin_down(response)
+                return True
+            # Any other interim answer says nothing the client needs; its 100 it has had from us.
+
+    def _begin_down(self, response: Response) -> None:
+        self._response = response
+        if response.to_end:
+            self._down_reader = ToEnd()
+        elif response.chunked:
+            self._down_reader = Chunked(response.parser)
+        else:
+            self._down_reader = Counted(response.length or 0)
+        self._down_chunked = (response.chunked or response.to_end) and not self.request.old
+        if self.request.old or not self.request_done:
+            self.request.keep = False  # where the next request would begin is not known, or the end marks the body's
+        self._conversation.client.write(self._response_head(response))
+
+    def _response_head(self, response: Response) -> bytes:
+        headers = [pair for pair in end_to_end(response.headers) if pair[0] not in _NOT_DOWN]
+        headers = inject.redact(headers, self._secrets)
+        if self._down_chunked:
+            headers.append((b"transfer-encoding", b"chunked"))
+        elif response.status != 204:
+            headers += [pair for pair in response.headers if pair[0] == b"content-length"]
+        if not self.request.keep:
+            headers.append((b"connection", b"close"))
+        phrase = inject.redact([(b"", response.phrase)], self._secrets)[0][1]
+        return write_head(b"HTTP/1.1 %d %s\r\n" % (response.status, phrase), headers)
+
+    def _pass_down(self, data: bytes | bytearray | memoryview) -> None:
+        client, body = self._conversation.client, self._down_reader
+        try:
+            for piece in body.feed(data):
+                for part in chunk(piece) if self._down_chunked else (piece,):
+                    client.write(part)
+        except BadBody as bad:
+            self._cut(f"response body: {bad}")
+            return
+        if body.done:
+            self._finish()
+
+    def _finish(self) -> None:
+        """The whole response has gone down."""
+        response = self._response
+        if self._down_chunked:
+            self._conversation.client.write(LAST_CHUNK)
+        self._record("")
+        reusable = (
+            response is not None and response.keep and not response.to_end and self.request_done and not _last(self.request)
+            and not self._down_reader.rest and self.link in self._conversation.channels
+        )  # fmt: skip
+        if not reusable:
+            self._conversation.abort(self.link)
+        keep = self.request.keep and self.request_done
+        self._stage.exchange_done(keep=keep, idle_link=self.link if reusable else None)
+
+    # Ends
+
+    def upstream_ended(self, *, truncated: bool) -> None:
+        """The upstream's end. `truncated`: a TLS link that ended without saying so."""
+        if self._response is None:
+            if (
+                self._reused
+                and not self._attempt.down
+                and self.request.method in _SAFE_TO_REPEAT
+                and not self.request.has_body
+            ):
+                self.dial(fresh=True)  # it had gone stale between two requests; nothing was lost by asking again
+            else:
+                self.upstream_failed(reasons.UPSTREAM_FAILED, "the server ended the connection without an answer")
+        elif isinstance(self._down_reader, ToEnd) and not truncated:
+            self._finish()
+        else:
+            self._cut("the server ended the connection in the middle of its answer")
+
+    def upstream_failed(self, reason: str, detail: str) -> None:
+        """No usable answer: say so while we can, else cut."""
+        self._conversation.abort(self.link)
+        if self._response is not None:
+            self._cut(detail)
+            return
+        if reason == reasons.ADDRESS_REFUSED:
+            record = self._attempt.record(allow=False, reason=reason, detail=detail)
+            self._conversation.commands.append(record)
+        self._record(f"{reason}: {detail}")
+        if not self.request_done:
+            self.request.keep = False
+        self._stage.answer_refusal(self._attempt, reason, self.request)
+
+    def _abandon(self, why: str) -> None:
+        """The client's own body is broken: the upstream must not take what came for a whole request."""
+        self._conversation.abort(self.link)
+        self._record(why)
+        self.request.keep = False
+        if self._response is None:
+            self._stage.answer_refusal(self._attempt, reasons.BAD_REQUEST, self.request)
+        else:
+            self._conversation.finish(why)
+
+    def _cut(self, why: str) -> None:
+        """End both sides in the middle of the response, so that the client cannot take it for a whole one."""
+        self._record(why)
+        self._conversation.cut(why)
+
+    def stop(self, why: str) -> None:
+        """The conversation ends."""
+        self._record(why)
+
+    def _record(self, why: str) -> None:
+        if not self._recorded:
+            self._recorded = True
+            elapsed = self._conversation.state.clock() - self._started
+            status = self._response.status if self._response else 0
+            self._conversation.commands.append(self._attempt.traffic(elapsed, status=status, why=why))
+
+
+def _request_head(request: Request, origin: core.Origin, headers: Headers, target: bytes) -> bytes:
+    default = 443 if origin.tls else 80
+    host = origin.host if origin.port == default else f"{origin.host}:{origin.port}"
+    out: Headers = [(b"host", host.encode())]
+    out += [
+        (name, value) for name, value in end_to_end(headers) if name != b"host" and name.replace(b"_", b"-") not in _OVERRIDES
+    ]
+    if request.chunked:
+        out.append((b"transfer-encoding", b"chunked"))
+    elif request.length is not None:
+        out.append((b"content-length", b"%d" % request.length))
+    if _last(request):
+        out.append((b"connection", b"close"))
+    return write_head(b"%s %s HTTP/1.1\r\n" % (request.method.encode(), target), out)
+
+
+def _last(request: Request) -> bool:
+    """Whether the server is told to read no further request after this one (RFC 9112 §9.6)."""
+    return request.has_body and request.method in _BODY_OVERLOOKED

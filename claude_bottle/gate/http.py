@@ -1,0 +1,265 @@
+"""HTTP/1 with the bottle's client: requests are read, located, judged and answered or handed to an exchange, one by one.
+
+Every request on a kept connection goes through all of it afresh, and the next one is not looked at before the present one
+is answered. Whatever is refused is refused before a single byte goes up. What the request says about its host must agree
+with what the connection said (dialled address, TLS name, CONNECT target). Logic only: no sockets, no clock of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from claude_bottle.gate import core, internal, limits
+from claude_bottle.gate.core import CLIENT
+from claude_bottle.gate.dns import INTERNAL_NAME
+from claude_bottle.gate.exchange import Exchange
+from claude_bottle.gate.head import BadHead, Request, find_end, parse_request
+from claude_bottle.gate.inject import ForeignCredential
+from claude_bottle.gate.locate import Place, Refusal, authority, locate
+from claude_bottle.model import policy as reasons
+from claude_bottle.model.urlpath import BadTarget, canonical_target
+
+if TYPE_CHECKING:
+    from claude_bottle.gate.audit import Attempt
+    from claude_bottle.gate.conversation import Conversation
+
+
+class HttpStage:
+    """The HTTP side of a conversation, plain or inside the TLS we ended."""
+
+    def __init__(self, conversation: Conversation, place: Place) -> None:
+        self.conversation, self._place = conversation, place
+        self._buffer = bytearray()
+        self._checked = 0
+        self._reading = False
+        self._answered = 0  # bytes of our own answers in this turn
+        self._exchange: Exchange | None = None
+        self._idle: tuple[core.Origin, int, float] | None = None  # an upstream link kept for the next request
+
+    # Events
+
+    def received(self, link: int, data: bytes | bytearray | memoryview) -> None:
+        exchange = self._exchange
+        if link != CLIENT:
+            if exchange is not None and link == exchange.link:
+                exchange.upstream_received(data)
+            else:
+                self._forget_idle(link)  # nobody asked for this
+            return
+        if exchange is not None and exchange.takes_body:
+            self._buffer += exchange.client_received(data)
+            return
+        if exchange is None and not self._buffer:
+            self.conversation.timer(limits.HEAD_TIMEOUT)
+        self._buffer += data
+        if exchange is None:
+            self._next()
+        else:
+            self._hold_back()
+
+    def ended(self, link: int, *, truncated: bool = False) -> None:
+        exchange = self._exchange
+        if link == CLIENT:
+            if exchange is None or not exchange.request_done:
+                self.conversation.finish("the client left")
+            else:
+                exchange.request.keep = False  # half-closed: it still wants this answer
+        elif exchange is not None and link == exchange.link:
+            exchange.upstream_ended(truncated=truncated)
+        else:
+            self._forget_idle(link)
+
+    def dialled(self, link: int) -> None:
+        if self._exchange is not None and link == self._exchange.link:
+            self._exchange.upstream_ready()
+        else:
+            self.conversation.abort(link)
+
+    def failed(self, link: int, reason: str, detail: str) -> None:
+        if self._exchange is not None and link == self._exchange.link:
+            self._exchange.upstream_failed(reason, detail)
+
+    def drained(self) -> None:
+        if self._exchange is None:
+            self._next()
+
+    def expired(self) -> None:
+        if self._exchange is not None and not self._exchange.ready:
+            self._exchange.upstream_failed(reasons.UPSTREAM_FAILED, "the server did not finish its TLS handshake in time")
+        else:
+            self.conversation.finish("timed out")
+
+    def stop(self, why: str) -> None:
+        if self._exchange is not None:
+            self._exchange.stop(why)
+        if self._idle is not None:
+            origin, link, _ = self._idle
+            if link in self.conversation.channels:
+                self.conversation.release(link, origin)
+
+    # Requests
+
+    def take_buffer(self) -> bytes:
+        """Client bytes that came before the exchange could use them."""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self.conversation.commands.append(core.Resume(CLIENT))
+        return data
+
+    def put_back(self, data: bytes) -> None:
+        """Client bytes that belong to what comes after the body."""
+        self._buffer += data
+
+    def _next(self) -> None:
+        """Deal with whatever complete requests have arrived, until one is under way."""
+        if self._reading:
+            return  # called from an answer given below: the loop goes on by itself
+        self._reading = True
+        self._answered = 0
+        try:
+            self._read_requests()
+        finally:
+            self._reading = False
+        self._hold_back()
+
+    def _hold_back(self) -> None:
+        """A client that has sent more than can be dealt with now is not read until some of it has been."""
+        if len(self._buffer) > limits.PIPELINE and not self.conversation.over:
+            self.conversation.commands.append(core.Pause(CLIENT))
+
+    def _read_requests(self) -> None:
+        conversation = self.conversation
+        while self._exchange is None and self._buffer and not conversation.over and conversation.stage is self:
+            if CLIENT in conversation.clogged:
+                return  # it does not read its answers: no further ones
+            if self._answered > limits.HIGH_WATER:
+                conversation.commands.append(core.Yield())  # what these come to must be seen before there are more
+                return
+            try:
+                end = find_end(self._buffer, self._checked)
+                if end is None:
+                    self._checked = len(self._buffer)
+                    return
+                raw = bytes(self._buffer[:end])
+                del self._buffer[:end]
+                self._checked = 0
+                request = parse_request(raw)
+            except BadHead as bad:
+                reason = reasons.TOO_LARGE if bad.too_large else reasons.BAD_REQUEST
+                attempt = self.conversation.attempt(self._place.name or "", self._place.port)
+                self._refuse(attempt, Refusal(reason, str(bad)), None)
+                return
+            self._take(request)
+
+    def _take(self, request: Request) -> None:
+        attempt = self.conversation.attempt(self._place.name or "", self._place.port)
+        attempt.method = request.method
+        try:
+            if request.method == "CONNECT" and self._place.explicit:
+                self._connect(request, attempt)
+            else:
+                self._judge(request, attempt)
+        except Refusal as refusal:
+            self._refuse(attempt, refusal, request)
+
+    def _connect(self, request: Request, attempt: Attempt) -> None:
+        host, port = authority(request.target, None)
+        attempt.host, attempt.port = host, port
+        for name, value in request.headers:
+            if name == b"host" and authority(value, port) != (host, port):
+                raise Refusal(reasons.NAME_MISMATCH, "Host is not the CONNECT target")
+        if request.has_body:
+            raise Refusal(reasons.BAD_REQUEST, "CONNECT with a body")
+        decision = self.conversation.state.connect(host, port)
+        if not decision.allow:
+            raise Refusal(decision.reason)
+        rest = self.take_buffer()
+        self.conversation.timer(limits.HEAD_TIMEOUT)
+        self.conversation.enter(host, port, connect=attempt)
+        self.conversation.feed(rest)
+
+    def _judge(self, request: Request, attempt: Attempt) -> None:
+        state, place = self.conversation.state, self._place
+        host, port, raw_target = locate(place, request, attempt, state.connect)
+        try:
+            target = canonical_target(raw_target)
+        except BadTarget as bad:
+            raise Refusal(reasons.BAD_REQUEST, bad.reason) from None
+        attempt.path = target.path
+        if any(name in (b"upgrade", b"http2-settings") for name, _ in request.headers):
+            raise Refusal(reasons.UPGRADE_REFUSED)
+        if host == INTERNAL_NAME and port == 80 and not place.tls:
+            self._answer(internal.respond(state, request.method, target.path, close=not _keeps(request)), request)
+            return
+        decision = state.request(host, port, request.method, target.path, tls=place.tls)
+        if not decision.allow or decision.rule is None:
+            raise Refusal(decision.reason)
+        # The proxy's own sign-in is none of the upstream's business and means nothing to us (identity is the channel).
+        headers = [pair for pair in request.headers if not (place.explicit and pair[0] == b"proxy-authorization")]
+        try:
+            headers, secrets = state.injector.apply(
+                host, port, tls=place.tls, rule=decision.rule, headers=headers, target=raw_target
+            )
+        except ForeignCredential as foreign:
+            raise Refusal(foreign.reason, foreign.what) from None
+        self.conversation.commands.append(attempt.record(allow=True, rule=decision.rule))
+        self._begin(request, attempt, core.Origin(host, port, place.tls), headers, target.wire, secrets)
+
+    # Answers
+
+    def _begin(
+        self, request: Request, attempt: Attempt, origin: core.Origin, headers: list[tuple[bytes, bytes]],
+        target: bytes, secrets: tuple[bytes, ...],
+    ) -> None:  # fmt: skip
+        conversation = self.conversation
+        conversation.timer(None)  # dial and handshake have their own deadlines
+        exchange = self._exchange = Exchange(self, request, attempt, origin, headers, target, secrets)
+        idle, self._idle = self._idle, None
+        if idle is not None and idle[1] in conversation.channels:
+            if idle[0] == origin and conversation.state.clock() - idle[2] < limits.REUSE_WITHIN:
+                exchange.use(idle[1])
+                return
+            conversation.abort(idle[1])
+        exchange.dial()
+
+    def exchange_done(self, *, keep: bool, idle_link: int | None) -> None:
+        """The exchange has ended well; `idle_link` may serve the next request."""
+        exchange, self._exchange = self._exchange, None
+        conversation = self.conversation
+        if exchange is not None and idle_link is not None:
+            self._idle = (exchange.origin, idle_link, conversation.state.clock())
+        self._proceed(keep=keep)
+
+    def _answer(self, response: bytes, request: Request | None) -> None:
+        self._answered += len(response)
+        self.conversation.client.write(response)
+        self._proceed(keep=_keeps(request))
+
+    def _proceed(self, *, keep: bool) -> None:
+        conversation = self.conversation
+        if not keep:
+            conversation.finish("")
+            return
+        conversation.timer(limits.HEAD_TIMEOUT if self._buffer else limits.IDLE_BETWEEN)
+        conversation.commands.append(core.Resume(CLIENT))
+        self._next()
+
+    def _refuse(self, attempt: Attempt, refusal: Refusal, request: Request | None) -> None:
+        self.conversation.commands.append(attempt.record(allow=False, reason=refusal.reason, detail=refusal.detail))
+        self.answer_refusal(attempt, refusal.reason, request)
+
+    def answer_refusal(self, attempt: Attempt, reason: str, request: Request | None) -> None:
+        """Tell the client; the connection goes on only if where the next request begins is beyond doubt."""
+        self._exchange = None
+        head_only = request is not None and request.method == "HEAD"
+        self._answer(attempt.refusal(reason, head_only=head_only, close=not _keeps(request)), request)
+
+    def _forget_idle(self, link: int) -> None:
+        if self._idle is not None and self._idle[1] == link:
+            self._idle = None
+        self.conversation.abort(link)
+
+
+def _keeps(request: Request | None) -> bool:
+    """Whether the connection may go on after an answer of our own: the request was sound and had no body."""
+    return request is not None and request.keep and not request.has_body

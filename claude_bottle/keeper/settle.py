@@ -1,0 +1,272 @@
+"""What becomes of a bottle when its agent has ended: the table of contract §2.
+
+Exit 0 is cleaned up once its conversation is archived; everything else is preserved with a reason: another exit code, a
+signal, `stop` of an agent that did not end with 0 (`stopped (…)`: stopping loses nothing), `--keep` (`operator`), a
+conversation that could not be archived, a keeper that failed or was killed. Whatever goes wrong here preserves.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from claude_bottle.errors import BottleError
+from claude_bottle.model import events
+
+if TYPE_CHECKING:
+    from claude_bottle.keeper.boot import Booted
+    from claude_bottle.keeper.order import Order
+    from claude_bottle.state.paths import Paths
+    from claude_bottle.state.record import BottleRecord
+
+OPERATOR, INTERRUPTED, WORK = "operator", "interrupted", "unexported work"
+# Git rewrites it when somebody only looks.
+_NO_WORK = frozenset({".git/index"})
+
+
+class Settled(NamedTuple):
+    """The end of a session. `preserved` is empty when the state is gone; `warnings` are one line each."""
+
+    identity: str
+    code: int
+    preserved: tuple[str, ...]
+    transcript: str | None
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return {"identity": self.identity, "code": self.code, "preserved": list(self.preserved),
+                "transcript": self.transcript, "warnings": list(self.warnings)}  # fmt: skip
+
+
+def reason_of(code: int, stopped: bool, *, starved: bool = False) -> str | None:
+    """Why an agent that ended with `code` (128 + signal where one killed it) is preserved; None for 0. `starved`: the
+    kernel has killed for want of memory."""
+    if code == 0:
+        return None
+    how = f"exit {code}"
+    if starved and code == 128 + signal.SIGKILL:
+        how = "killed (out of memory)"
+    elif code == 128 + signal.SIGINT:
+        how = "exit 130 (Ctrl-C)"
+    elif code > 128:
+        try:
+            how = f"killed ({signal.Signals(code - 128).name})"
+        except ValueError:
+            pass
+    return f"stopped ({how})" if stopped else how
+
+
+class Settlement:
+    """Settles one bottle. `reasons` are those known beforehand (`operator`, a failed keeper)."""
+
+    def __init__(self, order: Order, booted: Booted, code: int, *, stopped: bool, reasons: tuple[str, ...]) -> None:
+        self._order, self._booted, self._code = order, booted, code
+        self._starved = code == 128 + signal.SIGKILL and booted.bottle.out_of_memory()
+        own = reason_of(code, stopped, starved=self._starved)
+        self._reasons = [*reasons, *([own] if own else [])]
+        self._warnings: list[str] = []
+        self._transcript: str | None = None
+
+    def run(self) -> Settled:
+        """Steps 8 and 9. Never raises: what fails is a warning, and a reason to preserve."""
+        identity, booted = self._order.identity, self._booted
+        if self._starved:
+            booted.audit.record(events.AGENT_EXITED, code=self._code, why="out of memory")
+        else:
+            booted.audit.record(events.AGENT_EXITED, code=self._code)
+        self._try("the end could not be noted at once", self._note_settling, preserves=False)
+        self._archive(events.SNAPSHOT)
+        self._try("the bottle could not be taken down", booted.bottle.close)
+        booted.audit.record(events.BOTTLE_DOWN)
+        if booted.gate:
+            self._try("the gate could not be ended", self._end_gate)
+        # Programs the agent left behind could write until the bottle was gone.
+        self._archive(events.ARCHIVED)
+        self._bring_home()
+        self._try("the journal is not complete", self._complete_journal)
+        self._journal_outcome()
+        self._try("the journal could not be completed", booted.journal.close)
+        if not self._reasons:
+            self._try("the state could not be removed", lambda: booted.store.cleanup(identity))
+        if self._reasons:
+            self._try("the record could not be completed", self._note_preserved)
+        return Settled(identity, self._code, tuple(self._reasons), self._transcript, tuple(self._warnings))
+
+    def _bring_home(self) -> None:
+        """What is preserved must lie here, whatever becomes of the place it ran in; until it does, that place keeps
+        it."""
+        bottle, before, work = self._booted.bottle, len(self._warnings), self._order.plan.workspace
+        if self._reasons or work.mode == "copy":
+            self._try("its home could not be brought here", bottle.fetch_home)
+        if work.mode == "copy":
+            self._try("its work could not be compared", self._judge_work)
+        if len(self._warnings) == before:
+            self._try("what it left outside could not be removed", bottle.release)
+        self._try("the bottle could not be let go", self._booted.sandbox.close)
+
+    def _judge_work(self) -> None:
+        """A copy of the operator's directory that is no longer what it was a copy of is kept: nobody has seen it yet."""
+        from pathlib import Path
+
+        from claude_bottle.backend import tree
+
+        source = self._order.plan.workspace.source
+        if source is None or not tree.same(Path(source), self._order.workspace, _NO_WORK):
+            self._reasons.append(WORK)
+
+    def _note_settling(self) -> None:
+        """While the bottle is alive: from here on a crash finds the reasons on disk. Without any there is nothing to
+        note: a crash before the cleanup leaves an interrupted bottle, which is preserved too."""
+        from claude_bottle.state.record import SETTLING, timestamp
+
+        reasons = self._merged()
+        if reasons:
+            self._booted.store.update(self._order.identity, status=SETTLING, ended=timestamp(), exit_code=self._code,
+                                      preserved=reasons)  # fmt: skip
+
+    def _note_preserved(self) -> None:
+        from claude_bottle.state.record import PRESERVED, timestamp
+
+        store = self._booted.store
+        ended = store.load(self._order.identity).ended or timestamp()
+        store.update(self._order.identity, status=PRESERVED, preserved=self._merged(), ended=ended, exit_code=self._code,
+                     keeper=None, journal=self._booted.journal.head)  # fmt: skip
+
+    def _merged(self) -> tuple[str, ...]:
+        """Why it is kept this time; what was said while it ran (`stop --keep`, a granted capability) counts too."""
+        known = self._booted.store.load(self._order.identity).preserved
+        self._reasons = list(dict.fromkeys((*known, *self._reasons)))
+        return tuple(self._reasons)
+
+    def _archive(self, kind: str) -> None:
+        before = len(self._warnings)
+        self._try("the conversation could not be archived", self._snapshot)
+        if len(self._warnings) == before:
+            self._booted.audit.record(kind, path=self._transcript)
+
+    def _snapshot(self) -> None:
+        path = snapshot(self._order, self._booted)
+        self._transcript = str(path) if path else None
+
+    def _end_gate(self) -> None:
+        gate = self._booted.gate
+        if gate:
+            for message in gate.finish():
+                record_gate_event(self._booted, message)
+            gate.end()
+
+    def _complete_journal(self) -> None:
+        if not self._booted.audit.finish():
+            raise BottleError("events could not be recorded", why="the disk of the state root is full or failing")
+
+    def _journal_outcome(self) -> None:
+        if self._reasons:
+            self._booted.audit.record(events.PRESERVED, durable=True, reasons=self._reasons)
+        else:
+            self._booted.audit.record(events.SETTLED, code=self._code)
+
+    def _try(self, what: str, step: Callable[[], object], *, preserves: bool = True) -> None:
+        """Run one step. A failure is told and `preserves`, and the next step is tried all the same."""
+        try:
+            step()
+        except Exception as problem:
+            why = problem.what if isinstance(problem, BottleError) else f"{type(problem).__name__}: {problem}"
+            self._warnings.append(f"{what}: {why}")
+            if preserves and what not in self._reasons:
+                self._reasons.append(what)
+            self._booted.audit.fault(what, why=why)
+
+
+def snapshot(order: Order, booted: Booted) -> object:
+    """Fetch the conversation as it is now, and archive it."""
+    names = booted.store.load(order.identity).conversation
+    if names:
+        booted.bottle.fetch_home(names)
+    return archive_home(order, booted)
+
+
+def archive_home(order: Order, booted: Booted) -> object:
+    """Archive what the home on this host holds, and note the conversation that the agent is in."""
+    path, session = archive(order, booted.store.load(order.identity))
+    note_session(order, booted, session)
+    return path
+
+
+def archive(order: Order, record: BottleRecord) -> tuple[object, str]:
+    """The one place that archives: where it lies, and the conversation that the agent is in now, which may be another
+    than the one it was given. Changes nothing but the archive, so it may run beside the loop."""
+    from claude_bottle.state import transcripts
+
+    latest = order.harness.latest_session(order.paths.home(order.identity)) if order.harness.supports_resume else None
+    record = record._replace(session_id=latest or record.session_id)
+    return transcripts.snapshot(order.paths, record), record.session_id
+
+
+def note_session(order: Order, booted: Booted, session: str) -> None:
+    if session != booted.store.load(order.identity).session_id:
+        booted.store.update(order.identity, session_id=session)
+
+
+def record_gate_event(booted: Booted, message: dict[str, object]) -> None:
+    """One message of the gate, as one line of the journal. What no gate has to tell is a fault."""
+    event = message.get("event")
+    kind, data = (event.get("kind"), event.get("data")) if isinstance(event, dict) else (None, None)
+    if message.get("op") == "event" and isinstance(kind, str) and kind in events.OF_GATES:
+        booted.audit.record(kind, **(data if isinstance(data, dict) else {}))
+    elif message.get("op") == "event":
+        booted.audit.fault("the gate reported what is not its own")
+    elif message.get("op") == "fault":
+        booted.audit.fault("gate fault", why=str(message.get("what"))[:2000])
+
+
+def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
+    """A bottle whose keeper was killed or whose host went down: archive what its home holds, mark it preserved, remove
+    the dead keeper's socket. Returns the record, unchanged when there is nothing to settle (also while it runs).
+    BottleError as from the store; LockHeld when somebody else is at it.
+    """
+    import os
+
+    from claude_bottle.state import record as records
+    from claude_bottle.state import transcripts
+    from claude_bottle.state.journal import Journal
+    from claude_bottle.state.lock import IdentityLock, held_here
+    from claude_bottle.state.store import Store
+
+    store = Store(paths)
+    record = store.load(identity)
+    if records.effective_status(record) != records.INTERRUPTED:
+        return record
+    held = held_here(paths, identity)
+    lock = held or IdentityLock(paths, identity).acquire()
+    try:
+        record = store.load(identity)
+        if records.effective_status(record) != records.INTERRUPTED:
+            return record
+        recover(paths, record)
+        archive = transcripts.snapshot(paths, record)
+        journal = Journal.open(paths, identity)
+        try:
+            journal.append(events.ARCHIVED, path=str(archive) if archive else None)
+            journal.append(events.PRESERVED, durable=True, reasons=[INTERRUPTED])
+            head = journal.head
+        finally:
+            journal.close()
+        try:
+            os.unlink(paths.socket(identity))
+        except FileNotFoundError:
+            pass
+        reasons = tuple(dict.fromkeys((*record.preserved, INTERRUPTED)))
+        return store.update(identity, status=records.PRESERVED, preserved=reasons, journal=head,
+                            ended=record.ended or records.timestamp())  # fmt: skip
+    finally:
+        if held is None:
+            lock.release()
+
+
+def recover(paths: Paths, record: BottleRecord) -> None:
+    """End and bring home what the bottle of a dead keeper left in its backend."""
+    from claude_bottle.backend import get_bottle_backend
+
+    home, workspace = paths.home(record.identity), paths.workspace(record.identity)
+    get_bottle_backend(record.backend).recover(record.identity, home, workspace)

@@ -1,0 +1,88 @@
+"""The image a bottle is made from, and its limits: judged, and in words.
+
+A Dockerfile lies beside or below its manifest and is reached through no link; its content counts into the consent a
+project's manifest needs, since building runs what it says. What a reference points to is the engine's business.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from hashlib import sha256
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from claude_bottle.errors import BottleError
+from claude_bottle.manifest.bottle import Image, Limits
+from claude_bottle.state.beneath import open_beneath
+from claude_bottle.state.files import read_up_to
+
+if TYPE_CHECKING:
+    from claude_bottle.manifest.positions import Path
+    from claude_bottle.manifest.problems import Report
+    from claude_bottle.manifest.shape import ImageDoc, LimitsDoc
+
+MAX_DOCKERFILE = 1 << 20
+# As the reference grammar of the container engines, a little stricter: it can never be an option or a path.
+_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
+_SIZE = re.compile(r"([0-9]{1,15})([kmgt]?)b?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+# Less than this no agent program starts in.
+MIN_MEMORY, MIN_PIDS = 64 << 20, 16
+
+
+def image(doc: ImageDoc, path: Path, report: Report) -> Image | None:
+    """The image of a bottle; None (and a problem) for what makes none."""
+    if isinstance(doc.dockerfile, str) == isinstance(doc.from_, str):
+        report.problem(path, "an image is either built or taken", '"dockerfile": …, or "from": …')
+        return None
+    if isinstance(doc.from_, str):
+        if not _REFERENCE.fullmatch(doc.from_):
+            report.problem((*path, "from"), "not the name of an image", "for example python:3.13-slim")
+            return None
+        return Image(base=doc.from_)
+    try:
+        digest = sha256(dockerfile(report.file.parent, str(doc.dockerfile))).hexdigest()
+    except BottleError as problem:
+        report.problem((*path, "dockerfile"), problem.why, "a file beside or below the manifest")
+        return None
+    return Image(str(doc.dockerfile), digest, network=doc.network, directory=report.file.parent)
+
+
+def dockerfile(directory: FilePath, name: str) -> bytes:
+    """The bytes of a Dockerfile below `directory`. BottleError when it cannot be read, or only through a link."""
+    here = fd = -1
+    try:
+        here = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = open_beneath(here, name)
+        data = read_up_to(fd, MAX_DOCKERFILE)
+        if len(data) > MAX_DOCKERFILE:
+            raise ValueError(f"larger than {MAX_DOCKERFILE} bytes")
+        data.decode("utf-8")
+    except (OSError, ValueError, BottleError) as problem:
+        why = problem.what if isinstance(problem, BottleError) else getattr(problem, "strerror", None) or str(problem)
+        raise BottleError(f"cannot read the Dockerfile {name}", why=why) from problem
+    finally:
+        for opened in (fd, here):
+            if opened >= 0:
+                os.close(opened)
+    return data
+
+
+def limits(doc: LimitsDoc, path: Path, report: Report) -> Limits:
+    """The limits of a bottle; what is wrong with one is a problem, and it counts as not said."""
+    memory = pids = cpus = None
+    if isinstance(doc.memory, str):
+        match = _SIZE.fullmatch(doc.memory)
+        memory = int(match[1]) * _UNITS[match[2].lower()] if match else None
+        if memory is None or memory < MIN_MEMORY:
+            report.problem((*path, "memory"), "not a size of at least 64m", 'for example "4g"')
+    if isinstance(doc.cpus, int | float):
+        cpus = float(doc.cpus)
+        if not 0.01 <= cpus <= 4096:
+            report.problem((*path, "cpus"), "not a number of processors", "for example 2 or 0.5")
+    if isinstance(doc.pids, int):
+        pids = doc.pids
+        if pids < MIN_PIDS:
+            report.problem((*path, "pids"), f"fewer than {MIN_PIDS} processes let no agent start", "for example 512")
+    return Limits(memory, cpus, pids)

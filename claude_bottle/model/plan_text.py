@@ -1,0 +1,121 @@
+"""The plan as a person reads it: 80 columns, the decision last.
+
+Pure: takes `BottlePlan.to_dict()`, gives text. Every string in it may come from a repository's manifest, so each one
+passes the sanitiser, and a value too long for its column is wrapped, never cut: what cannot be seen cannot be agreed to.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from claude_bottle.model.plan import UNLIMITED
+from claude_bottle.redact import printable
+
+WIDTH = 80
+LABEL = 8
+
+
+def render(plan: dict[str, Any]) -> str:
+    """The whole screen, without a trailing newline. Source of the layout: screens.md, 'The plan'."""
+    blocks = [_head(plan), _reach(plan), _inside(plan), _notes(plan)]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _row(label: str, text: str) -> list[str]:
+    indent = " " * LABEL
+    lines = textwrap.wrap(printable(text), WIDTH - LABEL, break_long_words=True, break_on_hyphens=False) or [""]
+    return [f"{label:<{LABEL}}{lines[0]}", *(indent + line for line in lines[1:])]
+
+
+def _head(plan: dict[str, Any]) -> list[str]:
+    harness = plan["harness"]
+    program = f"{harness['name']} {harness['version']}".strip()
+    work = plan["workspace"]
+    place = {
+        "bind": f"{work['source']} → {work['target']}, read-write: changes land in it at once",
+        "copy": f"a private copy of {work['source']}, {work['target']}",
+    }.get(work["mode"], f"a private empty directory, {work['target']}")
+    return [
+        *_row("bottle", f"{plan['slug']}   plan {plan['digest'][:8]}   backend {plan['backend']} ({plan['image']})"),
+        *_row("agent", f"{plan['agent']} · {program}"),
+        *_row("runs", " ".join(plan["command"])),
+        *_row("work", place),
+        *_made(plan.get("image_build") or []),
+    ]
+
+
+def _made(steps: list[dict[str, Any]]) -> list[str]:
+    """What the image is made from, and which of its steps reach further than what is shown."""
+    if not steps:
+        return []
+    reaching = [step["kind"] for step in steps if step["network"] != "none"]
+    reach = f"; building {', '.join(reaching)} reaches the engine's network" if reaching else ""
+    return _row("image", f"from {steps[0]['from'] or 'your Dockerfile'}: {', '.join(s['kind'] for s in steps)}{reach}")
+
+
+def _reach(plan: dict[str, Any]) -> list[str]:
+    if not plan["egress"]:
+        return ["can reach nothing: no network device, no DNS, no host service."]
+    lines = [f"{'can reach':<42}with"]
+    for rule in plan["egress"]:
+        where = rule["host"] + ("" if rule["port"] == 443 else f":{rule['port']}")
+        marks = [word for word in ("wide", "opaque") if rule[word]]
+        lines += _pair(f"  {where}", ", ".join([_with(plan, rule), *marks]))
+        methods = " ".join(rule["methods"]) or "any method"
+        what = "anything, unread" if rule["opaque"] else f"{methods} {' '.join(rule['paths']) or 'any path'}"
+        lines += textwrap.wrap(printable(what), WIDTH, initial_indent="    ", subsequent_indent="    ",
+                               break_on_hyphens=False)  # fmt: skip
+    lines.append("cannot reach anything else: no network device, no DNS, no host service.")
+    return lines
+
+
+def _with(plan: dict[str, Any], rule: dict[str, Any]) -> str:
+    name = rule["credential"]
+    if not name:
+        return "–"
+    source = next((c for c in plan["credentials"] if c["name"] == name), None)
+    return f"{name} ← {_source(source)}" if source else str(name)
+
+
+def _source(credential: dict[str, Any]) -> str:
+    detail = credential["from"]
+    if credential["source"] == "env":
+        return f"${detail}"
+    return " ".join(detail) if isinstance(detail, (list, tuple)) else str(detail)
+
+
+def _pair(left: str, right: str) -> list[str]:
+    left, right = printable(left), printable(right)
+    return [f"{left:<42}{right}"] if len(left) < 42 and len(right) <= WIDTH - 42 else [left, f"{'':<6}{right}"]
+
+
+def _inside(plan: dict[str, Any]) -> list[str]:
+    names = [f"{name} (placeholder)" if "placeholder" in kind else name for name, kind in plan["env"].items()]
+    system = "the image, read-only" if plan.get("image_build") else "/usr and a few files of /etc read-only"
+    sees = [system, "private home and /tmp", "no host secret"]
+    sees += [f"{m['source']} → {m['target']} ({m['mode']})" for m in plan["mounts"]]
+    lines = _row("sees", " · ".join(sees))
+    if names:
+        lines += _row("env", ", ".join(names))
+    if plan["limits"]:
+        lines += _row("limits", _limits(plan["limits"]))
+    return lines
+
+
+def _limits(limits: list[dict[str, Any]]) -> str:
+    """What bounds the bottle, then in few words what does not."""
+    said = [f"{m['name']} {m['value']}" + ("" if m["enforced"] else " (not enforced)")
+            for m in limits if m["enforced"] or m["value"] != UNLIMITED]  # fmt: skip
+    free = [m["name"] for m in limits if not m["enforced"] and m["value"] == UNLIMITED]
+    return " · ".join([*said, *([f"none on {', '.join(free)}"] if free else [])])
+
+
+def _notes(plan: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for protection in plan["protections"]:
+        if protection["state"] != "on":
+            lines += _row(protection["state"], f"{protection['name']}: {protection['why']}")
+    for warning in plan["warnings"]:
+        lines += _row("note", warning)
+    return lines

@@ -1,0 +1,276 @@
+"""The one decision: may this bottle reach this host and port, and may it send this request?
+
+DNS stub, transparent listeners and explicit proxy all ask a `Policy`, which is made of exact-host rules that
+only ever grant: what no rule grants is refused, rules add up, their order does not matter, and removing one
+never grants anything. Rules check themselves when made, so a rule that exists is sound. Pure: nothing is
+resolved, opened or recorded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from claude_bottle.model.credentials import check_credential_name
+from claude_bottle.model.hosts import BadHost, canonical_host, canonical_port, reserved_reason
+from claude_bottle.model.urlpath import BadTarget, PathPattern, compile_pattern, is_canonical, readings
+from claude_bottle.values import dataclass
+
+# Why something was refused: the closed list that journal, 403 bodies and tests share. "" is the reason of a
+# grant.
+HOST_NOT_GRANTED = "host_not_granted"
+PORT_NOT_GRANTED = "port_not_granted"
+METHOD_NOT_GRANTED = "method_not_granted"
+PATH_NOT_GRANTED = "path_not_granted"
+BAD_HOST = "bad_host"
+BAD_REQUEST = "bad_request"
+NAME_MISMATCH = "name_mismatch"
+NO_SNI = "no_sni"
+NOT_TLS = "not_tls"
+NOT_HTTP = "not_http"
+ADDRESS_REFUSED = "address_refused"
+CREDENTIAL_FOREIGN = "credential_foreign"
+CREDENTIAL_NEEDS_TLS = "credential_needs_tls"
+CREDENTIAL_EXPIRED = "credential_expired"
+UPGRADE_REFUSED = "upgrade_refused"
+RESOLVE_FAILED = "resolve_failed"
+UPSTREAM_FAILED = "upstream_failed"
+UPSTREAM_TLS = "upstream_tls"
+TOO_LARGE = "too_large"
+GATE_HALTED = "gate_halted"
+REASONS = frozenset({
+    HOST_NOT_GRANTED, PORT_NOT_GRANTED, METHOD_NOT_GRANTED, PATH_NOT_GRANTED, BAD_HOST, BAD_REQUEST,
+    NAME_MISMATCH, NO_SNI, NOT_TLS, NOT_HTTP, ADDRESS_REFUSED, CREDENTIAL_FOREIGN, CREDENTIAL_NEEDS_TLS,
+    CREDENTIAL_EXPIRED, UPGRADE_REFUSED, RESOLVE_FAILED, UPSTREAM_FAILED, UPSTREAM_TLS, TOO_LARGE, GATE_HALTED,
+})  # fmt: skip
+
+INSPECT, TUNNEL = "inspect", "tunnel"
+GATE_PORTS = {53: "the bottle's DNS", 3128: "the gate's explicit proxy"}
+
+# Upper case only: methods are case-sensitive (RFC 9110 §9.1), but servers exist that take `get` for GET.
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
+# CONNECT is the proxy's own; TRACE makes an upstream echo the credential the gate put in.
+_NEVER = frozenset({"CONNECT", "TRACE", "TRACK"})
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One grant. Empty `methods` and `paths` mean any. `tls` is "inspect" (each request is judged) or
+    "tunnel" (opaque).
+
+    The host is brought to its canonical form; whatever is unsound is a ValueError in words. GET grants HEAD
+    too (RFC 9110 §9.3.2: the same without the body). `note` is the manifest's remark, `origin` where the
+    rule came from (a preset).
+    """
+
+    host: str
+    port: int = 443
+    methods: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    tls: str = INSPECT
+    credential: str | None = None
+    note: str = ""
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.host, str):
+            raise ValueError("host must be a host name")
+        if not isinstance(self.port, int):
+            raise ValueError("port must be a number")
+        object.__setattr__(self, "host", canonical_host(self.host))
+        object.__setattr__(self, "port", canonical_port(self.port))
+        for name in ("methods", "paths"):
+            object.__setattr__(self, name, _words(name, getattr(self, name)))
+        if not isinstance(self.note, str) or not isinstance(self.origin, str):
+            raise ValueError("note and origin must be text")
+        if self.port in GATE_PORTS:
+            raise ValueError(f"port {self.port} is taken inside a bottle: it is {GATE_PORTS[self.port]}")
+        for method in self.methods:
+            _check_method(method)
+        patterns = [_compiled(path) for path in self.paths]
+        if self.tls not in (INSPECT, TUNNEL):
+            raise ValueError('tls must be "inspect" or "tunnel"')
+        if self.tls == TUNNEL and (self.methods or self.paths):
+            raise ValueError("a tunnel is opaque: methods and paths cannot be judged in it; use tls: inspect")
+        if self.credential is not None:
+            self._check_credential(patterns)
+
+    def _check_credential(self, patterns: list[PathPattern]) -> None:
+        if not isinstance(self.credential, str):
+            raise ValueError("credential must be the name of one")
+        check_credential_name(self.credential)
+        if self.tls == TUNNEL:
+            raise ValueError("a tunnel is opaque: no credential can be put into it; use tls: inspect")
+        if self.port == 80:
+            raise ValueError("a credential is never sent over plain http (port 80)")
+        if any(pattern.everything for pattern in patterns):
+            raise ValueError("/** with a credential is refused: name the paths the credential is for")
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "host": self.host,
+            "port": self.port,
+            "methods": list(self.methods),
+            "paths": list(self.paths),
+            "tls": self.tls,
+            "credential": self.credential,
+            "note": self.note,
+            "origin": self.origin,
+        }
+
+    @staticmethod
+    def from_dict(data: dict[str, object]) -> Rule:
+        """The inverse of `to_dict`. ValueError on wrong types and unknown keys."""
+        try:
+            return Rule(**data)  # type: ignore[arg-type]
+        except TypeError:
+            raise ValueError("not a rule: wrong types, unknown or missing keys") from None
+
+
+def _words(name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
+        raise ValueError(f"{name} must be a list of words")
+    return tuple(value)
+
+
+def _check_method(method: str) -> None:
+    if not _METHOD.fullmatch(method):
+        raise ValueError("a method is written in upper-case letters, such as GET; leave methods out to grant any")
+    if method in _NEVER:
+        raise ValueError(f"{method} is never granted")
+
+
+def _compiled(path: str) -> PathPattern:
+    try:
+        return compile_pattern(path)
+    except BadTarget as bad:
+        raise ValueError(f"not a path pattern: {bad.reason}") from None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict: `reason` is "" when allowed, else one of REASONS; `rule` is the granting rule, or None."""
+
+    allow: bool
+    reason: str = ""
+    rule: Rule | None = None
+
+
+class _Compiled:
+    """A rule ready to match."""
+
+    __slots__ = ("patterns", "rule", "weight")
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.patterns = tuple(compile_pattern(path) for path in rule.paths)
+        self.weight = repr((rule.methods, rule.paths, rule.credential, rule.note, rule.origin))
+
+    def grants_method(self, method: str) -> bool:
+        methods = self.rule.methods
+        return not methods or method in methods or (method == "HEAD" and "GET" in methods)
+
+    def grants_path(self, ways: tuple[str, ...]) -> bool:
+        """Every way a server may read the path must be covered by one of the patterns."""
+        return not self.patterns or all(any(pattern(way) for pattern in self.patterns) for way in ways)
+
+    def rank(self, path: str) -> tuple[bool, int, bool, str]:
+        """Which of several granting rules counts: one with a credential before one without (adding a rule
+        never takes a credential away), then the most specific path, then named methods; the rest only makes
+        it deterministic."""
+        literal = max((pattern.literal for pattern in self.patterns if pattern(path)), default=0)
+        return (self.rule.credential is not None, literal, bool(self.rule.methods), self.weight)
+
+
+def conflicts(rules: Iterable[Rule]) -> list[str]:
+    """What makes these rules unsound together, one sentence each: a host and port both tunnelled and
+    inspected, or two credentials for the very same requests. Does not depend on order."""
+    modes: dict[str, set[str]] = {}
+    credentials: dict[tuple[object, ...], set[str]] = {}
+    for rule in rules:
+        where = f"{rule.host}:{rule.port}"
+        modes.setdefault(where, set()).add(rule.tls)
+        if rule.credential is not None:
+            same = (where, frozenset(rule.methods), frozenset(rule.paths))
+            credentials.setdefault(same, set()).add(rule.credential)
+    return sorted(
+        [
+            f"{where} is a tunnel in one rule and inspected in another; give it one tls mode"
+            for where, kinds in modes.items()
+            if len(kinds) > 1
+        ]
+        + [
+            f"{where} has the credentials {', '.join(sorted(names))} for the same requests; keep one"
+            for (where, *_), names in credentials.items()
+            if len(names) > 1
+        ]
+    )
+
+
+class Policy:
+    """All rules of one bottle.
+
+    `operator_named` are the (host, port) pairs the operator's own settings name (`upstreams`): only there do
+    rules for reserved names (localhost, metadata services, `.internal`) count; elsewhere such a rule grants
+    nothing, not even an answer from the DNS stub. ValueError if the rules are in conflict.
+    """
+
+    def __init__(self, rules: Iterable[Rule], *, operator_named: Collection[tuple[str, int]] = ()) -> None:
+        self.rules = tuple(rules)
+        if problems := conflicts(self.rules):
+            raise ValueError("; ".join(problems))
+        self._by_host: dict[str, dict[int, list[_Compiled]]] = {}
+        for rule in self.rules:
+            if reserved_reason(rule.host) is None or (rule.host, rule.port) in operator_named:
+                self._by_host.setdefault(rule.host, {}).setdefault(rule.port, []).append(_Compiled(rule))
+
+    def names(self) -> tuple[str, ...]:
+        """The granted host names, sorted: what the DNS stub answers."""
+        return tuple(sorted(self._by_host))
+
+    def ports(self) -> tuple[int, ...]:
+        """The granted ports, sorted: what needs a listener."""
+        return tuple(sorted({port for ports in self._by_host.values() for port in ports}))
+
+    def connect(self, host: str | bytes, port: int) -> Decision:
+        """May a connection be opened? For an inspected host each request is judged besides; `rule.tls` tells
+        which."""
+        found = self._find(host, port)
+        if isinstance(found, Decision):
+            return found
+        return Decision(True, "", max(found, key=lambda one: one.rank("")).rule)
+
+    def request(self, host: str | bytes, port: int, method: str, path: str, *, tls: bool) -> Decision:
+        """May this request be sent? `path` is `Target.path` (canonical, no query); `tls`: it came over TLS,
+        and goes on so.
+
+        The rule of a grant says which credential goes in. Over plain http no rule with a credential grants
+        anything.
+        """
+        found = self._find(host, port)
+        if isinstance(found, Decision):
+            return found
+        if not _METHOD.fullmatch(method) or not is_canonical(path):
+            return Decision(False, BAD_REQUEST)
+        if found[0].rule.tls == TUNNEL or (port == 443 and not tls):
+            return Decision(False, NOT_TLS)
+        found = [] if method in _NEVER else [one for one in found if one.grants_method(method)]
+        if not found:
+            return Decision(False, METHOD_NOT_GRANTED)
+        ways = readings(path)
+        found = [one for one in found if one.grants_path(ways)]
+        if not found:
+            return Decision(False, PATH_NOT_GRANTED)
+        found = [one for one in found if tls or one.rule.credential is None]
+        if not found:
+            return Decision(False, CREDENTIAL_NEEDS_TLS)
+        return Decision(True, "", max(found, key=lambda one: one.rank(path)).rule)
+
+    def _find(self, host: str | bytes, port: int) -> list[_Compiled] | Decision:
+        try:
+            ports = self._by_host.get(canonical_host(host))
+        except BadHost:
+            return Decision(False, BAD_HOST)
+        if ports is None:
+            return Decision(False, HOST_NOT_GRANTED)
+        return ports.get(port) or Decision(False, PORT_NOT_GRANTED)

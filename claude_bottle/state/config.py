@@ -1,0 +1,182 @@
+"""The operator's own settings, `config.json` under the state root.
+
+Read once per command and never written by us. Everything wrong with the file is reported at once, and a key
+we do not know is an error: a misspelt setting must not be silently without effect.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from claude_bottle.errors import BottleError
+from claude_bottle.model.hosts import BadHost, canonical_host, canonical_port, split_authority
+from claude_bottle.redact import printable
+from claude_bottle.state import files
+from claude_bottle.state.paths import Paths, expand_home
+
+_LIMIT = 1 << 20
+_EXAMPLE = '{"upstreams": {"api.example.com:443": {"connect": "10.0.0.5:8443", "ca": "gateway-ca.pem"}}}'
+
+# Where the gate of a container bottle runs: auto, on this host, or in a container beside it.
+GATES = ("auto", "host", "container")
+
+
+class Upstream(NamedTuple):
+    """Where the gate connects for one host and port, instead of resolving it. `connect_host` is an IP address
+    or a name the operator vouches for, private ones too; `ca_file` an absolute path, None for the usual
+    trust."""
+
+    connect_host: str
+    connect_port: int
+    ca_file: str | None
+
+
+class Settings(NamedTuple):
+    """`upstreams` by canonical host and port; `ca` an absolute path to further roots for upstream TLS;
+    `retention_days` after which `cleanup` may take preserved state, None for never; `default_backend` None
+    for auto; `gate` where the gate of a container bottle runs: auto, host or container."""
+
+    upstreams: dict[tuple[str, int], Upstream]
+    ca: str | None = None
+    retention_days: int | None = None
+    default_backend: str | None = None
+    gate: str = "auto"
+
+    @classmethod
+    def load(cls, paths: Paths) -> Settings:
+        """From `config.json`; the defaults when there is none. BottleError listing every problem of the
+        file."""
+        try:
+            data = _read(paths)
+        except FileNotFoundError:
+            return cls({})
+        return _Reading(paths).settings(data)
+
+
+class _Reading:
+    """One reading of the file: the problems found so far."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+        self.problems: list[str] = []
+
+    def settings(self, data: dict[str, object]) -> Settings:
+        readers: dict[str, Callable[[object], object]] = {
+            "upstreams": self._upstreams,
+            "upstream_proxy": self._not_yet,
+            "ca": lambda value: self._file("ca", value),
+            "retention_days": self._days,
+            "default_backend": self._backend,
+            "gate": self._gate,
+        }
+        found: dict[str, object] = {"upstreams": {}}
+        for key, value in data.items():
+            if key in readers:
+                found[key] = readers[key](value)
+            else:
+                self._unknown(key, "", readers)
+        if self.problems:
+            raise BottleError(
+                f"{self.paths.config} has {len(self.problems)} problem{'s'[: len(self.problems) > 1]}",
+                why="\n".join(self.problems),
+                do=f"edit the file; an example:\n{_EXAMPLE}",
+            )
+        return Settings(**found)  # type: ignore[arg-type]  # the readers return their field's type
+
+    def _upstreams(self, value: object) -> dict[tuple[str, int], Upstream]:
+        upstreams: dict[tuple[str, int], Upstream] = {}
+        if not isinstance(value, dict):
+            self._wrong("upstreams", 'an object of "host:port" entries', value)
+            return upstreams
+        for name, entry in value.items():
+            where = f"upstreams.{printable(name, width=80)}"
+            key, upstream = self._authority(where, name), self._upstream(where, entry)
+            if key in upstreams:
+                self.problems.append(f"{where}: the same host and port stands there twice")
+            if key is not None and upstream is not None:
+                upstreams[key] = upstream
+        return upstreams
+
+    def _authority(self, where: str, text: str) -> tuple[str, int] | None:
+        try:
+            return split_authority(text, None)
+        except BadHost as problem:
+            self.problems.append(f"{where}: not a host:port: {problem.reason}")
+            return None
+
+    def _upstream(self, where: str, entry: object) -> Upstream | None:
+        if not isinstance(entry, dict):
+            self._wrong(where, 'an object: {"connect": "addr:port", "ca": "file.pem"}', entry)
+            return None
+        for key in entry:
+            if key not in ("connect", "ca"):
+                self._unknown(key, f"{where}.", ("connect", "ca"))
+        connect = entry.get("connect")
+        if not isinstance(connect, str):
+            self._wrong(f"{where}.connect", 'a text "addr:port"', connect)
+            return None
+        ca = self._file(f"{where}.ca", entry["ca"]) if "ca" in entry else None
+        try:
+            return Upstream(*_address(connect), ca)
+        except BadHost as problem:
+            self.problems.append(f"{where}.connect: not an addr:port: {problem.reason}")
+            return None
+
+    def _file(self, where: str, value: object) -> str | None:
+        """An existing file; a relative one is looked for beside config.json."""
+        if not isinstance(value, str) or not value:
+            self._wrong(where, "the path of a PEM file", value)
+            return None
+        path = os.path.join(self.paths.root, expand_home(value, os.environ))
+        if not os.path.isfile(path):
+            self.problems.append(f"{where}: there is no file {printable(path)}")
+        return path
+
+    def _days(self, value: object) -> int | None:
+        if type(value) is not int or not 1 <= value <= 36_500:
+            self._wrong("retention_days", "a whole number of days, 1 to 36500", value)
+            return None
+        return value
+
+    def _backend(self, value: object) -> str | None:
+        if not isinstance(value, str) or not value:
+            self._wrong("default_backend", 'the name of a backend, for example "auto"', value)
+            return None
+        return value
+
+    def _gate(self, value: object) -> str:
+        if value not in GATES:
+            self._wrong("gate", f"one of {', '.join(GATES)}", value)
+            return "auto"
+        return str(value)
+
+    def _not_yet(self, _: object) -> None:
+        self.problems.append("upstream_proxy: not supported yet")
+
+    def _wrong(self, where: str, expected: str, value: object) -> None:
+        found = "nothing" if value is None else type(value).__name__
+        self.problems.append(f"{where}: expected {expected}, found {found}")
+
+    def _unknown(self, key: str, prefix: str, known: Iterable[str]) -> None:
+        self.problems.append(f"{prefix}{printable(key, width=80)}: unknown key; known are {', '.join(known)}")
+
+
+def _address(text: str) -> tuple[str, int]:
+    """`addr:port` with an IPv4 address, a bracketed IPv6 address or a host name. BadHost otherwise."""
+    import socket
+
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    family, bare = (socket.AF_INET6, host[1:-1]) if bracketed else (socket.AF_INET, host)
+    try:
+        # inet_pton(3) takes one spelling only; short, octal and hexadecimal forms canonical_host refuses.
+        return socket.inet_ntop(family, socket.inet_pton(family, bare)), canonical_port(port)
+    except OSError:
+        return canonical_host(host), canonical_port(port)
+
+
+def _read(paths: Paths) -> dict[str, object]:
+    paths.check_root()
+    return files.read_json(paths.config, _LIMIT)

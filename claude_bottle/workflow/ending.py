@@ -1,0 +1,27 @@
+"""What the operator is told when a bottle is settled: the same words wherever they were when it ended."""
+
+from __future__ import annotations
+
+from claude_bottle import log
+from claude_bottle.keeper.settle import WORK
+from claude_bottle.state.paths import Paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def tell(paths: Paths, identity: str, settled: Mapping[str, object]) -> None:
+    """Say what went wrong, what is kept and how to go on (contract §2, step 9)."""
+    for warning in texts(settled.get("warnings")):
+        log.warn(warning)
+    kept = texts(settled.get("preserved"))
+    if kept:
+        log.say(f"kept: transcript, home, work   why: {', '.join(kept)}")
+        log.say(f"to resume this bottle: claude-bottle resume {identity}")
+        if WORK in kept:
+            log.say(f"its work is in {paths.workspace(identity)}")
+
+
+def texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []

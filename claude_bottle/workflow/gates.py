@@ -1,0 +1,55 @@
+"""What the gate of one launch is told: the plan's rules, the secrets, and the operator's settings with their files read.
+
+The last place that reads certificates from this host: a gate looks nothing up, and one that runs elsewhere could not. It
+trusts there what this host trusts, which is sent along.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from claude_bottle.errors import BottleError
+from claude_bottle.gate.config import MAX_WIRE, GateConfig, Upstream
+
+if TYPE_CHECKING:
+    from claude_bottle.model.credentials import BoundCredential
+    from claude_bottle.model.plan import BottlePlan
+    from claude_bottle.state.config import Settings
+
+
+def configure(plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Settings, trusted: bytes | None) -> GateConfig:
+    """`trusted`: the PEM bundle of what this host trusts, for a gate that cannot see it; None for one that runs here.
+    BottleError for certificates that cannot be read."""
+    own = authorities(settings.ca) if settings.ca else ""
+    extra = own if trusted is None else _only_certificates(trusted)
+    upstreams = {
+        place: Upstream(one.connect_host, one.connect_port, authorities(one.ca_file) if one.ca_file else "")
+        for place, one in settings.upstreams.items()
+    }
+    nonce = os.urandom(16).hex()
+    return GateConfig(plan.slug, plan.egress, bound, upstreams, extra, nonce, explicit_proxy=True)
+
+
+def authorities(path: str) -> str:
+    """The PEM text of a file. BottleError when it cannot be read or is none."""
+    try:
+        with open(path, "rb") as file:
+            found = file.read(MAX_WIRE // 4).decode("ascii")
+    except (OSError, UnicodeError) as problem:
+        raise BottleError(f"cannot read the certificates in {path}", why=str(problem), do="correct config.json") from problem
+    if "-----BEGIN CERTIFICATE-----" not in found:
+        raise BottleError(f"cannot read the certificates in {path}", why="there is none in it, in PEM form",
+                          do="correct config.json")  # fmt: skip
+    return found
+
+
+def _only_certificates(bundle: bytes) -> str:
+    """Without the comments in which some bundles name each authority, in whatever script."""
+    lines, inside = [], False
+    for line in bundle.decode("ascii", "replace").splitlines():
+        inside = inside or line.startswith("-----BEGIN")
+        if inside:
+            lines.append(line)
+        inside = inside and not line.startswith("-----END")
+    return "\n".join(lines) + "\n" if lines else ""

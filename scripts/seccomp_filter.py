@@ -1,0 +1,172 @@
+"""Generate the seccomp filters of the bubblewrap backend from `seccomp_policy`: the bytes and a readable
+dump.
+
+Usage: python scripts/seccomp_filter.py [DIRECTORY]. Writes seccomp_<arch>.bpf and seccomp_<arch>.txt;
+without a directory, next to the policy. pyseccomp (a development dependency) is used only to look up system
+call numbers; the program is assembled here, because libseccomp compares whole 64-bit arguments and its
+output differs by version.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from pathlib import Path
+
+import pyseccomp
+
+from claude_bottle.backend.bubblewrap import seccomp_policy as policy
+from claude_bottle.backend.bubblewrap.seccomp_policy import Conditional, Test
+
+ARCHITECTURES = {
+    "x86_64": (0xC000003E, pyseccomp.Arch.X86_64),
+    "aarch64": (0xC00000B7, pyseccomp.Arch.AARCH64),
+}
+# linux/bpf_common.h and linux/seccomp.h
+LOAD, JUMP, EQUAL, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x54, 0x06
+ACTIONS = {policy.ALLOW: 0x7FFF0000, policy.EPERM: 0x00050001, policy.ENOSYS: 0x00050026, "KILL": 0x80000000}
+NUMBER_AT, ARCH_AT, ARGUMENTS_AT = 0, 4, 16  # struct seccomp_data; the low word of an argument comes first
+X32_BIT = 0x40000000
+
+Instruction = tuple[int, int, int, int]
+Decision = str | Conditional
+
+
+def resolve(name: str, arch: int) -> int | None:
+    """The number of a call on an architecture; None where it does not exist there."""
+    number: int = pyseccomp.resolve_syscall(arch, name)
+    if number >= 0:
+        return number
+    return policy.NUMBERS.get(name)
+
+
+def decisions(arch: int) -> dict[int, tuple[str, Decision]]:
+    """Number → (name, decision) of everything but the default."""
+    table: dict[int, tuple[str, Decision]] = {
+        number: (f"#{number}", policy.ENOSYS) for number in range(policy.FIRST_NEW, policy.LAST_NEW + 1)
+    }
+    groups: list[tuple[str, Decision]] = [(name, policy.ALLOW) for name in policy.ALLOWED]
+    groups += [(name, policy.EPERM) for name in policy.REFUSED]
+    groups += [(name, policy.ENOSYS) for name in policy.UNREADABLE]
+    groups += list(policy.CONDITIONAL.items())
+    for name, decision in groups:
+        number = resolve(name, arch)
+        if number is not None:
+            table[number] = (name, decision)
+    return table
+
+
+def ret(action: str) -> Instruction:
+    return (RETURN, 0, 0, ACTIONS[action])
+
+
+def test_code(test: Test, to_next: int) -> list[Instruction]:
+    """Fall through if the test holds, else jump over `to_next` instructions."""
+    code = [(LOAD, 0, 0, ARGUMENTS_AT + 8 * test.argument)]
+    if test.any_of:
+        return [*code, (ANY_BIT, 0, to_next, test.mask)]
+    if test.mask != policy.FULL:
+        code.append((AND, 0, 0, test.mask))
+    return [*code, (EQUAL, 0, to_next, test.value)]
+
+
+def clause_code(tests: tuple[Test, ...], action: str) -> list[Instruction]:
+    code = [ret(action)]
+    for test in reversed(tests):
+        code = test_code(test, len(code)) + code
+    return code
+
+
+def decision_code(decision: Decision) -> list[Instruction]:
+    if isinstance(decision, str):
+        return [ret(decision)]
+    code = [step for tests, action in decision.clauses for step in clause_code(tests, action)]
+    return [*code, ret(decision.otherwise)]
+
+
+def intervals(table: dict[int, tuple[str, Decision]]) -> list[tuple[int, Decision]]:
+    """(first number, decision) of each run of numbers with one decision, ascending; the last run is open."""
+    runs: list[tuple[int, Decision]] = []
+    for number in range(max(table) + 2):
+        decision = table[number][1] if number in table else policy.EPERM
+        if not runs or runs[-1][1] != decision:
+            runs.append((number, decision))
+    return runs
+
+
+def search_code(runs: list[tuple[int, Decision]]) -> list[Instruction]:
+    """A binary search for the run that the number (in the accumulator) lies in."""
+    if len(runs) == 1:
+        return decision_code(runs[0][1])
+    middle = len(runs) // 2
+    below, above = search_code(runs[:middle]), search_code(runs[middle:])
+    # Conditional jumps reach 255 instructions, plain ones any distance.
+    return [(AT_LEAST, 0, 1, runs[middle][0]), (JUMP, 0, 0, len(below)), *below, *above]
+
+
+def program(name: str) -> list[Instruction]:
+    audit, arch = ARCHITECTURES[name]
+    head: list[Instruction] = [
+        (LOAD, 0, 0, ARCH_AT),
+        (EQUAL, 1, 0, audit),
+        ret("KILL"),
+        (LOAD, 0, 0, NUMBER_AT),
+    ]
+    if name == "x86_64":
+        # x32 shares the architecture's number and is told by this bit. -1 is what a tracer writes to skip a
+        # call.
+        head += [(EQUAL, 0, 1, 0xFFFFFFFF), ret(policy.ALLOW), (AT_LEAST, 0, 1, X32_BIT), ret("KILL")]
+    return head + search_code(intervals(decisions(arch)))
+
+
+def dump(name: str, code: list[Instruction]) -> str:
+    """The policy by call, then the program, one instruction a line."""
+    lines = [
+        f"# seccomp filter for {name}, generated by scripts/seccomp_filter.py",
+        "# whatever is not listed: EPERM; other ABIs: killed",
+    ]
+    for number, (call, decision) in sorted(decisions(ARCHITECTURES[name][1]).items()):
+        shown = decision if isinstance(decision, str) else describe(decision)
+        lines.append(f"{number:4} {call}: {shown}")
+    operations = {
+        LOAD: "ld",
+        JUMP: "ja",
+        EQUAL: "jeq",
+        AT_LEAST: "jge",
+        ANY_BIT: "jset",
+        AND: "and",
+        RETURN: "ret",
+    }
+    lines.append("# program: index operation constant, and where it goes on if true and if false")
+    for at, (operation, yes, no, constant) in enumerate(code):
+        jumps = f" {at + 1 + yes} {at + 1 + no}" if operation in (EQUAL, AT_LEAST, ANY_BIT) else ""
+        lines.append(f"{at:4} {operations[operation]:4} {constant:#x}{jumps}")
+    return "\n".join(lines) + "\n"
+
+
+def describe(decision: Conditional) -> str:
+    clauses = []
+    for tests, action in decision.clauses:
+        words = [f"a{test.argument}&{test.mask:#x}{'' if test.any_of else f'=={test.value:#x}'}" for test in tests]
+        clauses.append(f"{action} if {' and '.join(words)}")
+    return "; ".join([*clauses, f"else {decision.otherwise}"])
+
+
+def generate() -> dict[str, bytes]:
+    """File name → content of everything that is checked in."""
+    files: dict[str, bytes] = {}
+    for name in ARCHITECTURES:
+        code = program(name)
+        files[f"seccomp_{name}.bpf"] = b"".join(struct.pack("<HBBI", *step) for step in code)
+        files[f"seccomp_{name}.txt"] = dump(name, code).encode()
+    return files
+
+
+def main() -> None:
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(policy.__file__).parent
+    for name, content in generate().items():
+        (target / name).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The host the attack suite runs on: its own network, name server, hosts file and servers, all of them recording.
+
+Everything of the product that is started in a `World` (command line, keeper, gate) is outside the bottle but inside this
+world. What leaves a bottle can therefore go nowhere but into a recorder, and names lead where the test wants them to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.attack.recorders import Certificates, NameServer, Servers
+from tests.ordinary_user import readable_interpreter
+
+PUBLIC = "93.184.216"
+# Names and where they lead. Whether a bottle may reach them is the manifest's business.
+API, OTHER, TUNNEL, PLAIN = "api.bottle.test", "other.bottle.test", "tunnel.bottle.test", "plain.bottle.test"
+DATABASE = "database.bottle.test"
+STRANGE = {"expired.bottle.test": "expired", "foreign.bottle.test": "self-signed", "misnamed.bottle.test": "wrong name"}
+EVIL = "evil.test"
+# Granted names whose addresses are not for bottles (threats.md 26, 31).
+INWARD = {
+    "loopback.bottle.test": ["127.0.0.1"], "linklocal.bottle.test": ["169.254.169.254"], "private.bottle.test": ["10.1.2.3"],
+    "engine.bottle.test": ["172.17.0.1"], "shared.bottle.test": ["100.64.0.1"], "zero.bottle.test": ["0.0.0.0"],
+    "loopback6.bottle.test": ["::1"], "mapped.bottle.test": ["::ffff:10.1.2.3"], "nat64.bottle.test": ["64:ff9b::a9fe:a9fe"],
+    "sixtofour.bottle.test": ["2002:a01:203::1"], "local6.bottle.test": ["fc00::1"],
+}  # fmt: skip
+REBOUND = "rebound.bottle.test"
+# Granted, but it exists only in the search domain that the host's resolv.conf names.
+ABSENT = "absent.bottle.test"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How to run a command in the world: what stands before it."""
+
+    prefix: tuple[str, ...]
+
+    def argv(self, person_prefix: tuple[str, ...], cwd: Path, command: list[str]) -> list[str]:
+        return [*self.prefix, "env", "-C", str(cwd), *person_prefix, *command]
+
+
+class World:
+    """`place` receives its files; `close` ends it and its namespaces."""
+
+    def __init__(self, place: Path) -> None:
+        self.certificates = Certificates(STRANGE)
+        self.ca_file = place / "world-ca.pem"
+        self.ca_file.write_bytes(self.certificates.ca.cert_pem.bytes())
+        files = {"hosts": "127.0.0.1 localhost\n", "resolv.conf": f"nameserver 127.0.0.1\nsearch {EVIL}\noptions ndots:15\n"}
+        for name, text in files.items():
+            (place / name).write_text(text)
+            (place / name).chmod(0o644)
+        self._channel, theirs = socket.socketpair()
+        python = readable_interpreter(()) or sys.executable
+        script = Path(__file__).with_name("namespaces.py")
+        overlays = [f"/etc/{name}={place / name}" for name in files]
+        self._holder = subprocess.Popen(
+            [python, "-I", str(script), str(theirs.fileno()), *overlays], pass_fds=[theirs.fileno()]
+        )
+        theirs.close()
+        sockets = self._receive()
+        user = () if os.geteuid() == 0 else ("--user", "--preserve-credentials")
+        self.entry = Entry(("nsenter", f"--target={self._holder.pid}", *user, "--net", "--mount", "--"))
+        self._packets, self._abstract = sockets.pop("packets"), sockets.pop("abstract")
+        self.names = NameServer(sockets.pop("dns"), book())
+        self.servers = Servers({int(name.split()[1]): one for name, one in sockets.items()}, self.certificates)
+
+    def _receive(self) -> dict[str, socket.socket]:
+        message, descriptors, _, _ = socket.recv_fds(self._channel, 65536, 64)
+        if not message:
+            raise RuntimeError(f"no namespaces for the attack suite (exit {self._holder.wait()})")
+        sockets = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        return dict(zip(json.loads(message), sockets, strict=True))
+
+    def clear(self) -> None:
+        """Forget what arrived so far."""
+        self.servers.clear()
+        self.names.clear()
+        self.packets()
+
+    def packets(self) -> list[bytes]:
+        """What moved on this host's network since last asked: whole frames."""
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found.append(self._packets.recv(65536, socket.MSG_DONTWAIT))
+        return found
+
+    def left(self) -> list[int]:
+        """Processes that still run on this host, but the one that holds it."""
+        here, found = os.readlink(f"/proc/{self._holder.pid}/ns/net"), []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != self._holder.pid:
+                with contextlib.suppress(OSError):
+                    if os.readlink(entry / "ns/net") == here:
+                        found.append(int(entry.name))
+        return found
+
+    def close(self) -> None:
+        for pid in self.left():  # a test that broke off left them; a keeper takes its bottle and gate with it
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.servers.close()
+        self.names.close()
+        self._packets.close()
+        self._abstract.close()
+        self._channel.close()
+        self._holder.wait()
+
+
+def book() -> dict[str, list[str]]:
+    """The name server's entries."""
+    outward = [API, OTHER, TUNNEL, PLAIN, DATABASE, *STRANGE, EVIL, f"www.{EVIL}", f"{ABSENT}.{EVIL}"]
+    return {name: [f"{PUBLIC}.{number}"] for number, name in enumerate(outward, 10)} | INWARD

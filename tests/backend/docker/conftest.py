@@ -1,0 +1,85 @@
+"""A private daemon, an image with our first process in it, and a state root of the test's own."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import claude_bottle.backend.docker as package
+from claude_bottle.model.names import new_identity
+from tests.backend.docker.bottles import Place, launched
+from tests.docker_engine import SETTINGS, Engine, base_image, docker_client, docker_engine, docker_host
+
+__all__ = ["base_image", "docker_client", "docker_engine", "docker_host"]
+
+_DOCKERFILE = """FROM {base}
+COPY init.py /opt/claude-bottle/init.py
+RUN useradd --no-log-init -m -u 1000 -s /bin/bash agent && mkdir -p /workspace
+ENV LD_PRELOAD=/image.so HTTP_PROXY=http://image.test
+USER 1000
+VOLUME /image-volume
+HEALTHCHECK CMD true
+ENTRYPOINT ["/bin/false"]
+"""
+
+
+@pytest.fixture(scope="session")
+def agent_image(docker_engine: Engine, base_image: str) -> str:
+    return build_agent_image(docker_engine, base_image)
+
+
+def build_agent_image(engine: Engine, base_image: str) -> str:
+    """An image whose own settings are all in our way."""
+    init = Path(package.__file__).with_name("init.py").read_bytes()
+    text = _DOCKERFILE.format(base=base_image).encode()
+    tag = f"claude-bottle-tests/agent:{hashlib.sha256(init + text).hexdigest()[:12]}"
+    with engine.lock("agent-image"):
+        if not engine.docker("image", "ls", "--quiet", tag):
+            context = io.BytesIO()
+            with tarfile.open(fileobj=context, mode="w") as archive:
+                for name, content in (("Dockerfile", text), ("init.py", init)):
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+            engine.docker("build", "--network=none", f"--tag={tag}", "-", input=context.getvalue())
+    return tag
+
+
+def make_place(root: Path, engine: Engine, image: str) -> Place:
+    for name in ("home", "workspace"):
+        (root / name).mkdir(parents=True)
+    return Place(root, root / "home", root / "workspace", engine, image, new_identity("tester"))
+
+
+def point_at(patch: pytest.MonkeyPatch, engine: Engine, root: Path) -> None:
+    for name in SETTINGS:
+        patch.delenv(name, raising=False)
+    for name, value in engine.settings.items():
+        patch.setenv(name, value)
+    patch.setenv("CLAUDE_BOTTLE_HOME", str(root / "state"))
+
+
+@pytest.fixture
+def place(docker_engine: Engine, agent_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    point_at(monkeypatch, docker_engine, tmp_path)
+    return make_place(tmp_path, docker_engine, agent_image)
+
+
+@pytest.fixture(scope="module")
+def shared(docker_engine: Engine, agent_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A place for a bottle that several tests of a module look at."""
+    root = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch:
+        point_at(patch, docker_engine, root)
+        yield make_place(root, docker_engine, agent_image)
+
+
+@pytest.fixture(scope="module")
+def bottle(shared: Place) -> Iterator[object]:
+    with launched(shared) as running:
+        yield running

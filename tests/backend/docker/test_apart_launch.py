@@ -1,0 +1,75 @@
+"""Bottles apart on a real daemon: a layer that was lost on the way to the engine is noticed before anything runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from claude_bottle.backend import get_bottle_backend
+from claude_bottle.errors import EnvironmentLacks
+from claude_bottle.testing.conformance import Place
+from claude_bottle.testing.conformance.place import shell
+from tests.docker_engine import Engine
+
+# A client that loses one word.
+FORGETFUL = """#!/bin/bash
+words=()
+for word in "$@"; do [[ $word == {word} ]] || words+=("$word"); done
+exec {client} "${{words[@]}}"
+"""
+
+
+@pytest.fixture
+def apart(docker_host: Engine, base_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    monkeypatch.setenv("CLAUDE_BOTTLE_HOME", str(state))
+    for name, said in (("config.json", {"gate": "container"}), ("image.json", {"base": base_image})):
+        (state / name).write_text(json.dumps(said))
+        (state / name).chmod(0o600)
+    (tmp_path / "place").mkdir()
+    return Place(get_bottle_backend("docker"), tmp_path / "place")
+
+
+@pytest.mark.parametrize("word", [
+    "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--security-opt=seccomp=*", "--network=none",
+    "--pids-limit=*",
+])  # fmt: skip
+def test_a_bottle_that_lost_a_layer_never_runs_a_program(
+    apart: Place, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = apart.plan()
+    client = shutil.which("docker")
+    shim = tmp_path / "shim"
+    shim.mkdir()
+    (shim / "docker").write_text(FORGETFUL.format(word=word, client=client))
+    (shim / "docker").chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{shim}:/usr/bin:/bin")
+        with pytest.raises(EnvironmentLacks), apart.backend.launch(plan, boot=apart.boot()):
+            pass
+    assert apart.identity not in apart.backend.leftovers()
+
+
+def test_with_all_of_them_it_runs_one(apart: Place) -> None:
+    with apart.up() as bottle:
+        assert shell(bottle, "echo it runs").out == "it runs\n"
+    assert apart.identity not in apart.backend.leftovers()
+
+
+def test_large_files_many_and_links_go_in_and_come_back(apart: Place) -> None:
+    (apart.home / "large").write_bytes(bytes(range(256)) * (1 << 16))
+    for number in range(300):
+        (apart.home / f"file-{number}").write_text(str(number))
+    (apart.home / "link").symlink_to("file-7")
+    with apart.up() as bottle:
+        said = shell(bottle, "cat ~/link; ls ~ | wc -l; sha256sum ~/large | cut -c1-8; chmod 600 ~/file-1; rm ~/file-2")
+        assert said.out.startswith("7302\n"), said
+        bottle.close()
+        bottle.fetch_home()
+    assert (apart.home / "large").read_bytes() == bytes(range(256)) * (1 << 16)
+    assert (apart.home / "link").readlink() == Path("file-7")
+    assert not (apart.home / "file-2").exists()

@@ -1,0 +1,62 @@
+"""Fixtures of the end-to-end tests: an operator's project, with the agent program installed once for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docker_engine import Engine, base_image, docker_engine
+from tests.e2e.project import Containers, Project
+from tests.persons import everybody, person
+
+__all__ = ["base_image", "docker_engine", "everybody", "person"]
+BACKENDS = ("bubblewrap", "docker")
+# On docker as where its engine runs on another machine.
+APART = "docker, gate in a container"
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """Where Claude Code is installed for the tests: once, by our own installer, shared by all workers."""
+    from claude_bottle.harness import get
+    from claude_bottle.state.paths import Paths
+
+    place = Path(os.environ.get("CLAUDE_BOTTLE_TEST_TOOLS") or Path.home() / ".cache" / "claude-bottle-test-tools")
+    place.mkdir(parents=True, exist_ok=True)
+    paths = Paths(place.parent / "claude-bottle-test-root", place)
+    harness = get("claude")
+    if harness.find(paths) is None:
+        harness.install(paths, lambda text: None)
+    return place
+
+
+@pytest.fixture(scope="session")
+def containers(docker_engine: Engine, base_image: str, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Containers:
+    """The daemon of this run, with the agent's image in it: built once, by our own command line."""
+    found = Containers(docker_engine, base_image)
+    place = tmp_path_factory.mktemp("image")
+    with docker_engine.lock("agent-image"):
+        builder = Project(place, tools, containers=found)
+        try:
+            builder.do("image", "build")
+        finally:
+            builder.close()
+    return found
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest, tmp_path: Path, tools: Path) -> Iterator[Project]:
+    """On bubblewrap; on another backend for tests that are parametrized so. Whatever a test leaves in a container engine
+    is removed by `cleanup`, and then there is nothing left."""
+    wanted = getattr(request, "param", BACKENDS[0])
+    found = request.getfixturevalue("containers") if wanted in ("docker", APART) else None
+    made = Project(tmp_path, tools, containers=found)
+    if wanted == APART:
+        made.place_gate("container")
+    made.trust()
+    yield made
+    made.close()
+    assert made.objects() == []

@@ -1,0 +1,67 @@
+"""A real terminal for a program under test: a tmux server of its own, keys in, rendered screen out."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+from tests.waiting import SECONDS, eventually
+
+# tmux itself may never learn of the end: at times 3.3a misses the signal, keeps a zombie and shows no status.
+_TELL = '"$@"; echo $? > "$0"'
+_numbers = itertools.count()
+
+
+class Screen:
+    """Runs `argv` in a 100x40 terminal. `wait` blocks until the screen matches; `exit_code` until the program ends."""
+
+    def __init__(self, place: Path, argv: list[str]) -> None:
+        number = next(_numbers)
+        self._code = place / f"exit{number}"
+        self._tmux = ["tmux", "-f", "/dev/null", "-S", str(place / f"tmux{number}")]
+        self._call("new-session", "-d", "-x", "100", "-y", "40", "sleep 86400")
+        self._call("set-option", "-g", "remain-on-exit", "on")
+        self._call("respawn-pane", "-k", shlex.join(["sh", "-c", _TELL, str(self._code), *argv]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call("kill-server")
+
+    def text(self) -> str:
+        return self._call("capture-pane", "-p")
+
+    def type(self, text: str) -> None:
+        """Type a line; return is pressed once the program shows it."""
+        self._call("send-keys", "-l", text)
+        self.wait(re.escape(text))
+        self.press("Enter")
+
+    def press(self, *keys: str) -> None:
+        """Several keys arrive at once."""
+        self._call("send-keys", *keys)
+
+    def wait(self, pattern: str) -> str:
+        deadline = time.monotonic() + SECONDS
+        while re.search(pattern, shown := self.text()) is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{pattern!r} did not appear in:\n{shown}")
+            time.sleep(0.05)
+        return shown
+
+    def exit_code(self) -> int:
+        try:
+            eventually(lambda: self._code.exists() and self._code.read_text().endswith("\n"))
+        except AssertionError:
+            raise TimeoutError(f"the program did not end; it shows:\n{self.text()}") from None
+        return int(self._code.read_text())
+
+    def _call(self, *argv: str) -> str:
+        done = subprocess.run([*self._tmux, *argv], capture_output=True, text=True, timeout=SECONDS, check=True)
+        return done.stdout

@@ -1,0 +1,44 @@
+"""The plan as people read it: 80 columns, one line for what is not limited, every weaker layer told."""
+
+from __future__ import annotations
+
+from claude_bottle.model.plan import BottlePlan, Limit, Mount, Protection, Workspace
+from claude_bottle.model.plan_text import render
+
+
+def _plan(**changes: object) -> str:
+    plan = BottlePlan("a-1", "a", "shell", "", "bubblewrap", "this host's /usr", ("sh",), Workspace("none", "/workspace"))
+    fields = {**plan.__dict__, **changes}
+    return render(BottlePlan(**fields).to_dict())
+
+
+def _line(text: str, label: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line.startswith(label)]
+    return [line.removeprefix(label).strip() for line in lines]
+
+
+def test_limits_that_nothing_enforces_take_one_line() -> None:
+    free = tuple(Limit(name, "unlimited", enforced=False) for name in ("memory", "cpus", "pids", "disk"))
+    assert _line(_plan(limits=free), "limits") == ["none on memory, cpus, pids, disk"]
+
+
+def test_limits_that_hold_come_first_and_wishes_are_marked() -> None:
+    memory, pids = Limit("memory", "4 GiB", enforced=True, by="cgroup"), Limit("pids", "512", enforced=False)
+    assert _line(_plan(limits=(memory, pids, Limit("disk", "unlimited", enforced=False))), "limits") == [
+        "memory 4 GiB · pids 512 (not enforced) · none on disk"
+    ]
+
+
+def test_weaker_layers_are_told_and_those_in_force_are_not() -> None:
+    own_id, own_kernel = Protection("own user id", "weaker", "because"), Protection("own kernel", "off", "shared")
+    text = _plan(protections=(own_id, Protection("no capabilities", "on"), own_kernel))
+    assert (_line(text, "weaker"), _line(text, "off")) == (["own user id: because"], ["own kernel: shared"])
+    assert "no capabilities" not in text
+
+
+def test_nothing_is_wider_than_a_terminal_and_nothing_is_cut() -> None:
+    source = "/srv/" + "x" * 200
+    text = _plan(mounts=(Mount(source, "/opt/\x1b[31mred"),), workspace=Workspace("bind", "/workspace", "/srv/a b\nc"))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "x" * 200 in "".join(line.strip() for line in text.splitlines())
+    assert "\x1b" not in text

@@ -1,0 +1,162 @@
+"""People who run claude-bottle in tests: whoever runs the tests, and an ordinary user with nothing of root's.
+
+When root runs the tests, the ordinary user is another uid without groups, with a world-readable copy of
+the package and of what it needs at run time, because root's own tree is usually closed to others. When an
+ordinary user runs the tests, they are both the same, and root's half is skipped by name.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import claude_bottle
+from tests.waiting import SECONDS
+
+PACKAGE = Path(claude_bottle.__file__).resolve().parent
+TESTS = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who runs programs. `keeper` is a Python program that stands in for `tests.in_bottle`.
+    `place` is a directory of theirs; `path` is what PYTHONPATH must say for them."""
+
+    name: str
+    uid: int
+    python: str
+    path: str
+    place: Path
+    prefix: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    keeper: str = ""
+
+    @property
+    def gid(self) -> int:
+        return self.uid if self.prefix else os.getegid()
+
+    def environment(self) -> dict[str, str]:
+        base = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(self.place), "LANG": "C.UTF-8"}
+        return {**base, "PYTHONPATH": self.path, "PYTHONDONTWRITEBYTECODE": "1", **self.env}
+
+    def argv(self, command: Sequence[str]) -> list[str]:
+        return [*self.prefix, *command]
+
+    def run(
+        self, command: Sequence[str], *, input: str = "", timeout: float = 2 * SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program as this person, in their place; nothing is checked."""
+        return subprocess.run(
+            self.argv(command), input=input, capture_output=True, text=True, timeout=timeout, check=False,
+            env=self.environment(), cwd=self.place,
+        )  # fmt: skip
+
+    def popen(self, command: Sequence[str]) -> subprocess.Popen[str]:
+        """Start one with pipes for stdin and stdout; stderr is the tests'."""
+        return subprocess.Popen(
+            self.argv(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=self.environment(), cwd=self.place,
+        )  # fmt: skip
+
+    def module(self, name: str, *arguments: str) -> list[str]:
+        return [self.python, "-m", name, *arguments]
+
+    def directory(self, name: str) -> Path:
+        """A new directory that belongs to this person."""
+        made = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.place))
+        os.chown(made, self.uid, self.gid)
+        return made
+
+
+def whoever_runs_the_tests(place: Path) -> Person:
+    """This very user. `place` should be short and not below a directory that others replace."""
+    path = os.pathsep.join([str(PACKAGE.parent), *(entry for entry in sys.path if entry.endswith("site-packages"))])
+    return Person("root" if os.geteuid() == 0 else "user", os.geteuid(), sys.executable, path, place)
+
+
+def an_ordinary_user(place: Path) -> Person:
+    """An ordinary user; `place` (made world-readable) receives the copies. Skips where there is no way to
+    be one."""
+    if os.geteuid() != 0:
+        return whoever_runs_the_tests(place)
+    uid = 61000 + os.getpid() % 500
+    # `env` executes the program without the capabilities that setpriv still has when it executes.
+    prefix = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--", "env")
+    library = place / "lib"
+    copy_package(library)
+    own = place / "own"
+    own.mkdir()
+    os.chown(own, uid, uid)
+    python = readable_interpreter(prefix)
+    if python is None:
+        pytest.skip("cannot run here: no Python of this version that an ordinary user can execute")
+    return Person("user", uid, python, str(library), own, prefix)
+
+
+def readable_interpreter(prefix: Sequence[str]) -> str | None:
+    """A Python of our minor version (compiled dependencies are copied) that starts as that user."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    question = "import sys; print('%d.%d' % sys.version_info[:2])"
+    for python in (sys.executable, f"/usr/bin/python{version}", "/usr/bin/python3"):
+        asked = subprocess.run([*prefix, python, "-c", question], capture_output=True, text=True, check=False, cwd="/")
+        if asked.stdout.strip() == version:
+            return python
+    return None
+
+
+def copy_package(library: Path) -> None:
+    """claude_bottle, its tests' helpers and its run-time dependencies, readable by everybody."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    library.mkdir()
+    shutil.copytree(PACKAGE, library / PACKAGE.name, ignore=ignore)
+    shutil.copytree(TESTS, library / "tests", ignore=ignore)
+    for name in sorted(requirements("claude-bottle")):
+        for file in importlib.metadata.files(name) or ():
+            source, target = Path(str(file.locate())), library / str(file)
+            if ".." not in str(file) and "__pycache__" not in str(file) and source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target)
+    for directory, _, files in os.walk(place := library):
+        os.chmod(directory, 0o755)
+        for name in files:
+            path = Path(directory, name)
+            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+    os.chmod(place.parent, 0o755)
+
+
+def requirements(root: str) -> set[str]:
+    """Names of the installed distributions that `root` needs at run time, directly or not."""
+    pending, found = list(_direct(root)), set()
+    while pending:
+        name = pending.pop()
+        if name in found:
+            continue
+        try:
+            importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.add(name)
+        pending += _direct(name)
+    return found
+
+
+def _direct(name: str) -> list[str]:
+    if name == "claude-bottle":
+        # What the tree says; an editable installation knows what it said when it was installed.
+        import tomllib
+
+        lines = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]["dependencies"]
+    else:
+        lines = importlib.metadata.requires(name) or []
+    wanted = [line for line in lines if "extra ==" not in line]
+    return [match.group() for line in wanted if (match := re.match(r"[A-Za-z0-9._-]+", line))]

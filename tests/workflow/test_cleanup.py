@@ -1,0 +1,58 @@
+"""What `cleanup` removes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from pathlib import Path
+
+import pytest
+
+from claude_bottle.errors import BottleError, UsageError
+from claude_bottle.state.files import write_atomic
+from claude_bottle.state.paths import Paths
+from claude_bottle.state.record import PRESERVED, BottleRecord, this_process, timestamp
+from claude_bottle.state.store import Store
+from claude_bottle.workflow.cleanup import cleanup
+
+
+def preserved(paths: Paths, identity: str) -> str:
+    record = BottleRecord(identity, "docs", "shell", "bubblewrap", status=PRESERVED, preserved=("exit 3",))
+    Store(paths).create(record)
+    return identity
+
+
+def test_one_that_is_in_use_keeps_none_of_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Somebody resumes one of them between the look and the removal."""
+    paths = Paths(tmp_path / "root")
+    used, others = preserved(paths, "docs-aaaaaa"), [preserved(paths, "docs-000000"), preserved(paths, "docs-zzzzzz")]
+    with paths.lock(used).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert cleanup([], everything=True, older_than=None, yes=True, paths=paths) == 1
+        assert Store(paths).identities() == [used]
+        with pytest.raises(BottleError, match="is running"):
+            cleanup([used], everything=False, older_than=None, yes=True, paths=paths)
+    told = capsys.readouterr().err
+    assert f"{used} stays: {used} is running" in told
+    assert all(f"removed {other}" in told for other in others)
+
+
+def test_what_runs_and_what_nobody_knows_is_refused(tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "root")
+    Store(paths).create(BottleRecord("docs-aaaaaa", "docs", "shell", "bubblewrap", keeper=this_process()))
+    for wrong, problem in (("docs-aaaaaa", BottleError), ("docs-bbbbbb", BottleError), ("../docs", UsageError)):
+        with pytest.raises(problem):
+            cleanup([wrong], everything=False, older_than=None, yes=True, paths=paths)
+    assert Store(paths).identities() == ["docs-aaaaaa"]
+
+
+def test_without_a_word_of_which_the_operators_retention_counts(tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "root")
+    old, new = preserved(paths, "docs-000000"), preserved(paths, "docs-aaaaaa")
+    Store(paths).update(old, ended=timestamp(time.time() - 8 * 86400))
+    Store(paths).update(new, ended=timestamp(time.time() - 6 * 86400))
+    with pytest.raises(UsageError):
+        cleanup([], everything=False, older_than=None, yes=True, paths=paths)
+    write_atomic(paths.config, b'{"retention_days": 7}')
+    assert cleanup([], everything=False, older_than=None, yes=True, paths=paths) == 0
+    assert Store(paths).identities() == [new]
