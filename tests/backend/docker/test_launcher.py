@@ -338,13 +338,13 @@ def test_a_workspace_of_the_operators_is_worked_on_directly(place: Place) -> Non
 
 def test_roots_own_workspace_is_the_bottle_users_inside_and_nowhere_else(place: Place) -> None:
     (place.workspace / "mine").write_text("here")
-    before = Path("/proc/self/mountinfo").read_text()
     with launched(place, workspace=Workspace("bind", "/workspace", str(place.workspace))) as bottle:
         assert output(bottle, "sh", "-c", "cat mine; echo changed > mine; id -u; stat -c %u mine") == (0, "here1000\n1000\n")
         (options,) = [line.split()[5] for line in Path(f"/proc/{bottle._sandbox.first}/mountinfo").read_text().splitlines()
                       if line.split()[4] == "/workspace" and " - tmpfs " not in line]  # fmt: skip
         assert {"nosuid", "nodev", "idmapped"} <= set(options.split(","))
-        assert Path("/proc/self/mountinfo").read_text() == before
+        # Only what is ours: other tests mount and unmount beside this one.
+        assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(place.root) in line or "idmapped" in line]
     assert (place.workspace / "mine").read_text() == "changed\n"
     assert (place.workspace / "mine").stat().st_uid == 0
 
