@@ -344,7 +344,8 @@ def test_roots_own_workspace_is_the_bottle_users_inside_and_nowhere_else(place: 
                       if line.split()[4] == "/workspace" and " - tmpfs " not in line]  # fmt: skip
         assert {"nosuid", "nodev", "idmapped"} <= set(options.split(","))
         # Only what is ours: other tests mount and unmount beside this one.
-        assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(place.root) in line or "idmapped" in line]
+        mounted = Path("/proc/self/mountinfo").read_text()
+        assert not [line for line in mounted.splitlines() if str(place.root) in line or "idmapped" in line]
     assert (place.workspace / "mine").read_text() == "changed\n"
     assert (place.workspace / "mine").stat().st_uid == 0
 
