@@ -151,7 +151,7 @@ class Control:
         return self.wait()
 
     def status(self) -> Message:
-        """What the keeper says of itself (`requests.Requests._status`)."""
+        """What the keeper says of itself (`clients.Clients._status`)."""
         self.send({"op": "status"})
         while (message := self.next_message()) is not None:
             if message.get("op") == "status":

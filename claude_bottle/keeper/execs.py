@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import frames
+from claude_bottle.keeper.clients import PASSED_SIGNALS
 from claude_bottle.keeper.control import HIGH
 from claude_bottle.keeper.filter import TerminalFilter
 from claude_bottle.keeper.frames import INPUT_WINDOW
 from claude_bottle.keeper.loop import READ, WRITE, watch_exit
 from claude_bottle.keeper.pty import Terminal, size
-from claude_bottle.keeper.requests import PASSED_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

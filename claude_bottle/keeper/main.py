@@ -18,9 +18,9 @@ from claude_bottle import log
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import daemon, frames, settle
 from claude_bottle.keeper.boot import boot
+from claude_bottle.keeper.clients import Clients
 from claude_bottle.keeper.loop import READ, watch_exit
 from claude_bottle.keeper.order import PIPES
-from claude_bottle.keeper.requests import Requests
 from claude_bottle.keeper.undo import undo_launch
 from claude_bottle.model import events
 
@@ -78,8 +78,8 @@ class Keeper:
     def __init__(self, order: Order, booted: Booted) -> None:
         self._order, self._booted, self._loop = order, booted, booted.loop
         self._session = _session(booted)
-        self._requests = Requests(order, booted, self._session, self.stop)
-        booted.everything.callback(self._requests.close)
+        self._clients = Clients(order, booted, self._session, self.stop)
+        booted.everything.callback(self._clients.close)
         self._birth: Connection | None = None
         self._timers: list[Timer] = []
         self._snapshots: Snapshots | None = None
@@ -101,7 +101,7 @@ class Keeper:
             self._booted.audit.fault(FAILED, kind=type(bug).__name__, report=write_report(self._order, bug))
             self._booted.agent.kill(signal.SIGKILL)
             code = self._booted.agent.wait()
-        self._requests.broadcast({"op": "ended", "code": code})
+        self._clients.broadcast({"op": "ended", "code": code})
         self._settle(code)
 
     def stop(self, grace: float, keep: bool) -> None:
@@ -135,9 +135,9 @@ class Keeper:
             from claude_bottle.keeper.snapshots import Snapshots
 
             self._snapshots = Snapshots(self._order, self._booted, self._order.backend.snapshot_seconds)
-        self._birth = self._requests.adopt(birth)
+        self._birth = self._clients.adopt(birth)
         if self._order.io == PIPES:
-            self._birth.on_close.append(lambda _: self._requests.drain_pipes())
+            self._birth.on_close.append(lambda _: self._clients.drain_pipes())
 
     def _keep_fresh(self, credentials: Sequence[BoundCredential]) -> None:
         gate = self._booted.gate
@@ -174,14 +174,14 @@ class Keeper:
         if self._refresher:
             self._refresher.close()
         # The name goes first: once the state is settled, it may belong to the next keeper of this identity.
-        self._requests.close()
+        self._clients.close()
         settlement = settle.Settlement(self._order, self._booted, code, stopped=self._stopped, reasons=self._reasons)
         settled = settlement.run()
         lock = held_here(self._order.paths, self._order.identity)
         if lock:
             lock.release()  # before anyone is told that it may be resumed
         self._loop.later(_FAREWELL_SECONDS, self._loop.stop)
-        if self._requests.farewell({"op": "settled", **settled.to_dict()}, self._loop.stop):
+        if self._clients.farewell({"op": "settled", **settled.to_dict()}, self._loop.stop):
             self._loop.run()
 
 

@@ -530,12 +530,12 @@ def test_the_agent_inherits_no_ignored_signal_and_no_descriptor(launch: Launch) 
 
 
 def test_a_bug_of_the_keeper_ends_in_a_settled_bottle(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    from claude_bottle.keeper import requests
+    from claude_bottle.keeper import clients
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(requests._OPERATIONS, "status", broken)
+    monkeypatch.setitem(clients._OPERATIONS, "status", broken)
     kept = launch("sh", "-c", SAY + "exec sleep 1000")
     wait_for_conversation(kept)
     with kept.control() as control:

@@ -33,7 +33,7 @@ PASSED_SIGNALS = (1, 2, 3, 15)
 _TERM_LIMIT = 64
 
 
-class Requests:
+class Clients:
     """The server and its clients. `stop(grace, keep)` is the keeper's."""
 
     def __init__(self, order: Order, booted: Booted, session: Session | None, stop: Callable[[float, bool], None]) -> None:
@@ -167,13 +167,13 @@ class Requests:
         """Every connection is told when the agent has ended and when the bottle is settled; this one only that."""
 
 
-_OPERATIONS: dict[str, Callable[[Requests, Connection, Message], None]] = {
-    "attach": Requests._attach,
-    "exec": Requests._exec,
-    "resize": Requests._resize,
-    "signal": Requests._signal,
-    "closed": Requests._closed,
-    "stop": Requests._stop_asked,
-    "status": Requests._status,
-    "wait": Requests._wait,
+_OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
+    "attach": Clients._attach,
+    "exec": Clients._exec,
+    "resize": Clients._resize,
+    "signal": Clients._signal,
+    "closed": Clients._closed,
+    "stop": Clients._stop_asked,
+    "status": Clients._status,
+    "wait": Clients._wait,
 }
