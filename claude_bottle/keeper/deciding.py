@@ -110,7 +110,7 @@ class Deciding:
     def _tell_followers(self) -> None:
         ready = [one for one in self._followers if one.queued <= HIGH]
         for late in [one for one in self._followers if one.queued > HIGH]:
-            late.on_drained = lambda late=late: self._catch_up(late)  # type: ignore[misc]
+            late.on_drained = lambda late=late: self._catch_up(late)
         if ready:
             message = self.message()
             for connection in ready:
@@ -162,7 +162,7 @@ def _revision(message: Message) -> int:
 def _bounded(views: list[dict[str, object]]) -> list[dict[str, object]]:
     """The latest that one message takes: open ones all, for they are few and small."""
     weight, kept = 0, set()
-    for one in sorted(reversed(views), key=lambda one: one["state"] not in OPEN):
+    for _, one in sorted(enumerate(views), key=lambda found: (found[1]["state"] not in OPEN, -found[0])):
         weight += len(json.dumps(one))
         if one["state"] in OPEN or weight <= _WEIGHT:
             kept.add(one["id"])

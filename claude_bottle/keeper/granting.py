@@ -70,10 +70,10 @@ class Granting:
                               do="free some space under the state root")  # fmt: skip
         if problems := self.problems(wanted.change or found.change):
             raise BottleError("this contradicts what is granted already", why="\n".join(problems),
-                              do=f"reject it, or revoke what it contradicts: claude-bottle grants {self._requests.inbox.bottle}")  # fmt: skip
+                              do="reject it, or revoke what it contradicts (claude-bottle grants)")  # fmt: skip
         if len(self._requests.inbox.in_force) + len(self._coming) >= MAX_IN_FORCE:
             raise BottleError("too many grants are in force", why=f"a bottle has at most {MAX_IN_FORCE}",
-                              do=f"revoke some: claude-bottle grants {self._requests.inbox.bottle}")  # fmt: skip
+                              do="revoke some (claude-bottle grants)")  # fmt: skip
         return found
 
     def approve(self, wanted: Decision, told: Told, refused: Refused) -> None:
@@ -81,7 +81,9 @@ class Granting:
         `refused` when nothing comes of it because a credential has no value. BottleError when it may not be approved."""
         found = self.checked(wanted)
         change = wanted.change or found.change
-        spec = self.vault.find(wanted.credential or change.name, change.name) if isinstance(change, CredentialChange) else None
+        spec = None
+        if isinstance(change, CredentialChange):
+            spec = self.vault.find(wanted.credential or change.name, change.name)
         if spec is None:
             self._approve(wanted, None, told)
             return
@@ -100,7 +102,8 @@ class Granting:
         found = self._requests.inbox.grant(grant)
         if found is None or found.ended:
             why = printable(found.ended) if found else ""
-            raise BottleError(f"no grant {printable(grant, width=40)} is in force", why=why, do="claude-bottle grants lists them")
+            do = "claude-bottle grants lists them"
+            raise BottleError(f"no grant {printable(grant, width=40)} is in force", why=why, do=do)
         if isinstance(found.change, CapabilityChange):
             raise BottleError("a tool cannot be taken out of a bottle", why="it is in the layers that it runs on",
                               do="start another bottle without it")  # fmt: skip

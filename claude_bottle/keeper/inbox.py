@@ -71,7 +71,8 @@ class Requests:
 
     def surroundings(self) -> Surroundings:
         gate, rules, granting = self.order.gate, self.granting.rules, self.granting
-        upstreams = {place: f"{one.connect_host}:{one.connect_port}" for place, one in (gate.upstreams if gate else {}).items()}
+        named = gate.upstreams if gate else {}
+        upstreams = {place: f"{one.connect_host}:{one.connect_port}" for place, one in named.items()}
         return Surroundings(self.inbox.revision, rules, granting.line.ports, upstreams, granting.vault.places(rules))
 
     def operator_named(self) -> tuple[tuple[str, int], ...]:
@@ -89,7 +90,7 @@ class Requests:
                                  via=request.via, reason=printable(request.reason, width=_REASON_KEPT))  # fmt: skip
         for one in superseded:
             self.changed(one.id)
-        self.changed(request.id)
+        self._announce(request)
 
     # What is decided
 
@@ -98,7 +99,8 @@ class Requests:
         decision.check_shown(self.inbox, request, shown)
         said = printable(why, keep_newlines=True)[:2000]
         self.keep(self.inbox.reject(request, said or "the operator said no", timestamp()))
-        self.booted.audit.record(events.DECIDED, durable=True, id=request, decision="rejected", by=decision.OPERATOR, why=said)
+        self.booted.audit.record(events.DECIDED, durable=True, id=request, decision="rejected", by=decision.OPERATOR,
+                                 why=said)  # fmt: skip
         return self.changed(request)
 
     # Writing, telling, counting
@@ -109,9 +111,12 @@ class Requests:
         gate = self.booted.gate
         if found and gate and gate.up:
             gate.tell("request", id=found.id, state=found.state, text=self.text(found))
-        for call in list(self.on_change):
-            call(found)
+        self._announce(found)
         return found  # type: ignore[return-value]  # whoever asks about one gets one
+
+    def _announce(self, request: Request | None) -> None:
+        for call in list(self.on_change):
+            call(request)
 
     def text(self, request: Request) -> str:
         """What the agent is told of it."""

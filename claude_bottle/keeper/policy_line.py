@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.vault import Vault
     from claude_bottle.model.policy import Rule
 
-Done = Callable[[str], None]
+    Done = Callable[[str], None]
+
 # For the gate to set a policy and cut what it no longer allows; it takes milliseconds.
 ANSWER_SECONDS = 15.0
 _GONE = "the gate has ended: the bottle has no network"
@@ -39,7 +40,7 @@ class PolicyLine:
         return tuple(sorted(self._ports))
 
     def put(self, revision: int, rules: Sequence[Rule], once: Sequence[str], done: Done, budget: int | None = None) -> None:
-        """`once`: the grants that are used up by one use. `budget`: bytes that may go out in all, None where nobody counts."""
+        """`once`: the grants that one use ends. `budget`: bytes that may go out in all, None where nobody counts."""
         gate = self._booted.gate
         if gate is None or not gate.up:
             done(_GONE)

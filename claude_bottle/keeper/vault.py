@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.order import Order
     from claude_bottle.model.policy import Rule
 
-Place = tuple[str, int]
-Got = Callable[[Secret], None]
-Failed = Callable[[BottleError], None]
+    Place = tuple[str, int]
+    Got = Callable[[Secret], None]
+    Failed = Callable[[BottleError], None]
 
 
 class Vault:

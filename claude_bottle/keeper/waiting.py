@@ -14,7 +14,7 @@ from claude_bottle.errors import BottleError
 from claude_bottle.keeper.credentials import HostCommand
 from claude_bottle.model.requests import SUBMITTED
 from claude_bottle.redact import printable
-from claude_bottle.state.marker import read_marker
+from claude_bottle.state.marker import marker
 from claude_bottle.supervise.render import view
 from claude_bottle.supervise.summary import summary
 
@@ -51,10 +51,16 @@ class Waiting:
         if not waiting:
             return {"op": "waiting", "title": "", "bell": False}
         more = f" (+{len(waiting) - 1})" if len(waiting) > 1 else ""
-        marker = read_marker(self._requests.order.paths)
-        head = f"◆ {marker} · " if marker else "◆ "
         what = summary(waiting[-1].change.to_dict())
-        return {"op": "waiting", "title": f"{head}{self._requests.inbox.bottle} asks: {what}{more}", "bell": bell}
+        return {"op": "waiting", "title": f"{self._head()}{self._requests.inbox.bottle} asks: {what}{more}", "bell": bell}
+
+    def _head(self) -> str:
+        """The operator's marker, which no agent knows; without one the title is still ours alone."""
+        try:
+            return f"◆ {marker(self._requests.order.paths)} · "
+        except BottleError as problem:
+            self._failed(problem.what)
+            return ""
 
     def _changed(self, request: Request | None) -> None:
         waiting = self._requests.inbox.waiting
@@ -96,4 +102,4 @@ class Waiting:
         """Journalled once for each way of failing."""
         if why != self._failure:
             self._failure = why
-            self._requests.booted.audit.fault("the notify command of config.json failed", why=why)
+            self._requests.booted.audit.fault("the operator could not be told of a request", why=why)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from claude_bottle.model.credentials import CredentialSpec
 
 
+_EXAMPLE = '{"github": {"from": {"env": "GITHUB_TOKEN"}, "env": "GITHUB_TOKEN", "header": "Authorization"}}'
+
+
 class _Problems:
     """What is wrong with config.json's credentials: the part of a manifest's report that reading one needs."""
 
@@ -48,8 +51,7 @@ def offered(raw: Mapping[str, object]) -> dict[str, Alternatives]:
             made[name] = specs
     if problems.found:
         raise BottleError("config.json has credentials that cannot be used", why="\n".join(problems.found),
-                          do='write them as in a manifest: {"github": {"from": {"env": "GITHUB_TOKEN"}, "env": "GITHUB_TOKEN", '
-                             '"header": "Authorization", "format": "Bearer {secret}"}}')  # fmt: skip
+                          do=f"write them as in a manifest: {_EXAMPLE}")
     return made
 
 
