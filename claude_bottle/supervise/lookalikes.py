@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from claude_bottle.model.hosts import FAMOUS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Names that are imitated, beside those a bottle knows.
-KNOWN = ("github.com", "githubusercontent.com", "gitlab.com", "pypi.org", "pythonhosted.org", "npmjs.org", "npmjs.com",
-         "crates.io", "golang.org", "debian.org", "docker.com", "docker.io", "google.com", "googleapis.com", "anthropic.com",
-         "amazonaws.com", "microsoft.com", "cloudflare.com", "rubygems.org", "example.com")  # fmt: skip
 _PAIRS = (("rn", "m"), ("vv", "w"), ("cl", "d"))
 _SINGLE = str.maketrans({"0": "o", "1": "l", "i": "l", "5": "s", "3": "e", "8": "b", "-": None})
 # Cyrillic and Greek letters that are drawn like Latin ones (a part of Unicode's confusables.txt).
@@ -40,10 +38,10 @@ def mixed_script(host: str) -> bool:
 
 def looks_like(host: str, known: Iterable[str]) -> str:
     """The name among `known` (and the famous ones) that `host` may be taken for, "" for none."""
-    for other in dict.fromkeys((*known, *KNOWN)):
+    for other in dict.fromkeys((*known, *FAMOUS)):
         if host == other or host.endswith(f".{other}"):
             return ""  # it is it, or a part of it
-    for other in dict.fromkeys((*known, *KNOWN)):
+    for other in dict.fromkeys((*known, *FAMOUS)):
         if len(other) >= _SHORTEST and _resembles(host, other):
             return other
     return ""

@@ -134,4 +134,4 @@ def _capability(change: CapabilityChange) -> list[str]:
     if not wanted.fragment:
         return [f"+ {wanted.kind}  {item}" for item in wanted.items]
     network = "its steps reach the network" if wanted.network else "its steps reach no network"
-    return [f"+ dockerfile, {network}", *(f"+ | {line}" for line in wanted.fragment.split("\n"))]
+    return [f"+ {wanted.kind}, {network}", *(f"+ | {line}" for line in wanted.fragment.split("\n"))]

@@ -89,7 +89,7 @@ def _entry(one: object, operator_named: Collection[tuple[str, int]]) -> Entry:
     change = change_from_dict(said, operator_named=operator_named)
     if isinstance(change, CapabilityChange):
         if change.capability.fragment:
-            raise ValueError("a fragment of a Dockerfile is never approved beforehand; name packages")
+            raise ValueError("a fragment is never approved beforehand; name packages")
         if one["scope"] == ONCE:
             raise ValueError("a tool stays in its bottle's image: its scope is session or agent")
     return Entry(change, one["scope"])
