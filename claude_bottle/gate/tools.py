@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_bottle.errors import BottleError
 from claude_bottle.gate import limits
-from claude_bottle.model.changes import MAX_BYTES, MAX_PATHS, MAX_RULES, MAX_TEXT, change_from_dict
+from claude_bottle.model.changes import FRAGMENT, MAX_BYTES, MAX_PATHS, MAX_RULES, MAX_TEXT, PACKAGES, change_from_dict
 from claude_bottle.model.requests import MAX_REASON
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ _REASON = {"type": "string", "minLength": 1, "maxLength": MAX_REASON,
 _WAIT = {"type": "number", "minimum": 0, "maximum": limits.LONGEST_WAIT,
          "description": "Return after this many seconds even if nothing is decided yet; then ask request_status later. "
          "Leave out to wait for the decision."}  # fmt: skip
-_PACKAGES = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+_LIST = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 
 _OUTCOME: dict[str, Any] = {
     "type": "object", "required": ["id", "state", "decided", "text"],
@@ -103,14 +103,11 @@ TOOLS = (
           ["name", "host"]),
     _tool("request_capability", "Ask for a tool",
           "Ask the operator to put programs or packages into this bottle, when a command is missing and cannot be had "
-          "otherwise. Exactly one of apt, pip, npm, cargo, go or dockerfile. After approval the bottle is rebuilt and "
+          f"otherwise. Exactly one of {', '.join(PACKAGES)} or {FRAGMENT}. After approval the bottle is rebuilt and "
           "started again, and this conversation goes on by itself with a note; processes that run in the bottle end.",
-          {"apt": {**_PACKAGES, "description": "Debian packages."}, "pip": {**_PACKAGES, "description": "Python packages."},
-           "npm": {**_PACKAGES, "description": "npm packages, installed globally."},
-           "cargo": {**_PACKAGES, "description": "Rust crates with programs."},
-           "go": {**_PACKAGES, "description": "Go modules with programs."},
-           "dockerfile": {"type": "string", "description": "RUN and ENV lines, for what the others cannot do."},
-           "network": {"type": "boolean", "description": "With dockerfile: its RUN lines need the network."}}, []),
+          {**{kind: {**_LIST, "description": text} for kind, text in PACKAGES.items()},
+           FRAGMENT: {"type": "string", "description": "RUN and ENV lines, for what the others cannot do."},
+           "network": {"type": "boolean", "description": f"With {FRAGMENT}: its RUN lines need the network."}}, []),
     _tool("request_port", "Ask for a port",
           "Ask the operator to let this bottle connect to one host on a port that is not for web traffic, such as a database "
           "or ssh. The connection is an opaque tunnel unless tls is inspect.",
