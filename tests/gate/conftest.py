@@ -161,7 +161,8 @@ class RunningGate:
         self.gone = threading.Event()
         listeners = {name: _listener(name) for name in names}
         self.ports = {name: sock.getsockname()[1] for name, sock in listeners.items()}
-        self.server = Server(self.loop, state, Dialler(self.loop, upstreams, resolver), ours, listeners, self._keeper_gone)
+        self.server = Server(self.loop, state, Dialler(self.loop, upstreams, resolver), ours, listeners, self._keeper_gone,
+                             in_bottle=False)  # fmt: skip
         self._sockets = [ours, *listeners.values()]
         self._thread = threading.Thread(target=self.loop.run, daemon=True)
         self._thread.start()
@@ -181,6 +182,10 @@ class RunningGate:
         if not answer.startswith(b"HTTP/1.1 200"):
             raise AssertionError(answer)
         return trust.wrap_socket(sock, server_hostname=host)
+
+    def internal(self) -> socket.socket:
+        """A connection to the gate's own name: what is dialled is 127.0.0.1:80."""
+        return self.connect("http")
 
     def close(self) -> None:
         self.keeper.close()
