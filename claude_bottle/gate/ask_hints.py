@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from claude_bottle.model import policy as reasons
+from claude_bottle.model.asking import MCP_SERVER, URL
 
 if TYPE_CHECKING:
     from claude_bottle.gate.audit import Attempt
 
-URL = "http://bottle.internal"
 _MAX_PATH = 256
-_ANYHOW = "GET http://bottle.internal/policy shows what is granted and how to ask for more"
+_ANYHOW = f"GET {URL}/policy shows what is granted and how to ask for more"
 _PLACES = (reasons.HOST_NOT_GRANTED, reasons.PORT_NOT_GRANTED, reasons.METHOD_NOT_GRANTED, reasons.PATH_NOT_GRANTED)
 _TURNED_OFF = {
     reasons.BAD_REQUEST: "the request is ambiguous or malformed; send a plain HTTP/1 request",
@@ -64,8 +64,8 @@ def _rule(attempt: Attempt, reason: str) -> dict[str, object]:
 def _how(tool: str, arguments: Mapping[str, object], change: Mapping[str, object]) -> str:
     why = {"reason": "why you need it"}
     return (
-        f"to ask the operator, call the tool {tool} of the MCP server bottle with {_text({**arguments, **why})} and wait "
-        f"for its answer; without MCP: POST {URL}/request?wait=600 with content-type application/json and "
+        f"to ask the operator, call the tool {tool} of the MCP server {MCP_SERVER} with {_text({**arguments, **why})} and "
+        f"wait for its answer; without MCP: POST {URL}/request?wait=600 with content-type application/json and "
         f"{_text({**change, **why})}"
     )
 

@@ -68,10 +68,6 @@ class ControlLine:
         self._size += len(line)
         self._flush()
 
-    def flush_now(self) -> None:
-        """Send what waits, for a last word; what the keeper does not take at once is lost."""
-        self._flush()
-
     def _ready(self, events: int) -> None:
         if events & WRITE:
             self._flush()

@@ -10,9 +10,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
+from claude_bottle.model.asking import HOST
 from claude_bottle.values import dataclass
 
-INTERNAL_NAME = "bottle.internal"
+INTERNAL_NAME = HOST
 INTERNAL_ADDRESS = "198.18.0.1"
 _BASE = 198 << 24 | 18 << 16
 _LAST = (1 << 17) - 2  # the range's last usable host number

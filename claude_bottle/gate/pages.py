@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from claude_bottle.gate import tools
-from claude_bottle.gate.ask_hints import URL
 from claude_bottle.gate.desk import Busy, Desk
 from claude_bottle.gate.jsonrpc import BadMessage, read_object
-from claude_bottle.model.requests import OPEN
+from claude_bottle.model.asking import MCP_URL, URL
 
 if TYPE_CHECKING:
     from claude_bottle.gate.core import Command
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 _EVENTS = "text/event-stream"
 _REQUEST = "/request/"
 _HOW = (
-    f"call the request_* tools of the MCP server {URL}/mcp, or POST {URL}/request?wait=600 with content-type "
+    f"call the request_* tools of the MCP server {MCP_URL}, or POST {URL}/request?wait=600 with content-type "
     'application/json and a change with a reason, such as {"kind": "egress", "rules": [{"host": "crates.io", "methods": '
     '["GET"]}], "reason": "to fetch crates"}; kinds: egress, credential, capability, budget'
 )
@@ -211,6 +210,3 @@ def _not_allowed(allowed: str) -> Reply:
 def _grant(rule: dict[str, object], origin: str, once: frozenset[str]) -> dict[str, object]:
     said = {key: rule[key] for key in ("host", "port", "methods", "paths", "tls", "credential")}
     return {**said, "once": True} if origin.removeprefix("grant ") in once else said
-
-
-__all__ = ["COMMENT", "OPEN", "Asked", "Pages", "Pending", "Reply", "Voice", "event"]

@@ -52,8 +52,7 @@ class Server:
                 sock.close()
         self._most = min(limits.CONNECTIONS, max(8, (_descriptor_limit() - 64) // 6))
         self._accept_again()
-        if state.budget.limit is not None:
-            self._watch_budget()
+        self._watch_budget()
 
     def send(self, op: str, **data: object) -> None:
         """A control message to the keeper."""
@@ -173,6 +172,8 @@ class Server:
 
     def judge_again(self) -> None:
         """The policy has changed: what is under way goes on only as far as it is granted now."""
+        if not self._budget_watched:
+            self._watch_budget()
         self.dialler.keep_only(lambda origin: self._state.granted(origin.host, origin.port))
         for session in list(self._sessions):
             session.judge()
@@ -184,9 +185,11 @@ class Server:
             self.send("spent", egress_bytes=budget.spent)
 
     def _watch_budget(self) -> None:
-        if self._state.budget.limit is not None:
+        """Nobody wakes for a budget that is not there."""
+        self._budget_watched = self._state.budget.limit is not None
+        if self._budget_watched:
             self._tell_spent()
-        self.loop.after(limits.SPENT_EVERY, self._watch_budget)
+            self.loop.after(limits.SPENT_EVERY, self._watch_budget)
 
     def _settle_halt(self) -> None:
         self._state.halted = self._keeper_halts or self._line.clogged

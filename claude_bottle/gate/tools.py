@@ -18,7 +18,6 @@ from claude_bottle.model.requests import MAX_REASON
 if TYPE_CHECKING:
     from claude_bottle.model.changes import Change
 
-SERVER = "bottle"
 STATUS, POLICY = "request_status", "my_policy"
 
 INSTRUCTIONS = (

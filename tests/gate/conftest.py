@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 import trustme
 
+from claude_bottle.gate.budget import Budget
 from claude_bottle.gate.ca import Authority
 from claude_bottle.gate.config import Upstream
 from claude_bottle.gate.decide import GateState
@@ -183,10 +184,6 @@ class RunningGate:
             raise AssertionError(answer)
         return trust.wrap_socket(sock, server_hostname=host)
 
-    def internal(self) -> socket.socket:
-        """A connection to the gate's own name: what is dialled is 127.0.0.1:80."""
-        return self.connect("http")
-
     def close(self) -> None:
         self.keeper.close()
         self._thread.join(10)
@@ -245,11 +242,13 @@ class Rig:
         self, *rules: Rule, to: dict[tuple[str, int], RecordingServer] | None = None,
         credentials: tuple[BoundCredential, ...] = (),
         resolver: Callable[[str, int], list[Address]] = resolve,
-        names: tuple[str, ...] = ("proxy",),
+        names: tuple[str, ...] = ("proxy",), budget: Budget | None = None,
     ) -> RunningGate:  # fmt: skip
         """A running gate; `to` maps places to servers, as the operator's `upstreams` would."""
         upstreams = {place: Upstream("127.0.0.1", server.port) for place, server in (to or {}).items()}
-        gate = RunningGate(self.make_state(*rules, credentials=credentials), upstreams, resolver, names)
+        state = self.make_state(*rules, credentials=credentials)
+        state.budget = budget or state.budget
+        gate = RunningGate(state, upstreams, resolver, names)
         self._close.append(gate.close)
         return gate
 
