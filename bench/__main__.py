@@ -11,11 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import containers, copying, gate, launch, memory
+from bench import asking, containers, copying, gate, launch, memory
 from bench.figures import Report
 from bench.product import Product
 
-PARTS = ("launch", "containers", "gate", "memory", "copy")
+PARTS = ("launch", "containers", "gate", "memory", "asking", "copy")
 
 
 def main() -> int:
@@ -40,6 +40,8 @@ def main() -> int:
             containers.measure(report, Path(scratch), options.runs)
         if "memory" in parts:
             memory.measure(report, product)
+        if "asking" in parts:
+            asking.measure(report, product, options.runs)
         if "gate" in parts:
             gate.measure(report, product, Path(scratch), options.rounds, options.size << 20)
         if "copy" in parts:

@@ -13,7 +13,7 @@ from hypothesis import given
 from claude_bottle.errors import BottleError, Refused, UsageError
 from claude_bottle.model.changes import Change, narrower, stored
 from claude_bottle.redact import columns
-from claude_bottle.state.record import timestamp, unix_time
+from claude_bottle.state.record import unix_time
 from claude_bottle.supervise.cautions import Surroundings
 from claude_bottle.supervise.render import view
 from claude_bottle.workflow.approvals import with_approvals
@@ -23,7 +23,7 @@ from claude_bottle.workflow.kept_grants import kept_grants, revoke_kept
 from claude_bottle.workflow.listing import listing
 from claude_bottle.workflow.narrowing import Narrowing, narrowed
 from tests.keeper import orders
-from tests.supervise.making import BOTTLE, NOW, changes, egress, granted, inbox, request, tool
+from tests.supervise.making import BOTTLE, changes, egress, granted, inbox, request, tool
 
 ASKED = egress("crates.io", "pypi.org").to_dict()
 
@@ -134,7 +134,8 @@ def test_a_file_of_approvals_is_in_the_plan_its_digest_and_its_text(tmp_path: Pa
 
     before = plan(tmp_path / "root")
     entries = [{"egress": {"host": "crates.io", "paths": ["/api/**"]}, "scope": "session"},
-               {"capability": {"apt": ["ripgrep"]}, "scope": "agent"}, {"budget": {"egress_bytes": 1000}, "scope": "session"}]  # fmt: skip
+               {"capability": {"apt": ["ripgrep"]}, "scope": "agent"},
+               {"budget": {"egress_bytes": 1000}, "scope": "session"}]  # fmt: skip
     after = with_approvals(before, file(tmp_path / "approvals.json", entries), Paths(tmp_path / "root"))
     assert after.digest != before.digest
     text = render(after.to_dict())
@@ -225,7 +226,8 @@ def test_grants_of_kept_bottles_are_listed_and_revoked_before_their_resume(tmp_p
 @pytest.mark.parametrize(
     ("content", "shown"),
     [(None, ""), ("{", "! unreadable"), ('{"requests": 7}', ""), ('{"requests": [{"state": "applied"}]}', ""),
-     ('{"requests": [{"state": "submitted", "change": {"kind": "capability", "capability": {"apt": ["ripgrep"]}}}]}', "! apt ripgrep"),
+     ('{"requests": [{"state": "submitted", "change": {"kind": "capability", "capability": {"apt": ["ripgrep"]}}}]}',
+      "! apt ripgrep"),
      ('{"requests": [{"state": "submitted", "change": "\\u001b[2J"}, {"state": "submitted"}]}', "! ? (+1)")],
 )  # fmt: skip
 def test_ls_says_who_waits_and_trusts_no_file(tmp_path: Path, content: str | None, shown: str) -> None:
@@ -238,7 +240,3 @@ def test_ls_says_who_waits_and_trusts_no_file(tmp_path: Path, content: str | Non
         order.paths.requests(order.identity).write_text(content)
         order.paths.requests(order.identity).chmod(0o600)
     assert [row["waiting"] for row in listing(everything=False, paths=order.paths)] == [shown]
-
-
-def test_times_in_views_are_ages() -> None:
-    assert timestamp() > NOW
