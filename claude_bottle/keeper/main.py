@@ -158,7 +158,7 @@ class Keeper:
         if gate is None or not gate.up:
             return
         for message in gate.messages():
-            settle.record_gate_event(self._booted, message)
+            settle.record_gate_event(self._booted, message, self._order)
         if not gate.up:
             self._loop.unwatch(gate.channel.fileno())
             self._booted.audit.fault("the gate has ended", effect="the bottle has no network any more")

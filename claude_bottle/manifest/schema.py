@@ -22,6 +22,8 @@ WORDS = {
     "BottleDoc.mounts": "paths of the host shown in the bottle",
     "BottleDoc.proxy_env": "set HTTP_PROXY and the like in the bottle; tools reach the gate without them",
     "BottleDoc.limits": "what the bottle may use of the machine; the plan says which of them are enforced",
+    "BottleDoc.budget": "what the bottle may spend in all, over every run of it",
+    "BudgetDoc.egress_bytes": "bytes it may send out, like 50m; without a bound if missing",
     "ImageDoc.dockerfile": "a Dockerfile beside or below the manifest; its directory is the build context",
     "ImageDoc.from": "an image of the engine or of its registry",
     "ImageDoc.network": "with `dockerfile`: its steps may reach the network; if missing they have none",
@@ -68,6 +70,7 @@ _TITLES = {
     "WorkspaceDoc": "workspace",
     "ImageDoc": "image",
     "LimitsDoc": "limits",
+    "BudgetDoc": "budget",
     "MountDoc": "mount",
 }
 

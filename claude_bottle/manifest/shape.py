@@ -68,6 +68,12 @@ class LimitsDoc(Struct, forbid_unknown_fields=True, frozen=True):
     pids: int | UnsetType = UNSET
 
 
+class BudgetDoc(Struct, forbid_unknown_fields=True, frozen=True):
+    """What a bottle may spend in all, over every run of it."""
+
+    egress_bytes: Text | UnsetType = UNSET
+
+
 class WorkspaceDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """What the agent works on."""
 
@@ -94,6 +100,7 @@ class BottleDoc(Struct, forbid_unknown_fields=True, frozen=True):
     mounts: list[MountDoc] = []
     proxy_env: bool = False
     limits: LimitsDoc | UnsetType = UNSET
+    budget: BudgetDoc | UnsetType = UNSET
 
 
 class AgentDoc(Struct, forbid_unknown_fields=True, frozen=True):

@@ -33,6 +33,7 @@ from claude_bottle.state.files import ensure_private_dir, write_atomic
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import STARTING, BottleRecord, this_process, timestamp
+from claude_bottle.state.spent import read_spent
 from claude_bottle.state.store import Store
 from claude_bottle.values import replace
 from claude_bottle.workflow import gates, reaping, roots, secrets
@@ -82,7 +83,8 @@ def order(
             )
             backend, trusted = get_bottle_backend(plan.backend), roots.bundle(settings.ca)
             elsewhere = backend.gate_command(plan) is not None
-            gate = gates.configure(plan, bound, settings, trusted if elsewhere else None)
+            gate = gates.configure(plan, bound, settings, trusted if elsewhere else None,
+                                   spent=read_spent(paths, plan.slug))  # fmt: skip
             columns, lines = _terminal_size()
             return Order(
                 paths=paths, plan=plan, record=record, backend=backend, harness=harness,

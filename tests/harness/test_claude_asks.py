@@ -91,7 +91,7 @@ def test_claude_code_is_given_the_tools_and_told_when_to_use_them(stage: Stage, 
     assert "mcp__bottle__request_egress" in tools
     assert "mcp__bottle__request_capability" in tools
     assert "operator" in tools["mcp__bottle__request_egress"]["description"]
-    assert "You work inside a bottle" in str(first["system"])
+    assert "You work in a bottle" in str(first["system"])
 
 
 def test_claude_code_is_blocked_asks_waits_and_goes_on_with_what_was_granted(stage: Stage, operator: Operator) -> None:
