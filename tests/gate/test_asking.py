@@ -158,6 +158,15 @@ def test_a_request_the_keeper_turns_away_ends_at_once(client: Agent) -> None:
     assert message["result"]["structuredContent"]["decided"] is True
 
 
+@pytest.mark.parametrize(
+    ("state", "status_of", "told"), [("applied", 200, "applied"), ("rejected", 429, "rejected"), ("submitted", 429, "rejected")]
+)
+def test_what_is_granted_already_or_turned_away_has_no_id(agent: Agent, state: str, status_of: int, told: str) -> None:
+    agent.post("/request?wait=60", CHANGE)
+    answer = agent.keeper(state, "that is granted already", ticket=True, request="")
+    assert (status(answer), said(answer)["state"], said(answer)["id"]) == (status_of, told, "")
+
+
 def test_a_sign_of_life_comes_now_and_then_and_progress_where_it_is_wanted(client: Agent) -> None:
     client.call("request_egress", CRATES, progressToken="p")
     (first,) = events(client.keeper("submitted", ticket=True))
