@@ -159,7 +159,8 @@ def test_a_request_the_keeper_turns_away_ends_at_once(client: Agent) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "status_of", "told"), [("applied", 200, "applied"), ("rejected", 429, "rejected"), ("submitted", 429, "rejected")]
+    ("state", "status_of", "told"),
+    [("applied", 200, "applied"), ("rejected", 429, "rejected"), ("submitted", 429, "rejected")],
 )
 def test_what_is_granted_already_or_turned_away_has_no_id(agent: Agent, state: str, status_of: int, told: str) -> None:
     agent.post("/request?wait=60", CHANGE)
