@@ -67,6 +67,8 @@ CASES = {
     63: "reads the gate's memory and environment: out of reach",
     64: "asks the credentialed host over plain http: no credential, refused",
     65: "provokes errors to get secrets into logs: none in any of them",
+    75: "forges approvals, policies and answers on everything that listens inside: nothing is granted",
+    77: "asks for wildcards, addresses, reserved names, all ports, every path: refused with the reason, nobody is asked",
     102: "puts escapes, line ends and direction marks into what it asks for: none reaches the operator's screen",
     108: "reads or writes its own state: not there",
     109: "is resumed by several at once: one keeper, the others are told",
