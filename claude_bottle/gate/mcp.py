@@ -168,7 +168,7 @@ class Mcp:
         if not asked.accepts("text/event-stream"):
             return Reply(406, {"error": "accept text/event-stream"})
         if self._streams >= limits.STREAMS:
-            return Reply(429, {"error": "too many streams are open"})
+            return Reply(405, {"error": "too many streams are open"})  # "offers no stream", which clients can do without
         wait = Wait()
         session.streams.append(wait)
         self._streams += 1

@@ -250,7 +250,7 @@ def test_a_stream_that_is_held_open_is_kept_alive(client: Agent) -> None:
 def test_streams_held_open_are_bounded(client: Agent) -> None:
     agents = [Agent(client.state) for _ in range(limits.STREAMS + 1)]
     answers = [one.send("GET", "/mcp", Mcp_Session_Id=client.session, Accept="text/event-stream") for one in agents]
-    assert [status(answer) for answer in answers] == [200] * limits.STREAMS + [429]
+    assert [status(answer) for answer in answers] == [200] * limits.STREAMS + [405]
     agents[0].play.event(core.Lost(CLIENT))
     assert status(Agent(client.state).send("GET", "/mcp", Mcp_Session_Id=client.session)) == 200
 
@@ -539,6 +539,12 @@ def test_only_the_gates_own_name_on_port_80_serves_them(make_state: MakeState, p
     play = Playbook(make_state(PLAIN), place[0], "198.18.0.1", place[1])
     answer = play.client(b"GET /policy HTTP/1.1\r\nHost: bottle.internal\r\n\r\n")
     assert b'granted":' not in answer
+
+
+def test_a_program_that_uses_the_explicit_proxy_reaches_them_too(make_state: MakeState) -> None:
+    play = Playbook(make_state(PLAIN))
+    answer = play.client(b"GET http://bottle.internal/policy HTTP/1.1\r\nHost: bottle.internal\r\n\r\n")
+    assert said(answer)["granted"][0]["host"] == HOST
 
 
 @pytest.mark.threat(123)

@@ -94,6 +94,20 @@ def test_it_makes_a_certificate_and_waits_for_one_visitor(container: Container) 
         eventually(lambda: not os.path.exists(container.door))  # and for no other
 
 
+def test_what_is_granted_later_reaches_a_gate_in_a_container(container: Container) -> None:
+    container.tell(CONFIG.to_wire())
+    with container.connect() as visitor:
+        visitor.setblocking(True)
+        subprocess.run(
+            [sys.executable, "-m", "tests.gate.netns", str(visitor.fileno()), NONCE, "[]"], input=b"", check=True,
+            pass_fds=[visitor.fileno()], cwd=Path(__file__).parents[2], timeout=SECONDS,
+        )  # fmt: skip
+    container.expect("ready")
+    rule = Rule("other.example.net", origin="grant g-1")
+    container.tell(control.encode("policy", revision=3, rules=[rule.to_dict()]))
+    assert container.expect("policy_set")["revision"] == 3
+
+
 @pytest.mark.parametrize("nonce", ["", "00fe", NONCE + "0"])
 def test_a_visitor_without_the_nonce_ends_it(container: Container, nonce: str) -> None:
     container.tell(CONFIG.to_wire())

@@ -116,3 +116,14 @@ def test_claude_code_is_told_why_it_was_rejected(stage: Stage, operator: Operato
     ]
     done = ask(stage, operator, script, "rejected", "rejected by the operator: use the mirror")
     assert (done.returncode, done.stdout.strip()) == (0, "then the mirror"), done.stderr
+
+
+def test_servers_of_the_operators_own_stand_beside_ours(stage: Stage, operator: Operator) -> None:
+    stage.bottled = True
+    (stage.home / ".claude.json").write_text('{"mcpServers": {"mine": {"type": "http", "url": "http://bottle.internal/mcp"}}}')
+    other = '--mcp-config={"mcpServers":{"other":{"type":"http","url":"http://bottle.internal/mcp"}}}'
+    launch = launch_of(stage.program, other, "-p", "hello", tty=False, headless=True)
+    done = operator.run(stage.prepare([{"say": "hello"}], launch))
+    assert done.returncode == 0, done.stderr
+    names = {tool["name"] for tool in turns(stage)[0]["body"]["tools"]}
+    assert {f"mcp__{server}__my_policy" for server in ("bottle", "mine", "other")} <= names
