@@ -147,7 +147,7 @@ class Mcp:
 
     def _ask(self, session: Session, call: Call, ident: Id, name: str, arguments: dict[str, object]) -> Pending:
         reason, seconds = tools.reason(arguments["reason"]), tools.seconds(arguments.get("wait_seconds"))
-        change = tools.checked(tools.asked(name, arguments), self._state.operator_named)
+        change = tools.checked(tools.asked(name, arguments), self._state)
         wait, tell = self._desk.ask(change.to_dict(), reason, "mcp")
         session.calls[ident] = wait
 

@@ -137,7 +137,7 @@ class Pages:
             change = read_object(asked.body)
             reason = tools.reason(change.pop("reason", None))
             seconds = _patience(asked)
-            checked = tools.checked(change, self._state.operator_named)
+            checked = tools.checked(change, self._state)
             wait, tell = self.desk.ask(checked.to_dict(), reason, "http")
         except BadMessage as bad:
             return Reply(400, {"error": bad.why, "ask": _HOW})
