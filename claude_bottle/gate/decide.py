@@ -63,7 +63,9 @@ class GateState:
             return Decision(False, GATE_HALTED)
         found = self._lasting.connect(host, port)
         found = found if found.allow else self.policy.connect(host, port)
-        return Decision(False, BUDGET_SPENT) if found.allow and self.budget.spent_up else found
+        # Where requests are judged one by one, they are refused with words, not the connection without.
+        opaque = found.rule is not None and found.rule.tls == TUNNEL
+        return Decision(False, BUDGET_SPENT) if opaque and self.budget.spent_up else found
 
     def request(self, host: str, port: int, method: str, path: str, *, tls: bool, signs_in: Collection[str] = ()) -> Decision:
         """May this request go up? `signs_in` names the credentials whose placeholders it carries: a grant for one use is

@@ -111,7 +111,8 @@ def test_what_is_granted_later_reaches_a_gate_in_a_container(container: Containe
         visitor.setblocking(True)
         done = subprocess.run(
             [sys.executable, "-m", "tests.gate.netns", str(visitor.fileno()), NONCE, "[5432]"],
-            input=ASKS_FOR_PORTS, check=True, pass_fds=[visitor.fileno()], cwd=Path(__file__).parents[2], timeout=SECONDS, stdout=subprocess.PIPE,
+            input=ASKS_FOR_PORTS, check=True, pass_fds=[visitor.fileno()], cwd=Path(__file__).parents[2],
+            timeout=SECONDS, stdout=subprocess.PIPE,
         )  # fmt: skip
     assert b"port 6379 cannot be opened while this bottle runs, only 80, 443, 5432 are open" in done.stdout
     container.expect("ready")
