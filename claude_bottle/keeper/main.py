@@ -225,7 +225,7 @@ class Keeper:
     def heard(self, message: dict[str, object]) -> None:
         """One message of the gate: about requests, or for the journal."""
         if not self._desk.hear(message):
-            settle.record_gate_event(self.booted, message)
+            settle.record_gate_event(self.booted, message, self.order)
 
     def _heard_gate(self) -> None:
         gate = self.booted.gate

@@ -171,7 +171,7 @@ class Settlement:
         gate = self._booted.gate
         if gate:
             for message in gate.finish():
-                record_gate_event(self._booted, message)
+                record_gate_event(self._booted, message, self._order)
             gate.end()
 
     def _complete_journal(self) -> None:
@@ -226,8 +226,8 @@ def note_session(order: Order, booted: Booted, session: str) -> None:
         booted.store.update(order.identity, session_id=session)
 
 
-def record_gate_event(booted: Booted, message: dict[str, object]) -> None:
-    """One message of the gate, as one line of the journal. What no gate has to tell is a fault."""
+def record_gate_event(booted: Booted, message: dict[str, object], order: Order | None = None) -> None:
+    """One message of the gate, as one line of the journal, or what it has spent. What no gate has to tell is a fault."""
     event = message.get("event")
     kind, data = (event.get("kind"), event.get("data")) if isinstance(event, dict) else (None, None)
     if message.get("op") == "event" and isinstance(kind, str) and kind in events.OF_GATES:
@@ -236,6 +236,19 @@ def record_gate_event(booted: Booted, message: dict[str, object]) -> None:
         booted.audit.fault("the gate reported what is not its own")
     elif message.get("op") == "fault":
         booted.audit.fault("gate fault", why=str(message.get("what"))[:2000])
+    elif message.get("op") == "spent" and order is not None:
+        _note_spent(order, booted, message.get("egress_bytes"))
+
+
+def _note_spent(order: Order, booted: Booted, count: object) -> None:
+    """A gate that says less than before has been taken over, or is none of ours: the larger number stays."""
+    from claude_bottle.state.spent import note_spent, read_spent
+
+    try:
+        if type(count) is int and read_spent(order.paths, order.identity) < count < 1 << 62:
+            note_spent(order.paths, order.identity, count)
+    except BottleError as problem:
+        booted.audit.problem(problem)
 
 
 def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:

@@ -143,7 +143,15 @@ def _inside(plan: dict[str, Any]) -> list[str]:
         lines += _row("env", ", ".join(names))
     if plan["limits"]:
         lines += _row("limits", _limits(plan["limits"]))
+    if plan["budget"]:
+        lines += _row("budget", f"sends at most {_size(plan['budget']['egress_bytes'])} in all")
     return lines
+
+
+def _size(count: int) -> str:
+    """Bytes in the largest unit that says them exactly."""
+    unit = max((n for n in range(5) if count % (1 << 10 * n) == 0), default=0) if count else 0
+    return f"{count >> 10 * unit} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
 def _limits(limits: list[dict[str, Any]]) -> str:

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from claude_bottle.state.paths import Paths
 
 
-def configure(plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Settings, trusted: bytes | None) -> GateConfig:
+def configure(
+    plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Settings, trusted: bytes | None, *, spent: int = 0
+) -> GateConfig:
     """`trusted`: the PEM bundle of what this host trusts, for a gate that cannot see it; None for one that runs here.
-    BottleError for certificates that cannot be read."""
+    `spent`: bytes this bottle has sent in earlier runs. BottleError for certificates that cannot be read."""
     own = authorities(settings.ca) if settings.ca else ""
     extra = own if trusted is None else _only_certificates(trusted)
     nonce = os.urandom(16).hex()
-    return GateConfig(plan.slug, plan.egress, bound, _upstreams(settings), extra, nonce, explicit_proxy=True)
+    limit = plan.budget.get("egress_bytes")
+    return GateConfig(plan.slug, plan.egress, bound, _upstreams(settings), extra, nonce, explicit_proxy=True,
+                      egress_bytes=limit if isinstance(limit, int) else None, egress_spent=spent)  # fmt: skip
 
 
 def outlet(paths: Paths) -> BuildOutlet:

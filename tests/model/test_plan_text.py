@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from claude_bottle.model.plan import BottlePlan, Limit, Mount, Protection, Workspace
 from claude_bottle.model.plan_text import render
 
@@ -42,3 +44,12 @@ def test_nothing_is_wider_than_a_terminal_and_nothing_is_cut() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "x" * 200 in "".join(line.strip() for line in text.splitlines())
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(50 << 20, "50 MiB"), (1 << 30, "1 GiB"), (1000, "1000 bytes"), (0, "0 bytes"), ((1 << 30) + 1, "1073741825 bytes")],
+)
+def test_a_budget_is_shown_exactly(count: int, said: str) -> None:
+    (line,) = _line(_plan(budget={"egress_bytes": count}), "budget")
+    assert said in line
