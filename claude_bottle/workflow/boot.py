@@ -102,7 +102,7 @@ def order(
                 inbox=inbox, offered=own, notify=settings.notify,
                 mounts=program_mounts(program), roots=trusted, io=PIPES if spec.headless else PTY,
                 rows=lines, cols=columns, pipes=Pipes.make() if spec.headless else None,
-                outlet=gates.outlet(paths),
+                outlet=gates.outlet_of(settings, gate.upstreams, trusted),
             )  # fmt: skip
         except BaseException:
             undo_launch(paths, plan.slug, former)
