@@ -13,7 +13,8 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.e2e.project import Project, submit
+from tests.e2e.conftest import APART
+from tests.e2e.project import MANIFEST, Project, submit
 from tests.registries import Registries
 from tests.waiting import SECONDS, eventually
 
@@ -42,10 +43,13 @@ def registries(tmp_path: Path) -> Iterator[Registries]:
 @pytest.fixture
 def project(request: pytest.FixtureRequest, tmp_path: Path, tools: Path, registries: Registries) -> Iterator[Project]:
     """With the turns of this file, and registries that its builds find."""
-    found = request.getfixturevalue("containers") if getattr(request, "param", "bubblewrap") == "docker" else None
+    wanted = getattr(request, "param", "bubblewrap")
+    found = request.getfixturevalue("containers") if wanted in ("docker", APART) else None
     made = Project(tmp_path, tools, TURNS, containers=found)
     said, more = json.loads((made.home / "config.json").read_text()), registries.settings()
     made.settings("config.json", {**said, **more, "upstreams": {**said["upstreams"], **more["upstreams"]}})
+    if wanted == APART:
+        made.place_gate("container")
     made.trust()
     yield made
     made.close()
@@ -64,7 +68,7 @@ def kind(project: Project) -> str:
     return "docker" if project.containers else "bubblewrap"
 
 
-@pytest.mark.parametrize("project", ["bubblewrap", "docker"], indirect=True)
+@pytest.mark.parametrize("project", ["bubblewrap", "docker", APART], indirect=True)
 def test_the_conversation_goes_on_by_itself_with_the_tool(project: Project) -> None:
     child = project.session()
     submit(child, "use brandnew")
@@ -151,3 +155,54 @@ def test_a_failed_build_leaves_the_session_alone(project: Project) -> None:
     project.ask(child, "still there?", answer="Hello")
     submit(child, "/exit")
     child.expect(pexpect.EOF)
+
+
+def with_tools(project: Project, *capabilities: dict[str, Any]) -> None:
+    bottles = {**MANIFEST["bottles"], "closed": {"capabilities": list(capabilities)}}
+    project.write({**MANIFEST, "bottles": bottles})
+
+
+def test_a_manifest_gives_tools_from_the_start(project: Project, registries: Registries) -> None:
+    with_tools(project, {"pip": ["brandnew==1.0"]})
+    refused = project.run("run", "closed", "--", "brandnew")
+    assert refused.returncode == 3  # consent was to another content
+    assert "build and use the layer pip brandnew==1.0" in refused.stderr
+    project.trust()
+    plan = json.loads(project.do("start", "closed", "--dry-run", "--format", "json"))
+    assert plan["layers"][0]["pip"] == ["brandnew==1.0"]
+    assert plan["layers"][0]["reaches"] == ["pypi.test"]
+    assert not (project.home / "layers").exists()  # a plan builds nothing
+    first = project.run("run", "closed", "--", "brandnew")
+    assert (first.returncode, first.stdout) == (0, "tool-of-the-layer\n"), first.stderr
+    assert "Successfully installed" in first.stderr or "building the layer" in first.stderr
+    registries.files.clear()
+    assert project.do("run", "closed", "--", "brandnew") == "tool-of-the-layer\n"  # built once
+    (listed,) = json.loads(project.do("image", "ls", "--backend", "bubblewrap", "--json"))
+    assert (listed["name"], listed["layer"]) == (plan["layers"][0]["name"], "pip brandnew==1.0")
+    assert project.do("image", "prune", "--backend", "bubblewrap").split() == [listed["name"]]
+    assert os.listdir(project.home / "layers") == []
+
+
+def test_a_layer_that_cannot_be_built_starts_nothing(project: Project) -> None:
+    with_tools(project, {"pip": ["nosuchthing"]})
+    project.trust()
+    done = project.run("run", "closed", "--", "true")
+    assert done.returncode == 1
+    assert "the layer could not be built" in done.stderr
+    assert "nosuchthing" in done.stderr
+    assert project.listing() == []
+
+
+def test_cleanup_takes_the_layers_that_no_bottle_needs(project: Project) -> None:
+    with_tools(project, {"pip": ["brandnew"]})
+    project.trust()
+    assert project.run("run", "closed", "--", "sh", "-c", "exit 3").returncode == 3
+    assert len(os.listdir(project.home / "layers")) == 1
+    identity = project.only()["identity"]
+    assert "nothing to remove" in project.do("image", "prune", "--backend", "bubblewrap")
+    resumed = project.terminal("resume", identity, "--yes")
+    resumed.expect(r"\$ ")
+    resumed.sendline("exit")
+    resumed.expect(pexpect.EOF)
+    project.do("cleanup", "--all", "--yes")
+    assert os.listdir(project.home / "layers") == []
