@@ -189,6 +189,8 @@ def test_case_111_what_a_home_holds_for_the_next_start_stays_inside(operator: Op
     assert done.returncode == 3, done.stderr
     (identity,) = set(operator.listing()) - before
     resumed = operator.run("resume", identity, "--yes", "--detach", "--", "/usr/bin/sleep", "infinity")
+    if trap == "pipes":
+        assert "runs inside by itself at a start: .bashrc, .profile" in " ".join(resumed.stdout.split())
     assert "Traceback" not in resumed.stderr and "this is a bug" not in resumed.stderr
     if resumed.returncode == 0:
         with Bottle(operator, identity) as bottle:
