@@ -54,6 +54,8 @@ class Booted(NamedTuple):
 def boot(order: Order) -> Booted:
     """Do it all. Whatever is raised, nothing of the launch is left but the state directory."""
     with ExitStack() as undo, ExitStack() as regret:
+        if order.begun:
+            undo.callback(order.begun.abandon)
         gate = _fork_gate(order, undo)
         store, journal = _own_setup(order, undo)
         loop = Loop()
@@ -160,6 +162,7 @@ def _launch(
         ca_bundle=bundle,
         mounts=order.mounts,
         copy_from=_to_copy(order),
+        begun=order.begun,
     )
     bottle = sandbox.enter_context(order.backend.launch(order.plan, boot=wanted))
     if gate:

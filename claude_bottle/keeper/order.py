@@ -16,7 +16,7 @@ from claude_bottle.values import dataclass, field
 if TYPE_CHECKING:
     import socket
 
-    from claude_bottle.backend.base import Backend
+    from claude_bottle.backend.base import Backend, Begun
     from claude_bottle.gate.config import GateConfig
     from claude_bottle.harness.base import Harness, Launch
     from claude_bottle.model.plan import BottlePlan, Mount
@@ -71,7 +71,7 @@ class Order:
     beyond the usual ones. `rows`, `cols`: the first window size.
     `keep`: preserve the state whatever the agent's exit code. `credentials_read`: when those of `gate` were read, by
     `credentials.now`. `serve` is the gate's main function where it is not the
-    product's.
+    product's. `begun`: what the backend is doing for this launch already.
     """
 
     paths: Paths
@@ -95,6 +95,7 @@ class Order:
     keep: bool = False
     credentials_read: float = 0.0
     serve: Serve | None = None
+    begun: Begun | None = None
 
     @property
     def identity(self) -> str:

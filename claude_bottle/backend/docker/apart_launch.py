@@ -58,7 +58,7 @@ def _recipe(
     labels = owners.labels(boot.identity, owner, plan)
     uid, gid = bottle_user(plan) if machine.here else (UID, GID)
     container = describe(
-        engine, plan, boot, run_dir, labels=labels, files=run_dir.name_user(uid, gid), mounts=mounts,
+        engine, plan, boot.identity, run_dir, labels=labels, files=run_dir.name_user(uid, gid), mounts=mounts,
         memory=machine.memory, meeting=gate_container.shared(boot.identity, labels, readonly=True),
     )  # fmt: skip
     return apart.Recipe(container, uid, gid, machine.here)

@@ -88,7 +88,7 @@ class DockerBottle(Bottle):
         controlling_tty: bool = False,
     ) -> DockerProcess:
         self.processes = [process for process in self.processes if process.poll() is None]
-        self._sandbox.client.poll()  # it ended long ago; nobody else collects it
+        self._sandbox.started.collect()  # that has ended long ago
         self.used = True
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
