@@ -141,6 +141,10 @@ class Backend(ABC):
     snapshot_seconds: float | None = None
     """How often the conversation is fetched and archived while the agent runs; None: home lies on the host's disk."""
 
+    def foresee(self) -> None:  # noqa: B027
+        """This backend has been named, and a plan is likely to be asked of it: what its place answers late may be asked
+        now. Never raises."""
+
     @abstractmethod
     def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
         """The plan for `spec`. Touches nothing but `stage_dir`. BottleError for whatever the manifest gets

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from claude_bottle import log
 from claude_bottle.backend import BottleSpec
-from claude_bottle.backend.choice import choose
+from claude_bottle.backend.choice import choose, foresee
 from claude_bottle.errors import Refused, UsageError
 from claude_bottle.gate import confine
 from claude_bottle.manifest import Manifest
@@ -89,6 +89,7 @@ def prepare(
     cwd: Path | None = None,
 ) -> tuple[BottleSpec, BottlePlan]:
     """Manifest, plan and consent. Nothing is started and nothing but `stage` is touched."""
+    foresee(options.backend)
     where = cwd or Path.cwd()
     manifest = Manifest.resolve(where, paths=paths)
     log.mark("manifest")

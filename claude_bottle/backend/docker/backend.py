@@ -50,6 +50,9 @@ class DockerBackend(Backend):
     def __init__(self) -> None:
         self._engine = Engine(self.program)
 
+    def foresee(self) -> None:
+        self._engine.foresee()
+
     def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
         from claude_bottle.backend import planning
 

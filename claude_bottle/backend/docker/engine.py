@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from claude_bottle.proc import Popen
 
 _SECONDS = 20
+_VERSION = "/version"
 # What the client needs beside `proc.base_env` to find its engine; none of them is for a bottle.
 _CLIENT_ENV = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",
                "DOCKER_API_VERSION", "SSH_AUTH_SOCK", "CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINERS_CONF",
@@ -95,11 +96,18 @@ class Engine:
 
         return endpoint.ask(method, path, seconds=seconds)
 
+    def foresee(self) -> None:
+        """Ask for the version without waiting: an engine looks at its own programs for it."""
+        if self.program == "docker":
+            from claude_bottle.backend.docker import endpoint
+
+            endpoint.ask_ahead(_VERSION)
+
     def version(self) -> dict[str, Any]:
         """What the engine says of itself: Version, KernelVersion, Platform. Asked once. Raises `failure` where there is
         none that answers."""
         if self._version is None:
-            self._version = self.facts("/version", ["version", "--format={{json .Server}}"])
+            self._version = self.facts(_VERSION, ["version", "--format={{json .Server}}"])
         return self._version
 
     def facts(self, path: str, words: Sequence[str]) -> dict[str, Any]:

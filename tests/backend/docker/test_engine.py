@@ -7,11 +7,12 @@ import os
 import socket
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from claude_bottle.backend import get_bottle_backend
+from claude_bottle.backend import choice, get_bottle_backend
 from claude_bottle.backend.docker import endpoint, prereqs
 from claude_bottle.backend.docker.engine import Engine, client_env
 from claude_bottle.errors import BottleError, EnvironmentLacks
@@ -73,7 +74,7 @@ def test_a_socket_that_one_may_not_use(docker_host: Daemon, everybody: dict[str,
     person = everybody["user"]
     source = """
 import json
-from claude_bottle.backend import get_bottle_backend
+from claude_bottle.backend import choice, get_bottle_backend
 from claude_bottle.errors import BottleError
 try:
     get_bottle_backend("docker").require()
@@ -155,6 +156,23 @@ def test_an_engine_that_talks_nonsense_is_an_error(answer: bytes, monkeypatch: p
         with pytest.raises(BottleError, match="nonsense"):
             endpoint.ask("GET", "/version")
         thread.join()
+
+
+def test_a_question_put_ahead_is_asked_once(engine_that_says: Callable[[bytes], None]) -> None:
+    engine_that_says(b'HTTP/1.0 200 OK\r\n\r\n{"Version": "27.1"}')
+    engine = Engine()
+    engine.foresee()
+    assert engine.version() == {"Version": "27.1"}
+
+
+def test_a_backend_that_is_named_is_asked_before_there_is_a_plan(
+    engine_that_says: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine_that_says(b'HTTP/1.0 200 OK\r\n\r\n{"Version": "27.2"}')
+    for asked, environment in ((None, "bubblewrap"), (None, "nonsense"), ("podman", "docker"), ("docker", "podman")):
+        monkeypatch.setenv("CLAUDE_BOTTLE_BACKEND", environment)
+        choice.foresee(asked)
+    assert endpoint.ask("GET", "/version") == (200, {"Version": "27.2"})
 
 
 def test_an_image_that_is_missing_has_its_fix(place: Place) -> None:
