@@ -65,6 +65,7 @@ def boot(order: Order) -> Booted:
         order.harness.seed(order.paths.home(order.identity), order.launch)
         log.mark("home seeded")
         bundle = _ca_bundle(order, gate)
+        proc.set_title(f"claude_bottle.keeper {order.identity}")  # now, when a place may be on its way
         sandbox, bottle = _launch(order, gate, bundle, undo)
         if callable(bundle):
             bundle()  # a gate that made no certificate is told of, whether or not the backend asked for it
@@ -81,7 +82,6 @@ def boot(order: Order) -> Booted:
             raise BottleError("the journal cannot be written", why="nothing may run unrecorded",
                               do="free some space under the state root")  # fmt: skip
         _note_running(store, order, bottle)
-        proc.set_title(f"claude_bottle.keeper {order.identity}")
         daemon.hide_memory()
         regret.pop_all()  # from here on the settlement decides what is kept
         return Booted(loop, store, journal, audit, gate, bottle, agent, terminal, recorder, sandbox, undo.pop_all())
