@@ -266,10 +266,15 @@ class Init:
                 (os.killpg if wanted["group"] else os.kill)(pid, wanted["signal"])
 
 
+def deafen() -> None:
+    """No signal from inside ends this process: only what it has a handler for reaches a first process, and Python has one
+    for SIGINT, at which it would end."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def main() -> None:
     """One connection to the keeper, greeted with the nonce that only this container was given."""
-    # Python would end at it, and only what it has a handler for reaches a first process from inside.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    deafen()
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     control.connect(PLACE + "/init.sock")
     with open(PLACE + "/nonce") as file:
