@@ -215,8 +215,8 @@ def test_what_a_killed_command_had_begun_ends_by_itself_and_is_removed(place: Pl
     """Nobody listens for its first process any more, so that ends; what is left is found like a dead keeper's."""
     command = [sys.executable, "-c", BEGINNER, str(place.root), place.image, place.identity]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
-    name = f"claude-bottle-{place.identity}"
-    eventually(lambda: place.objects() == [f"{name}-home", f"{name}-work"])
+    eventually(lambda: place.engine.docker("ps", "--quiet", f"--filter=name={place.identity}") == "")
+    assert get_bottle_backend("docker").leftovers() == (place.identity,)
     (place.home / "kept").write_text("on this host")
     get_bottle_backend("docker").recover(place.identity, place.home, place.workspace)
     assert (place.home / "kept").read_text() == "on this host", "volumes that were never filled replace nothing"
