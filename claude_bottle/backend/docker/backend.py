@@ -31,6 +31,7 @@ from claude_bottle.backend.docker import (
 from claude_bottle.backend.docker.begun import Underway
 from claude_bottle.backend.docker.bottle import DockerBottle
 from claude_bottle.backend.docker.engine import Engine, client_env
+from claude_bottle.backend.docker.placement import Machine
 from claude_bottle.backend.docker.recipe import Recipe
 from claude_bottle.backend.docker.rundir import RunDir
 from claude_bottle.errors import BottleError
@@ -68,7 +69,7 @@ class DockerBackend(Backend):
             backend=self.name,
             image=recipes[-1].tag,
             limits=partial(protections.limits, machine=machine),
-            protections=protections.protections(protections.BESIDE if gate else protections.HERE),
+            protections=protections.protections(protections.BESIDE if gate else protections.HERE, machine),
             image_build=tuple(recipe.to_dict() for recipe in (*recipes, *gate)),
         )
 
@@ -174,11 +175,12 @@ class DockerBackend(Backend):
 
 def describe(
     engine: Engine, plan: BottlePlan, identity: str, run_dir: RunDir, *, labels: tuple[tuple[str, str], ...],
-    files: tuple[tuple[str, str], ...], mounts: tuple[Mount, ...], memory: int = 0, meeting: str = "",
+    files: tuple[tuple[str, str], ...], mounts: tuple[Mount, ...], machine: Machine | None = None, meeting: str = "",
 ) -> argv.Container:  # fmt: skip
-    """The container of a launch. `memory`: of the engine's machine, 0 for this one; for the rest see `argv.Container`."""
+    """The container of a launch. `machine`: the engine's, where that is not simply this one; for the rest see
+    `argv.Container`."""
     bound = plan.workspace.source if plan.workspace.mode == "bind" else None
-    grafted = graft.needed(bound)
+    grafted = graft.needed(bound, mapped=machine is not None and machine.mapped)
     return argv.Container(
         name=owners.container_name(identity),
         labels=labels,
@@ -192,7 +194,7 @@ def describe(
         workspace=None if grafted else bound,
         grafted=bound or "" if grafted else "",
         volumes=owners.declared_volumes(engine, plan.image),
-        tmp_bytes=protections.tmp_bytes(memory),
+        tmp_bytes=protections.tmp_bytes(machine.memory if machine else 0),
         meeting=meeting,
     )
 

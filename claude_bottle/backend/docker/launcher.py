@@ -233,7 +233,7 @@ def _verify(first: int, ready: dict[str, object], sources: dict[str, list[int]],
         raise EnvironmentLacks("a layer of the bottle is not in force", why=f"first process: {', '.join(wrong)}")
     if int(found["Uid"].split()[0]) != uid:
         raise EnvironmentLacks("this engine maps its containers' users to others", why=f"user {uid} became {found['Uid']}",
-                               do="run the engine without a user namespace remap")  # fmt: skip
+                               do='say "gate": "auto" in config.json')  # fmt: skip
     if ready.get("seen") != sources:
         raise EnvironmentLacks("a mount does not lead where it should", why="what appears in the bottle is something else",
                                do="name real paths that nobody changes meanwhile")  # fmt: skip
