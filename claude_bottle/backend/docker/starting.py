@@ -116,7 +116,7 @@ def by_engine(engine: Engine, words: Sequence[str], cid_file: Path) -> Starting:
     if wanted is None:
         raise NeedsClient
     name, body = wanted
-    made = endpoint.ask("POST", f"/v{version}/containers/create?name={name}", body)
+    made = endpoint.ask("POST", f"/v{version}/containers/create?name={name}", body, seconds=_SECONDS)
     if made is None or made[0] != 201 or not isinstance(made[1], dict):
         raise NeedsClient  # whose words for what is wrong are known
     cid = str(made[1].get("Id"))
