@@ -22,8 +22,8 @@ _LIMIT = 8 << 20
 _OLDEST, _NEWEST = (1, 41), (1, 44)
 # How the engine names itself in every answer; podman, which answers the same questions, says Libpod.
 _DOCKER = b"\r\nserver: docker/"
-# Questions that have been put and not been waited for.
-_ahead: dict[tuple[str, str, str | None], socket.socket] = {}
+# Questions that have been put and not been waited for, by who put them: a fork may have closed its copies long since.
+_ahead: dict[tuple[int, str, str, str | None], socket.socket] = {}
 _VERSION = re.compile(rb"\r\napi-version: ([0-9]{1,3})\.([0-9]{1,3})\r\n")
 
 
@@ -48,7 +48,7 @@ def local_socket() -> str | None:
 def ask(method: str, path: str, body: object = None, *, seconds: float = 20) -> tuple[int, Any] | None:
     """(status, what the JSON says) of a request; None where there is no such socket or nobody answers on it: the
     client then says why. BottleError for an answer that is none."""
-    connection = _ahead.pop((method, path, local_socket()), None) or send(method, path, body, seconds=seconds)
+    connection = _ahead.pop((os.getpid(), method, path, local_socket()), None) or send(method, path, body, seconds=seconds)
     if connection is None:
         return None
     with connection:
@@ -59,7 +59,7 @@ def ask_ahead(path: str) -> None:
     """Put a question whose answer the next `ask` for it takes."""
     connection = send("GET", path)
     if connection is not None:
-        _ahead["GET", path, local_socket()] = connection
+        _ahead[os.getpid(), "GET", path, local_socket()] = connection
 
 
 def send(method: str, path: str, body: object = None, *, seconds: float = 20) -> socket.socket | None:

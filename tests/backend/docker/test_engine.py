@@ -19,6 +19,7 @@ from claude_bottle.errors import BottleError, EnvironmentLacks
 from tests.backend.docker.bottles import Place
 from tests.docker_engine import Engine as Daemon
 from tests.ordinary_user import Person
+from tests.waiting import readable
 
 
 def lacks(state: str = "missing") -> tuple[str, str]:
@@ -163,6 +164,19 @@ def test_a_question_put_ahead_is_asked_once(engine_that_says: Callable[[bytes], 
     engine = Engine()
     engine.foresee()
     assert engine.version() == {"Version": "27.1"}
+
+
+def test_a_fork_puts_its_own_questions(engine_that_says: Callable[[bytes], None]) -> None:
+    """A keeper has closed what its command line had open, and the numbers are other descriptors' by then."""
+    engine_that_says(b'HTTP/1.0 200 OK\r\n\r\n{"Version": "the first"}')
+    endpoint.ask_ahead("/version")
+    (asked,) = (one for (*_, place), one in endpoint._ahead.items() if os.environ["DOCKER_HOST"].endswith(str(place)))
+    assert readable(asked.fileno())
+    engine_that_says(b'HTTP/1.0 200 OK\r\n\r\n{"Version": "the second"}')
+    if (pid := os.fork()) == 0:
+        os._exit(0 if endpoint.ask("GET", "/version") == (200, {"Version": "the second"}) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert endpoint.ask("GET", "/version") == (200, {"Version": "the first"})
 
 
 def test_a_backend_that_is_named_is_asked_before_there_is_a_plan(
