@@ -69,7 +69,7 @@ def order(
     before = former or archived
     session = before.session_id if before and before.session_id else new_session_id()
     agent = spec.manifest.agent(spec.agent_name)
-    record = _record(spec, plan, session, former)
+    record = _record(spec, plan, session, former)._replace(layers=before.layers if before else ())
     with held_back() as let_go:
         lock = _claim(Store(paths), record, former)
         try:
