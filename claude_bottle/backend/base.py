@@ -13,8 +13,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from claude_bottle.errors import Refused
 from claude_bottle.backend.live import BASE_ENV, GID, HOSTNAME, UID, USER, Bottle, Process
+from claude_bottle.errors import Refused
 from claude_bottle.values import dataclass, replace
 
 if TYPE_CHECKING:

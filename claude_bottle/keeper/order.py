@@ -16,7 +16,7 @@ from claude_bottle.values import dataclass, field
 if TYPE_CHECKING:
     import socket
 
-    from claude_bottle.backend.base import Backend
+    from claude_bottle.backend.base import Backend, Outlet
     from claude_bottle.gate.config import GateConfig
     from claude_bottle.harness.base import Harness, Launch
     from claude_bottle.model.plan import BottlePlan, Mount
@@ -70,8 +70,8 @@ class Order:
     inside trust beside the bottle's own CA. `gate` None: no gate, no listeners, no network. `ports` are listeners
     beyond the usual ones. `rows`, `cols`: the first window size.
     `keep`: preserve the state whatever the agent's exit code. `credentials_read`: when those of `gate` were read, by
-    `credentials.now`. `serve` is the gate's main function where it is not the
-    product's.
+    `credentials.now`. `serve` is the gate's main function where it is not the product's. `outlet` is the way out of what is
+    built while the bottle runs. `reasons`: why the state is to be kept already, of a bottle that boots again in its keeper.
     """
 
     paths: Paths
@@ -95,6 +95,8 @@ class Order:
     keep: bool = False
     credentials_read: float = 0.0
     serve: Serve | None = None
+    outlet: Outlet | None = None
+    reasons: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:

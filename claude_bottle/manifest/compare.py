@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from claude_bottle.manifest.bottle import Bottle
-from claude_bottle.manifest.words import describe_capability, describe_image, describe_mount, describe_rule, describe_source, describe_workspace
+from claude_bottle.manifest.words import (
+    describe_capability,
+    describe_image,
+    describe_mount,
+    describe_rule,
+    describe_source,
+    describe_workspace,
+)
 from claude_bottle.model.plan import Mount
 from claude_bottle.model.policy import Rule
 from claude_bottle.model.urlpath import compile_pattern

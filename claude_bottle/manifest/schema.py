@@ -24,7 +24,7 @@ WORDS = {
     "BottleDoc.mounts": "paths of the host shown in the bottle",
     "BottleDoc.proxy_env": "set HTTP_PROXY and the like in the bottle; tools reach the gate without them",
     "BottleDoc.limits": "what the bottle may use of the machine; the plan says which of them are enforced",
-    "BottleDoc.capabilities": "tools beyond what the place has, each a layer, in order; their builds reach what the plan says",
+    "BottleDoc.capabilities": "tools beyond what is there, each a layer, in order; the plan says what their builds reach",
     "CapabilityDoc.apt": "Debian packages, like ripgrep or ripgrep=13.0.0-4",
     "CapabilityDoc.pip": "Python packages, like ruff or ruff==0.9.1",
     "CapabilityDoc.npm": "npm packages, like prettier or prettier@3.4.0",

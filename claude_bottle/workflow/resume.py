@@ -42,7 +42,7 @@ def resume(identity: str, options: Options) -> int:
         raise BottleError(f"no bottle called {identity}", do="claude-bottle ls --all lists them")
     options = replace(options, name=known.agent, backend=options.backend or known.backend)
     with temporary_directory() as stage:
-        spec, plan = prepare(options, paths, stage, resume_of=identity, cwd=directory(known))
+        spec, plan = prepare(options, paths, stage, resume_of=identity, cwd=directory(known), layers=known.layers)
         if not options.dry_run and former is not None:
             accept_widening(paths, plan, options, former)
         if not confirmed(plan, options):

@@ -52,7 +52,8 @@ def os_release() -> dict[str, str]:
 def sources(registry: Registry | None) -> tuple[Source, ...]:
     """Where apt finds packages that fit this host. EnvironmentLacks for a system whose packages are no Debian ones."""
     if registry is not None:
-        return (Source(registry.url, registry.suites, registry.components, KEYRING if registry.keyring else _keyring("debian")),)
+        keys = KEYRING if registry.keyring else _keyring("debian")
+        return (Source(registry.url, registry.suites, registry.components, keys),)
     said = os_release()
     system, release = said.get("ID", ""), said.get("VERSION_CODENAME", "")
     if system == "debian" and release:

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend import packages, tree
+from claude_bottle.backend import tree
 from claude_bottle.backend.base import BASE_ENV, Boot
 from claude_bottle.backend.bubblewrap import distribution, layer_scripts
 from claude_bottle.backend.bubblewrap.layer_store import CACHE, ROOT, LayerStore

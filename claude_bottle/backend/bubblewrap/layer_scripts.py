@@ -56,8 +56,8 @@ done
 
 _PIP = """need python3 "this bottle has no python3: ask for apt python3 first"
 python3 -m pip --version > /dev/null 2>&1 || { echo "this bottle has no pip: ask for apt python3-pip first" >&2; exit 1; }
-python3 -m pip install --root /workspace/layer --no-cache-dir --no-input --disable-pip-version-check --no-warn-script-location \\
-  --ignore-installed -- "$@"
+python3 -m pip install --root /workspace/layer --no-cache-dir --no-input --disable-pip-version-check \\
+  --no-warn-script-location --ignore-installed -- "$@"
 """
 
 _NPM = """need npm "this bottle has no npm: ask for apt npm first"
