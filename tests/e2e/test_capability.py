@@ -25,6 +25,7 @@ GRANTS: dict[str, dict[str, Any]] = {"bubblewrap": {"pip": ["brandnew"]}, "docke
 TURNS: list[dict[str, Any]] = [
     {"tools": [{"name": "Bash", "input": {"command": "brandnew"}}], "when": "use brandnew"},
     {"say": "Missing-so-I-wait.", "if_result_matches": "not found"},
+    {"tools": [{"name": "Bash", "input": {"command": "touch waiting; sleep 1000"}}], "when": "wait for brandnew"},
     {"tools": [{"name": "Bash", "input": {"command": "brandnew"}}], "when": "operator granted"},
     {"say": "Used-it-now.", "if_result_matches": "tool-of-the-layer"},
 ]
@@ -99,6 +100,24 @@ def test_nobody_need_be_there_and_resume_has_the_tool_too(project: Project) -> N
     child = project.session("resume", identity, "--yes")
     assert project.do("exec", identity, "--", "brandnew") == "tool-of-the-layer\n"
     project.ask(child, "still there?")
+    submit(child, "/exit")
+    child.expect(pexpect.EOF)
+
+
+def test_an_agent_that_waits_in_a_tool_goes_on_from_there(project: Project) -> None:
+    """As one does that has asked and waits for its answer: what it waited for is answered by the note."""
+    child = project.session()
+    submit(child, "wait for brandnew")
+    identity = project.only()["identity"]
+    eventually(lambda: project.run("exec", identity, "--", "test", "-e", "waiting").returncode == 0)
+    assert grant(project, GRANTS["bubblewrap"])["how"] == "applied"
+    child.expect("Used-it-now")
+    messages = project.seen[-1].body["messages"]
+    blocks = [block for message in messages if isinstance(message["content"], list) for block in message["content"]]
+    asked = {block["id"] for block in blocks if block["type"] == "tool_use"}
+    answered = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
+    assert asked == answered and len(asked) == 2, messages  # or the real model's service would refuse it
+    assert NOTE in json.dumps(messages)
     submit(child, "/exit")
     child.expect(pexpect.EOF)
 
