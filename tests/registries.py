@@ -161,8 +161,12 @@ class Registries:
         return Handler
 
 
-def package(place: Path, name: str, files: dict[str, str], *, version: str = "1.0", depends: str = "", postinst: str = "") -> Path:
-    """A Debian package of these files (path → content; what begins with #! may be executed). Skips without dpkg-deb."""
+def package(
+    place: Path, name: str, files: dict[str, str], *, version: str = "1.0", depends: str = "", postinst: str = "",
+    mode: int = 0o755,
+) -> Path:  # fmt: skip
+    """A Debian package of these files (path → content; what begins with #! may be executed and has `mode`). Skips without
+    dpkg-deb."""
     if not shutil.which("dpkg-deb"):
         pytest.skip("cannot run here: no dpkg-deb to make packages with")
     tree = place / f"{name}-tree"
@@ -170,7 +174,7 @@ def package(place: Path, name: str, files: dict[str, str], *, version: str = "1.
         target = tree / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
-        target.chmod(0o755 if text.startswith("#!") else 0o644)
+        target.chmod(mode if text.startswith("#!") else 0o644)
     (tree / "DEBIAN").mkdir(parents=True)
     lines = [f"Package: {name}", f"Version: {version}", f"Architecture: {_debian_machine()}", "Maintainer: t <t@example.test>",
              *([f"Depends: {depends}"] if depends else []), "Description: a test"]  # fmt: skip

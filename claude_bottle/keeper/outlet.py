@@ -69,6 +69,8 @@ def _refusals(messages: list[Message]) -> tuple[str, ...]:
         data = event.get("data") if isinstance(event, dict) else None
         if not isinstance(data, dict) or not data.get("reason"):
             continue
-        place = data.get("host") or data.get("name") or ""
+        place = str(data.get("host") or data.get("name") or "")
+        if place.startswith("_"):
+            continue  # a service record (RFC 2782), which tools ask for on the way to a name
         found[printable(f"{place}: {data['reason']}", width=120)] = None
     return tuple(list(found)[:_MOST_REFUSED])

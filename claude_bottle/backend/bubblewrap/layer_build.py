@@ -24,7 +24,7 @@ from claude_bottle.backend.base import BASE_ENV, Boot
 from claude_bottle.backend.bubblewrap import distribution, layer_scripts
 from claude_bottle.backend.bubblewrap.layer_store import CACHE, ROOT, LayerStore
 from claude_bottle.errors import BottleError
-from claude_bottle.model.capability import APT
+from claude_bottle.model.capability import APT, PIP
 from claude_bottle.model.plan import BottlePlan, Mount, Workspace
 from claude_bottle.redact import printable
 from claude_bottle.state.beneath import make_dirs_beneath, open_beneath
@@ -50,8 +50,11 @@ _STATUS_LIMIT, _SCRIPT_LIMIT, _MOST_SCRIPTS = 64 << 20, 256 << 10, 2000
 # Where a layer may have something, and where it then lies: /bin and its like are /usr/bin on every host we know today.
 _TOPS = {"usr": "usr", "etc": "etc", "bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib32": "usr/lib32",
          "lib64": "usr/lib64", "libx32": "usr/libx32"}  # fmt: skip
-# What a bottle's /etc says of users, names and loading is ours to say.
-_NOT_OURS = frozenset({"etc/ld.so.preload", "etc/ld.so.cache", "etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"})
+# What a bottle's /etc says of users and loading is ours to say, and so is what every other program is started by.
+_NOT_TAKEN = frozenset({
+    "etc/ld.so.preload", "etc/ld.so.cache", "etc/passwd", "etc/group", "etc/shadow", "etc/gshadow",
+    *(f"{place}/{name}" for place in ("usr/bin", "bin") for name in ("env", "setpriv", "cat")),
+})  # fmt: skip
 _CONF_LINE = re.compile(r"/[A-Za-z0-9._+-]+(?:/[A-Za-z0-9._+-]+)*")
 _LDCONFIG = """set -eu
 cat > conf
@@ -88,7 +91,7 @@ def _fetch(
         target = place / "work" / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
-    mounts = _given(place / "given", registry) if kind == APT else ()
+    mounts = _given(place / "given", registry) if kind == APT else _our_pip() if kind == PIP else ()
     identity = f"build-{os.urandom(3).hex()}"
     progress(f"building the layer {capability.describe()}")
     with outlet(identity, granted) as way:
@@ -120,6 +123,16 @@ def _given(place: Path, registry: Registry | None) -> tuple[Mount, ...]:
     for path in place.iterdir():
         path.chmod(0o444)
     return tuple(found)
+
+
+def _our_pip() -> tuple[Mount, ...]:
+    """The pip that we were installed with, if any, for a host whose own Python has none."""
+    import importlib.util
+
+    found = importlib.util.find_spec("pip")
+    if found is None or not found.origin:
+        return ()
+    return (Mount(os.path.realpath(os.path.dirname(found.origin)), layer_scripts.OUR_PIP),)
 
 
 def _run(
@@ -204,7 +217,7 @@ def _take_top(layer: int, top: str, writing: int, target: str, most: int) -> int
         return 0  # not there, or a link, which says nothing about the files of this layer
     place = make_dirs_beneath(writing, target)
     try:
-        copy = tree.Copy(fresh=top == target, without=_NOT_OURS, most=most)
+        copy = tree.Copy(fresh=top == target, without=_NOT_TAKEN, most=most)
         copy.whole(reading, place, top)
         copy.demand_all()
         return copy.size

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from claude_bottle.state.config import Registry
 
 WORK = "/workspace"
-STATUS = "/opt/claude-bottle/dpkg-status"
+STATUS, OUR_PIP = "/opt/claude-bottle/dpkg-status", "/opt/claude-bottle/pip"
 _PLAIN = re.compile(r"/(?:usr|bin|sbin|lib)(?:/[A-Za-z0-9][A-Za-z0-9._+-]*)+")
 _MOST_LINKS = 500
 
@@ -33,7 +33,7 @@ need() { command -v "$1" > /dev/null || { echo "$2" >&2; exit 1; }; }
 """
 
 _APT = """need apt-get "this host has no apt-get"; need dpkg-deb "this host has no dpkg-deb"
-mkdir -p apt/lists/partial apt/cache/archives/partial control
+mkdir -p apt/lists/partial apt/cache/archives/partial apt/preferences.d control
 apt() {
   apt-get -q -y -o Dir::State=/workspace/apt -o Dir::State::Lists=/workspace/apt/lists -o Dir::State::status="$STATUS" \\
     -o Dir::Cache=/workspace/apt/cache -o Dir::Etc=/workspace/apt -o Dir::Etc::sourcelist=/dev/null \\
@@ -48,15 +48,19 @@ for deb in apt/cache/archives/*.deb; do
   [ -e "$deb" ] || continue
   found=$((found + 1))
   echo "unpacking $(basename "$deb")"
-  dpkg-deb --extract "$deb" layer
+  # Not --extract: nothing in a bottle may set a set-id bit, and no layer keeps one.
+  dpkg-deb --fsys-tarfile "$deb" > tmp/files.tar
+  tar --extract --file tmp/files.tar --directory layer --no-same-permissions --no-same-owner
   mkdir -p "control/$found"
   dpkg-deb --control "$deb" "control/$found"
 done
 """
 
 _PIP = """need python3 "this bottle has no python3: ask for apt python3 first"
-python3 -m pip --version > /dev/null 2>&1 || { echo "this bottle has no pip: ask for apt python3-pip first" >&2; exit 1; }
-python3 -m pip install --root /workspace/layer --no-cache-dir --no-input --disable-pip-version-check \\
+pip="-m pip"
+python3 -m pip --version > /dev/null 2>&1 || pip=/opt/claude-bottle/pip
+python3 $pip --version > /dev/null 2>&1 || { echo "this bottle has no pip: ask for apt python3-pip first" >&2; exit 1; }
+python3 $pip install --root /workspace/layer --no-cache-dir --no-input --disable-pip-version-check \\
   --no-warn-script-location --ignore-installed -- "$@"
 """
 
