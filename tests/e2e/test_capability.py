@@ -19,7 +19,7 @@ from tests.waiting import SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = "The operator granted: brandnew. It is installed now. Go on."
-FRAGMENT = "RUN printf '#!/bin/sh\\necho tool-of-the-layer\\n' > /usr/local/bin/brandnew && chmod 755 /usr/local/bin/brandnew\n"
+FRAGMENT = "RUN cd /usr/local/bin && printf '#!/bin/sh\\necho tool-of-the-layer\\n' > brandnew && chmod 755 brandnew\n"
 GRANTS: dict[str, dict[str, Any]] = {"bubblewrap": {"pip": ["brandnew"]}, "docker": {"dockerfile": FRAGMENT}}
 # The agent runs a tool that it has not, then waits; told that it has it, it runs it by itself.
 TURNS: list[dict[str, Any]] = [

@@ -38,7 +38,8 @@ def main(place: Path, settings: str) -> None:
             status = control.status()
         seen |= {"told": told, "keeper": status["keeper"] == up.keeper, "gate": status["gate"]}
         seen["hidden"] = os.stat(f"/proc/{up.keeper}/environ").st_uid
-        seen["inside"] = real.output(made, "/bin/sh", "-c", "one; two; getent hosts granted.test | cut -c1-7; until grep -q two lives; do sleep 0.1; done; cat lives")
+        look = "one; two; getent hosts granted.test | cut -c1-7; until grep -q two lives; do sleep 0.1; done; cat lives"
+        seen["inside"] = real.output(made, "/bin/sh", "-c", look)
         birth.send({"op": "stop", "grace": 60, "keep": False})
         seen["settled"] = birth.settled()
     print(json.dumps(seen))
