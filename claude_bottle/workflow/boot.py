@@ -91,7 +91,7 @@ def order(
                 ports=tuple(p for p in sorted({r.port for r in plan.egress}) if p not in _USUAL_PORTS),
                 mounts=program_mounts(program), roots=trusted, io=PIPES if spec.headless else PTY,
                 rows=lines, cols=columns, pipes=Pipes.make() if spec.headless else None,
-                outlet=gates.outlet(paths),
+                outlet=gates.outlet_of(settings, gate.upstreams, trusted),
             )  # fmt: skip
         except BaseException:
             undo_launch(paths, plan.slug, former)

@@ -7,6 +7,7 @@ trusts there what this host trusts, which is sent along.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
@@ -32,12 +33,17 @@ def configure(plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Se
 
 def outlet(paths: Paths) -> BuildOutlet:
     """The way out of builds, by the operator's settings. BottleError as from `configure`."""
-    from claude_bottle.keeper.outlet import BuildOutlet
     from claude_bottle.state.config import Settings
 
     settings = Settings.load(paths)
-    extra = authorities(settings.ca) if settings.ca else ""
-    return BuildOutlet(_upstreams(settings), extra, roots.bundle(settings.ca))
+    return outlet_of(settings, _upstreams(settings), roots.bundle(settings.ca))
+
+
+def outlet_of(settings: Settings, upstreams: Mapping[tuple[str, int], Upstream], trusted: bytes) -> BuildOutlet:
+    """The same where all of that has been read already."""
+    from claude_bottle.keeper.outlet import BuildOutlet
+
+    return BuildOutlet(upstreams, authorities(settings.ca) if settings.ca else "", trusted)
 
 
 def _upstreams(settings: Settings) -> dict[tuple[str, int], Upstream]:
