@@ -42,11 +42,16 @@ class Registries:
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        # The same without TLS, for who cannot call it by its name.
+        self._plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.plain_port = self._plain.server_address[1]
+        threading.Thread(target=self._plain.serve_forever, daemon=True).start()
         self.keyring: Path | None = None
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        for server in (self._server, self._plain):
+            server.shutdown()
+            server.server_close()
 
     def settings(self) -> dict[str, Any]:
         """What config.json says to find them."""
