@@ -11,11 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import containers, copying, gate, launch, memory
+from bench import containers, copying, gate, launch, memory, rebooting
 from bench.figures import Report
 from bench.product import Product
 
-PARTS = ("launch", "containers", "gate", "memory", "copy")
+PARTS = ("launch", "containers", "gate", "memory", "copy", "reboot")
 
 
 def main() -> int:
@@ -45,6 +45,8 @@ def main() -> int:
         if "copy" in parts:
             files, mib = (200, 4) if options.quick else (50_000, 1024)
             copying.measure(report, Path(scratch), 1 if options.quick else 3, files, mib)
+        if "reboot" in parts:
+            rebooting.measure(report, Path(scratch), max(1, options.runs // 3))
     print(report.text())
     if options.json:
         report.write(options.json)
