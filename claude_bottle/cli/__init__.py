@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "attach": ("Watch", "connect this terminal to a running bottle (Ctrl-] detaches)"),
     "exec": ("Watch", "run a command in a running bottle"),
     "stop": ("Watch", "end a running bottle"),
+    "dashboard": ("Watch", "all bottles at once: what they do, what they ask; decide"),
     "ls": ("Watch", "list bottles"),
     "log": ("Watch", "what happened to a bottle: its journal"),
     "egress": ("Watch", "what a bottle tried to reach: the gate's part of the journal"),

@@ -1,0 +1,135 @@
+"""A dialog that decides something: its text, the operator's marker, and keys that count only when they are meant.
+
+Which keys count when is decided by `deciding`; this shows it. What a key does is a subclass's, one method each. Pastes are
+dropped whole, the mouse is not used, and there is no default: leaving a dialog leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.style import Style
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from claude_bottle.dashboard.deciding import Deciding
+from claude_bottle.dashboard.lines import Line
+from claude_bottle.dashboard.tui.bar import Bar
+from claude_bottle.dashboard.tui.text import Lines
+
+BOLD, DIM, WARN = Style(bold=True), Style(dim=True), Style(color="yellow", bold=True)
+_BEAT = 0.1
+NOT_YET, MOMENT, READY = "read it to its end first: space, ↓", "one moment …", "ready"
+TOO_NARROW = "the terminal is too narrow to show this whole: make it 80 columns wide"
+LEAVE = ("escape", "ctrl+c")
+
+
+class Dialog(ModalScreen[None], inherit_bindings=False):
+    """`keys` are the keys that decide, with what the dialog says of each."""
+
+    DEFAULT_CSS = """
+    Dialog { align: center middle; }
+    Dialog > Vertical { width: 80; max-width: 100%; height: auto; max-height: 100%; border: round ansi_default; }
+    Dialog Lines { height: auto; max-height: 100%; min-height: 1; padding: 0 1; }
+    Dialog #frame { layout: grid; grid-size: 1; grid-rows: 1 1fr 1 1; }
+    """
+    keys: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, title: str, marker: str) -> None:
+        super().__init__()
+        self._title, self._marker = title, marker
+        self.text = Lines()
+        self.text.can_focus = False
+        self.deciding = Deciding(0)
+        self.over = ""
+        """Why there is nothing to decide (any more)."""
+        self._cut = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="frame"):
+            yield Bar(id="title")
+            yield self.text
+            yield Bar(id="note")
+            yield Bar(id="keys")
+
+    def on_mount(self) -> None:
+        self._fit()
+        self.say()
+        self.set_interval(_BEAT, self._beat)
+
+    def put(self, lines: Sequence[Line], title: str = "") -> None:
+        """Show this to be decided upon, from its beginning; what was seen of something else does not count."""
+        self._title = title or self._title
+        self.over = ""
+        self.text.show(lines)
+        self.deciding = Deciding(len(lines))
+        self.text.scroll_to(y=0, animate=False, force=True)
+        self._fit()
+        self.text.call_after_refresh(self.text.tell)
+        self.say()
+
+    def chosen(self, key: str) -> None:
+        """A key has decided."""
+        raise NotImplementedError
+
+    def say(self) -> None:
+        """Title, note and keys, as things stand."""
+        if not self.is_mounted:
+            return
+        note = self.over or (TOO_NARROW if self._cut else NOT_YET if not self.deciding.complete
+                             else READY if self.deciding.armed else MOMENT)  # fmt: skip
+        ready = note == READY
+        keys = [] if self.over else [(f"[{key}] {label}  ", BOLD if ready else DIM) for key, label in self.keys.items()]
+        self.query_one("#title", Bar).say([(f" {self._title}", BOLD)], [(f" ◆ {self._marker} ", BOLD)])
+        self.query_one("#note", Bar).say([(f" {note}", DIM if ready else WARN)])
+        self.query_one("#keys", Bar).say([(" ", DIM), *keys, ("[esc] close" if self.over else "[esc] later", DIM)])
+
+    def on_lines_shown(self, shown: Lines.Shown) -> None:
+        shown.stop()
+        if shown.version != self.text.version:
+            return
+        self._cut = not shown.whole
+        if shown.whole:
+            self.deciding.window(shown.first, shown.end)
+        self.say()
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        event.prevent_default()
+        if event.key in LEAVE:
+            self.dismiss()
+        elif self.text.step(event.key):
+            self.deciding.disturbed(event.time)
+        elif event.key not in self.keys or self.over or not self.deciding.complete or self._cut:
+            self.deciding.pasted(event.time)
+        else:
+            self.deciding.typed(event.key, event.time)
+        self.say()
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        self.deciding.pasted(event.time)
+        self.say()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """As high as its text, up to the whole screen."""
+        if self.is_mounted:
+            self.query_one("#frame").styles.height = min(len(self.text.lines) + 5, max(self.app.size.height, 5))
+
+    def _beat(self) -> None:
+        # Not while another dialog lies above: then this one is not what the operator looks at.
+        if self.app.screen is not self:
+            self.deciding.pasted(time.monotonic())
+            return
+        was, key = self.deciding.armed, self.deciding.beat(time.monotonic())
+        if key is not None and not self.over and self.deciding.complete and not self._cut:
+            self.chosen(key)
+        if was != self.deciding.armed:
+            self.say()

@@ -1,0 +1,156 @@
+"""The pages: a list on the left, on a wide terminal what the chosen line stands for on the right.
+
+A page asks the view models for its lines when it is looked at and when something has changed; a page that is not shown
+costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+
+from claude_bottle.dashboard import asking, bottles, egress
+from claude_bottle.dashboard.board import Board, Item
+from claude_bottle.dashboard.lines import DIM, Line, line, wrapped
+from claude_bottle.dashboard.tails import MANY, JournalTail
+from claude_bottle.dashboard.tui.text import Lines
+from claude_bottle.workflow.journals import render
+
+_SIDE = 60
+SIDE_FROM = 140
+"""Columns from which on there is room for both halves."""
+
+
+def folded(lines: Sequence[Line]) -> list[Line]:
+    """As narrow as the right half."""
+    return [one._replace(text=part) for one in lines for part in wrapped(one.text, _SIDE - 3)]
+
+
+class Page(Horizontal):
+    """`about` names what the page is of: every bottle, or one."""
+
+    DEFAULT_CSS = """
+    Page { height: 1fr; }
+    Page > .list { width: 1fr; height: 1fr; }
+    Page > .side { width: 60; height: 1fr; padding: 0 1; border-left: solid ansi_bright_black; display: none; }
+    Page.wide > .side { display: block; }
+    """
+    name_, hints, of_one = "", "", False
+    follow = False
+
+    def __init__(self, board: Board) -> None:
+        super().__init__()
+        self.board = board
+        self.list = Lines(cursor=True, follow=self.follow, classes="list")
+        self.side = Lines(classes="side")
+        self.side.can_focus = False
+        self.identity = ""
+
+    def compose(self) -> ComposeResult:
+        yield self.list
+        yield self.side
+
+    def look(self, identity: str) -> None:
+        """Show what is now, of this bottle if the page is of one."""
+        self.identity = identity
+        self.list.show(self.lines())
+        self.show_side()
+
+    def show_side(self) -> None:
+        self.set_class(self.app.size.width >= SIDE_FROM, "wide")
+        if self.has_class("wide"):
+            self.side.show(self.detail(self.list.chosen))
+
+    def on_lines_moved(self) -> None:
+        self.show_side()
+
+    def lines(self) -> Sequence[Line]:
+        raise NotImplementedError
+
+    def detail(self, key: Any) -> Sequence[Line]:
+        return []
+
+    @property
+    def width(self) -> int:
+        side = _SIDE if self.app.size.width >= SIDE_FROM else 0
+        return self.app.size.width - side - 3
+
+
+class Bottles(Page):
+    name_, hints = "bottles", "[enter] open  [a] attach"
+
+    def lines(self) -> Sequence[Line]:
+        return bottles.lines(self.board, self.width)
+
+    def detail(self, key: Any) -> Sequence[Line]:
+        watched = self.board.bottles.get(key) if isinstance(key, str) else None
+        return folded(bottles.detail(watched)) if watched else []
+
+
+class Requests(Page):
+    name_, hints = "requests", "[enter] read and decide"
+
+    def lines(self) -> Sequence[Line]:
+        return asking.lines(self.board)
+
+    def detail(self, key: Any) -> Sequence[Line]:
+        item = self.item(key)
+        if item is None:
+            return []
+        return folded([*asking.text(item.identity, item.view), line(""), line(asking.stand(item.view), DIM)])
+
+    def item(self, key: Any) -> Item | None:
+        return self.board.item(key) if isinstance(key, tuple) else None
+
+
+class Tailing(Page):
+    """Of one bottle's journal, as it grows."""
+
+    of_one, follow = True, True
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(board)
+        self._tail: JournalTail | None = None
+        self._events: list[dict[str, Any]] = []
+
+    def look(self, identity: str) -> None:
+        if identity != self.identity or self._tail is None:
+            if self._tail:
+                self._tail.close()
+            self._tail, self._events = (JournalTail(self.board.paths, identity) if identity else None), []
+        if self._tail:
+            self._events = (self._events + self._tail.read())[-MANY:]
+        super().look(identity)
+
+    def lines(self) -> Sequence[Line]:
+        if not self.identity:
+            return [line("no bottle is chosen: choose one on the first page", DIM)]
+        if self._tail is not None and self._tail.problem:
+            return [line(self._tail.problem)]
+        return self.made(self._events) or [line("nothing yet", DIM)]
+
+    def made(self, events: list[dict[str, Any]]) -> Sequence[Line]:
+        raise NotImplementedError
+
+    def detail(self, key: Any) -> Sequence[Line]:
+        if not isinstance(key, dict):
+            return []
+        said = {"time": key.get("wall"), "kind": key.get("kind"), **(key.get("data") or {})}
+        return [line(text) for name, value in said.items() for text in wrapped(f"{name}  {value}", _SIDE - 3, rest="    ")]
+
+
+class Egress(Tailing):
+    name_, hints = "egress", "[g] grant a refused one  [[] []] other bottle"
+
+    def made(self, events: list[dict[str, Any]]) -> Sequence[Line]:
+        return egress.lines(events)
+
+
+class JournalPage(Tailing):
+    name_, hints = "journal", "[[] []] other bottle"
+
+    def made(self, events: list[dict[str, Any]]) -> Sequence[Line]:
+        return [line(render(event), "", event) for event in events]

@@ -1,0 +1,170 @@
+"""The dialog for one request, or for a grant the operator makes from a refused line: read, narrow, decide.
+
+What is sent is what stands on the screen: its hash, its revision, and the narrowed change if it was narrowed. When the
+keeper says that something has changed, the new text takes the place of the old and is to be read again; when somebody else
+has decided, that is said and no key does anything any more (threats 68, 69).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, cast
+
+from claude_bottle.dashboard import narrowing
+from claude_bottle.dashboard.asking import stand, text
+from claude_bottle.dashboard.lines import wrapped
+from claude_bottle.dashboard.tui.dialog import Dialog
+from claude_bottle.dashboard.tui.form import Form
+from claude_bottle.errors import BottleError
+from claude_bottle.model.requests import AGENT, ONCE, SESSION, SUBMITTED, UNTIL
+from claude_bottle.state.paths import Paths
+from claude_bottle.workflow import decide
+
+View = Mapping[str, Any]
+_SCOPES = {"o": ONCE, "s": SESSION, "a": AGENT}
+
+
+class RequestDialog(Dialog):
+    """Of `view`; `granting` is the change when it is the operator's own grant. `merged` is called once something was granted
+    for the agent, so that its manifest can follow."""
+
+    keys: ClassVar[dict[str, str]] = {
+        "o": "once", "s": "session", "a": "agent", "u": "until", "e": "edit", "r": "reject",
+    }  # fmt: skip
+
+    def __init__(self, paths: Paths, identity: str, view: View, marker: str, granting: View | None = None) -> None:
+        super().__init__("", marker)
+        self._paths, self.identity, self.view = paths, identity, view
+        self._granting, self._narrowed = granting, cast("View | None", None)
+        self._busy = False
+        self.place = ""
+        """Which of how many, for the title."""
+        self.merge: Callable[[str], None] = lambda _identity: None
+
+    @property
+    def request(self) -> tuple[str, str] | None:
+        """The request that is shown; None for the operator's own grant."""
+        return None if self._granting is not None else (self.identity, str(self.view.get("id")))
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._show(self.view)
+
+    def now(self, view: View | None) -> None:
+        """What the keeper says of the request now; None when it is not known any more."""
+        if self._busy or self._granting is not None or self.over:
+            return
+        if view is None:
+            self._end("its bottle has ended, or its keeper is gone: nothing to decide")
+        elif view.get("state") != SUBMITTED:
+            self.view = view
+            self._end(stand(view))
+        elif any(view.get(key) != self.view.get(key) for key in ("hash", "revision", "lines", "reach", "warnings")):
+            self._narrowed = None
+            self._show(view)
+            self.notify("it has changed meanwhile: read it again", markup=False)
+
+    def chosen(self, key: str) -> None:
+        if key in _SCOPES:
+            self._decide(_SCOPES[key])
+        elif key == "u":
+            self.app.push_screen(Form("until when", [("for how long (2h, 1d)", "8h")]), self._until)
+        elif key == "r":
+            self.app.push_screen(Form("reject", [("what the agent is told", "")]), self._reject)
+        elif key == "e":
+            self._edit()
+
+    def _edit(self) -> None:
+        found = narrowing.fields(self._change)
+        if not found:
+            self.notify("this is approved as it is, or not at all", markup=False)
+            return
+        self.app.push_screen(Form("narrow it: any, words, or none", [(one.label, one.value) for one in found]), self._edited)
+
+    @property
+    def _change(self) -> Mapping[str, Any]:
+        change = self._narrowed or self._granting or self.view.get("change")
+        return change if isinstance(change, Mapping) else {}
+
+    def _edited(self, values: list[str] | None) -> None:
+        if values is None:
+            return
+        try:
+            change = narrowing.narrowed(self._change, list(zip(narrowing.fields(self._change), values, strict=True)))
+        except ValueError as problem:
+            self.notify(str(problem), markup=False, severity="error")
+            return
+        self._work(lambda: self._preview(change), lambda view: self._previewed(change, view))
+
+    def _preview(self, change: Mapping[str, Any]) -> View:
+        request = "" if self._granting is not None else str(self.view.get("id"))
+        return decide.preview(self.identity, change, request=request, paths=self._paths)
+
+    def _previewed(self, change: Mapping[str, Any], view: View) -> None:
+        if self._granting is not None:
+            self._granting = change
+        else:
+            self._narrowed = change
+        self._show(view, narrowed=self._granting is None)
+
+    def _until(self, values: list[str] | None) -> None:
+        if values:
+            self._decide(UNTIL, until=values[0].strip())
+
+    def _reject(self, values: list[str] | None) -> None:
+        if values is None:
+            return
+        if self._granting is not None:
+            self.dismiss()
+            return
+        self._work(lambda: decide.reject(self.identity, self.view, reason=values[0], paths=self._paths), self._decided)
+
+    def _decide(self, scope: str, until: str = "") -> None:
+        def ask() -> View:
+            how: dict[str, Any] = {"scope": scope, "until": until, "paths": self._paths}
+            if self._granting is not None:
+                return decide.grant(self.identity, self._granting, revision=int(self.view.get("revision", 0)), **how)
+            return decide.approve(self.identity, self.view, change=self._narrowed, **how)
+
+        self._work(ask, self._decided)
+
+    def _decided(self, view: View) -> None:
+        self.view = view
+        self._end(f"{stand(view).removeprefix('already decided: ')}. {view.get('outcome') or ''}".strip())
+        if view.get("scope") == AGENT and view.get("state") == "applied":
+            self.merge(self.identity)
+
+    def _work(self, ask: Callable[[], View], then: Callable[[View], None]) -> None:
+        """Ask the keeper, away from the screen's thread; nothing can be decided meanwhile."""
+        self._busy = True
+        self._end("asking the keeper …")
+
+        async def run() -> None:
+            try:
+                view = await asyncio.to_thread(ask)
+            except (BottleError, OSError) as problem:
+                self._busy = False
+                self._failed(problem)
+            else:
+                self._busy = False
+                self.over = ""
+                then(view)
+
+        self.run_worker(run(), exclusive=True)
+
+    def _failed(self, problem: BottleError | OSError) -> None:
+        """Nothing happened. What stands there now is what the board says next."""
+        words = [problem.what, problem.why] if isinstance(problem, BottleError) else [str(problem)]
+        self.notify("\n".join(wrapped(": ".join(word for word in words if word))), markup=False, severity="error")
+        self._show(self.view)
+        self.app.call_later(self.app.board_changed)  # type: ignore[attr-defined]
+
+    def _show(self, view: View, *, narrowed: bool = False) -> None:
+        self.view = view
+        title = f"{self.identity}: your grant" if self._granting is not None else f"{self.identity} asks{self.place}"
+        self.put(text(self.identity, view, narrowed=narrowed), title)
+
+    def _end(self, words: str) -> None:
+        self.over = words
+        self.say()
