@@ -12,6 +12,8 @@ _NARROW = (("IDENTITY", 20), ("STATE", 11), ("AGE", 5), ("CPU", 5), ("MEMORY", 8
 _WIDE = (("IDENTITY", 26), ("AGENT", 14), ("STATE", 12), ("AGE", 6), ("CPU", 6), ("MEMORY", 9), ("BACKEND", 11),
          ("WAITING", 24), ("LAST", 400))  # fmt: skip
 _WIDE_FROM = 140
+# Where the time ends in a line of the journal.
+_TIME = 14
 
 
 def columns(width: int) -> tuple[tuple[str, int], ...]:
@@ -74,4 +76,4 @@ def _row(watched: Watched, wanted: tuple[tuple[str, int], ...]) -> Line:
 def _last(watched: Watched) -> str:
     if watched.problem:
         return f"! {watched.problem}"
-    return watched.last or str(watched.row.get("why") or "")
+    return watched.last[_TIME:] or str(watched.row.get("why") or "")

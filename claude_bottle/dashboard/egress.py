@@ -51,12 +51,12 @@ def _line(event: dict[str, Any]) -> Line:
     at = str(event["wall"])[11:19]
     if event["kind"] == events.TRAFFIC:
         sizes = f"{data.get('up', 0)} B up, {data.get('down', 0)} B down, {data.get('ms', 0)} ms"
-        return line(f"  {at}           {_place(data)}  {sizes} {data.get('why') or ''}", DIM, event)
+        return line(f"  {at}               {_place(data)}  {sizes} {data.get('why') or ''}", DIM, event)
     if data.get("allow"):
-        return line(f"✓ {at}  granted  {_place(data)}", GOOD, event)
+        return line(f"✓ {at}  granted      {_place(data)}", GOOD, event)
     grantable = suggestion(event) is not None
-    said = f"✗ {at}  refused  {_place(data)}  {data.get('reason', '')}"
-    return line(said + ("  [g] grant" if grantable else ""), WIDE if grantable else BAD, event)
+    said = f"✗ {at}  refused{' [g]' if grantable else '    '}  {_place(data)}  {data.get('reason', '')}"
+    return line(said, WIDE if grantable else BAD, event)
 
 
 def _place(data: dict[str, Any]) -> str:

@@ -63,7 +63,8 @@ class FakeKeeper:
 
     def view(self, change: Message) -> Message:
         rules = change.get("rules") or ([change["rule"]] if "rule" in change else [])
-        lines = [f"+ {' '.join(rule['methods']) or 'any'}  https://{rule['host']}{' '.join(rule['paths']) or '/**'}" for rule in rules]
+        what = [(" ".join(rule["methods"]) or "any", rule["host"], " ".join(rule["paths"]) or "/**") for rule in rules]
+        lines = [f"+ {methods}  https://{host}{paths}" for methods, host, paths in what]
         return {
             "id": "", "identity": self.identity, "launch": "l-1", "kind": change["kind"], "state": "submitted", "hash": "",
             "revision": self.revision, "created": timestamp(), "via": "mcp", "scope": "", "outcome": "",
@@ -152,7 +153,8 @@ class FakeKeeper:
         if message.get("revision") != self.revision:
             raise BottleError("the policy is not what was shown", do="look again")
         self.decided.append(message)
-        view = self.view(change_from_dict(message["change"]).to_dict()) | {"id": f"q-own{len(self.decided)}", "via": "operator"}
+        view = self.view(change_from_dict(message["change"]).to_dict())
+        view |= {"id": f"q-own{len(self.decided)}", "via": "operator"}
         self.views[view["id"]] = view
         self._decide(sock, view, state="applied", scope=message["scope"], outcome="in force")
 

@@ -8,7 +8,7 @@ itself. The terminal's own colours are used, and no meaning rests on colour alon
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.style import Style
 from textual import events
@@ -17,10 +17,12 @@ from textual.containers import Container
 
 from claude_bottle.dashboard import asking, egress
 from claude_bottle.dashboard.board import Board
+from claude_bottle.dashboard.lines import WIDE, line, wrapped
 from claude_bottle.dashboard.tui.bar import Bar
 from claude_bottle.dashboard.tui.pages import Bottles, Egress, JournalPage, Page, Requests
 from claude_bottle.dashboard.tui.reading import Reading
 from claude_bottle.dashboard.tui.request_dialog import RequestDialog
+from claude_bottle.dashboard.tui.text import Lines
 from claude_bottle.errors import BottleError
 from claude_bottle.state.marker import marker
 from claude_bottle.state.paths import Paths
@@ -29,7 +31,7 @@ from claude_bottle.workflow import decide
 BOLD, DIM, HERE, ASKING = Style(bold=True), Style(dim=True), Style(reverse=True, bold=True), Style(color="yellow", bold=True)
 _TICK = 1.0
 _LOOK_EVERY = 2
-KEYS = "[1-6] page  [tab] next  [a] attach  [q] quit"
+KEYS = "[1-{}] [tab] page  [a] attach  [q] quit"
 
 
 class Dashboard(App[None], inherit_bindings=False):
@@ -37,7 +39,7 @@ class Dashboard(App[None], inherit_bindings=False):
     CSS = """
     Screen { background: ansi_default; color: ansi_default; }
     #pages { height: 1fr; }
-    Toast { width: 76; }
+    #note { height: auto; max-height: 6; padding: 0 1; }
     """
     page_types: ClassVar[tuple[type[Page], ...]] = (Bottles, Requests, Egress, JournalPage)
 
@@ -49,6 +51,9 @@ class Dashboard(App[None], inherit_bindings=False):
         self.pages = [kind(self.board) for kind in self.page_types]
         self.page = self.pages[0]
         self.identity = ""
+        self.note = Lines(id="note")
+        self.note.can_focus = False
+        self._told: list[str] = []
         self._ticks = 0
         self._to_look = False
         self._announced: set[tuple[str, str]] = set()
@@ -58,6 +63,7 @@ class Dashboard(App[None], inherit_bindings=False):
         yield Bar(id="tabs")
         with Container(id="pages"):
             yield from self.pages
+        yield self.note
         yield Bar(id="hints")
 
     def on_mount(self) -> None:
@@ -94,6 +100,8 @@ class Dashboard(App[None], inherit_bindings=False):
         if len(self.screen_stack) > 1:
             return
         key = event.key
+        self._told = []
+        self._show_note()
         if key in ("q", "ctrl+c"):
             self.exit()
         elif key.isdigit() and 1 <= int(key) <= len(self.pages):
@@ -141,10 +149,9 @@ class Dashboard(App[None], inherit_bindings=False):
         running = sum(watched.running for watched in self.board.bottles.values())
         waiting = len(self.board.waiting)
         said = [(" claude-bottle  ", BOLD), (f"{running} running", DIM)]
-        if self.board.problem:
-            said.append((f"   ! {self.board.problem}", ASKING))
-        elif waiting:
+        if waiting:
             said.append((f"   ! {waiting} waiting for you", ASKING))
+        self._show_note()
         self.query_one("#top", Bar).say(said, [(f"◆ {self.marker} ", BOLD)])
         tabs = []
         for number, page in enumerate(self.pages, 1):
@@ -152,7 +159,7 @@ class Dashboard(App[None], inherit_bindings=False):
             here = page is self.page
             tabs += [(f"{'▸' if here else ' '}{number} {page.name_}{mark} ", HERE if here else Style())]
         self.query_one("#tabs", Bar).say(tabs, [(f"{self.identity} " if self.page.of_one else "", BOLD)])
-        self.query_one("#hints", Bar).say([(f" {self.page.hints}   {KEYS}", DIM)])
+        self.query_one("#hints", Bar).say([(f" {self.page.hints}  {KEYS.format(len(self.pages))}", DIM)])
 
     def _other_bottle(self, step: int) -> None:
         known = list(self.board.bottles)
@@ -169,7 +176,7 @@ class Dashboard(App[None], inherit_bindings=False):
                 return
             dialog = RequestDialog(self.paths, item.identity, item.view, self.marker)
             keys = [one.key for one in self.board.waiting]
-            dialog.place = f"   {keys.index(item.key) + 1} of {len(keys)}" if item.key in keys else ""
+            dialog.place = f" {keys.index(item.key) + 1} of {len(keys)}" if item.key in keys else ""
             self.push_screen(dialog)
             if not item.waiting:
                 dialog.over = asking.stand(item.view)
@@ -183,7 +190,7 @@ class Dashboard(App[None], inherit_bindings=False):
         chosen, identity = self.page.list.chosen, self.identity
         change = egress.suggestion(chosen) if isinstance(chosen, dict) else None
         if change is None:
-            self.notify("no grant would let this through", markup=False)
+            self.tell("no grant would let this through")
             return
 
         async def ask() -> None:
@@ -212,7 +219,12 @@ class Dashboard(App[None], inherit_bindings=False):
             self.tell(problem)
         self._tick()
 
-    def tell(self, problem: Any) -> None:
-        """A known error, as a note that goes away by itself."""
-        words = [problem.what, problem.why, problem.do] if isinstance(problem, BottleError) else [str(problem)]
-        self.notify("\n".join(word for word in words if word), markup=False, severity="error")
+    def tell(self, problem: BottleError | OSError | str) -> None:
+        """A known error, below the page until a key is pressed."""
+        self._told = [problem.what, problem.why, problem.do] if isinstance(problem, BottleError) else [str(problem)]
+        self._show_note()
+
+    def _show_note(self) -> None:
+        width = max(self.size.width - 2, 20)
+        words = [*self._told, self.board.problem]
+        self.note.show([line(text, WIDE) for word in words if word for text in wrapped(word, width)])

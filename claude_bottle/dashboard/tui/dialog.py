@@ -16,12 +16,14 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
+from claude_bottle.dashboard import lines
 from claude_bottle.dashboard.deciding import Deciding
 from claude_bottle.dashboard.lines import Line
 from claude_bottle.dashboard.tui.bar import Bar
 from claude_bottle.dashboard.tui.text import Lines
 
-BOLD, DIM, WARN = Style(bold=True), Style(dim=True), Style(color="yellow", bold=True)
+BOLD, DIM = Style(bold=True), Style(dim=True)
+NOTE_WIDTH = 74
 _BEAT = 0.1
 NOT_YET, MOMENT, READY = "read it to its end first: space, ↓", "one moment …", "ready"
 TOO_NARROW = "the terminal is too narrow to show this whole: make it 80 columns wide"
@@ -35,25 +37,28 @@ class Dialog(ModalScreen[None], inherit_bindings=False):
     Dialog { align: center middle; }
     Dialog > Vertical { width: 80; max-width: 100%; height: auto; max-height: 100%; border: round ansi_default; }
     Dialog Lines { height: auto; max-height: 100%; min-height: 1; padding: 0 1; }
-    Dialog #frame { layout: grid; grid-size: 1; grid-rows: 1 1fr 1 1; }
+    Dialog #text { height: 1fr; }
+    Dialog #note { height: auto; max-height: 4; padding: 0 1; margin: 1 0 0 0; }
     """
     keys: ClassVar[dict[str, str]] = {}
 
     def __init__(self, title: str, marker: str) -> None:
         super().__init__()
         self._title, self._marker = title, marker
-        self.text = Lines()
-        self.text.can_focus = False
+        self.text, self.note = Lines(id="text"), Lines(id="note")
+        self.text.can_focus = self.note.can_focus = False
         self.deciding = Deciding(0)
         self.over = ""
         """Why there is nothing to decide (any more)."""
+        self.told = ""
+        """What went wrong last, until a key is pressed."""
         self._cut = False
 
     def compose(self) -> ComposeResult:
         with Vertical(id="frame"):
             yield Bar(id="title")
             yield self.text
-            yield Bar(id="note")
+            yield self.note
             yield Bar(id="keys")
 
     def on_mount(self) -> None:
@@ -61,12 +66,12 @@ class Dialog(ModalScreen[None], inherit_bindings=False):
         self.say()
         self.set_interval(_BEAT, self._beat)
 
-    def put(self, lines: Sequence[Line], title: str = "") -> None:
+    def put(self, text: Sequence[Line], title: str = "") -> None:
         """Show this to be decided upon, from its beginning; what was seen of something else does not count."""
         self._title = title or self._title
         self.over = ""
-        self.text.show(lines)
-        self.deciding = Deciding(len(lines))
+        self.text.show(text)
+        self.deciding = Deciding(len(text))
         self.text.scroll_to(y=0, animate=False, force=True)
         self._fit()
         self.text.call_after_refresh(self.text.tell)
@@ -80,17 +85,19 @@ class Dialog(ModalScreen[None], inherit_bindings=False):
         """Title, note and keys, as things stand."""
         if not self.is_mounted:
             return
-        note = self.over or (TOO_NARROW if self._cut else NOT_YET if not self.deciding.complete
-                             else READY if self.deciding.armed else MOMENT)  # fmt: skip
-        ready = note == READY
-        keys = [] if self.over else [(f"[{key}] {label}  ", BOLD if ready else DIM) for key, label in self.keys.items()]
+        ready = not self._cut and self.deciding.complete and self.deciding.armed and not self.over
+        stand = READY if ready else TOO_NARROW if self._cut else MOMENT if self.deciding.complete else NOT_YET
+        notes = [*([self.told] if self.told else []), self.over or stand]
+        keys = [] if self.over else [(f"[{key}] {label} ", BOLD if ready else DIM) for key, label in self.keys.items()]
         self.query_one("#title", Bar).say([(f" {self._title}", BOLD)], [(f" ◆ {self._marker} ", BOLD)])
-        self.query_one("#note", Bar).say([(f" {note}", DIM if ready else WARN)])
+        tone = lines.DIM if ready and not self.told else lines.WIDE
+        self.note.show([lines.line(text, tone) for note in notes for text in lines.wrapped(note, NOTE_WIDTH)])
+        self._fit()
         self.query_one("#keys", Bar).say([(" ", DIM), *keys, ("[esc] close" if self.over else "[esc] later", DIM)])
 
     def on_lines_shown(self, shown: Lines.Shown) -> None:
         shown.stop()
-        if shown.version != self.text.version:
+        if shown.version != self.text.version or shown.sender is not self.text:
             return
         self._cut = not shown.whole
         if shown.whole:
@@ -100,6 +107,7 @@ class Dialog(ModalScreen[None], inherit_bindings=False):
     def on_key(self, event: events.Key) -> None:
         event.stop()
         event.prevent_default()
+        self.told = ""
         if event.key in LEAVE:
             self.dismiss()
         elif self.text.step(event.key):
@@ -121,7 +129,8 @@ class Dialog(ModalScreen[None], inherit_bindings=False):
     def _fit(self) -> None:
         """As high as its text, up to the whole screen."""
         if self.is_mounted:
-            self.query_one("#frame").styles.height = min(len(self.text.lines) + 5, max(self.app.size.height, 5))
+            wanted = len(self.text.lines) + min(len(self.note.lines), 4) + 5
+            self.query_one("#frame").styles.height = min(wanted, max(self.app.size.height, 5))
 
     def _beat(self) -> None:
         # Not while another dialog lies above: then this one is not what the operator looks at.

@@ -80,7 +80,7 @@ class Page(Horizontal):
 
 
 class Bottles(Page):
-    name_, hints = "bottles", "[enter] open  [a] attach"
+    name_, hints = "bottles", "[enter] open"
 
     def lines(self) -> Sequence[Line]:
         return bottles.lines(self.board, self.width)
@@ -143,14 +143,14 @@ class Tailing(Page):
 
 
 class Egress(Tailing):
-    name_, hints = "egress", "[g] grant a refused one  [[] []] other bottle"
+    name_, hints = "egress", "[g] grant  [ ] other bottle  [enter] more"
 
     def made(self, events: list[dict[str, Any]]) -> Sequence[Line]:
         return egress.lines(events)
 
 
 class JournalPage(Tailing):
-    name_, hints = "journal", "[[] []] other bottle"
+    name_, hints = "journal", "[ ] other bottle  [enter] more"
 
     def made(self, events: list[dict[str, Any]]) -> Sequence[Line]:
         return [line(render(event), "", event) for event in events]

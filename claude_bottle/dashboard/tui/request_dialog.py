@@ -13,7 +13,6 @@ from typing import Any, ClassVar, cast
 
 from claude_bottle.dashboard import narrowing
 from claude_bottle.dashboard.asking import stand, text
-from claude_bottle.dashboard.lines import wrapped
 from claude_bottle.dashboard.tui.dialog import Dialog
 from claude_bottle.dashboard.tui.form import Form
 from claude_bottle.errors import BottleError
@@ -61,9 +60,9 @@ class RequestDialog(Dialog):
             self.view = view
             self._end(stand(view))
         elif any(view.get(key) != self.view.get(key) for key in ("hash", "revision", "lines", "reach", "warnings")):
-            self._narrowed = None
+            self.view, self._narrowed = view, None
             self._show(view)
-            self.notify("it has changed meanwhile: read it again", markup=False)
+            self.tell("it has changed meanwhile: read it again")
 
     def chosen(self, key: str) -> None:
         if key in _SCOPES:
@@ -78,7 +77,7 @@ class RequestDialog(Dialog):
     def _edit(self) -> None:
         found = narrowing.fields(self._change)
         if not found:
-            self.notify("this is approved as it is, or not at all", markup=False)
+            self.tell("this is approved as it is, or not at all")
             return
         self.app.push_screen(Form("narrow it: any, words, or none", [(one.label, one.value) for one in found]), self._edited)
 
@@ -93,7 +92,7 @@ class RequestDialog(Dialog):
         try:
             change = narrowing.narrowed(self._change, list(zip(narrowing.fields(self._change), values, strict=True)))
         except ValueError as problem:
-            self.notify(str(problem), markup=False, severity="error")
+            self.tell(str(problem))
             return
         self._work(lambda: self._preview(change), lambda view: self._previewed(change, view))
 
@@ -103,10 +102,11 @@ class RequestDialog(Dialog):
 
     def _previewed(self, change: Mapping[str, Any], view: View) -> None:
         if self._granting is not None:
-            self._granting = change
+            self._granting, self.view = change, view
+            self._show(view)
         else:
             self._narrowed = change
-        self._show(view, narrowed=self._granting is None)
+            self._show(view, narrowed=True)
 
     def _until(self, values: list[str] | None) -> None:
         if values:
@@ -131,7 +131,7 @@ class RequestDialog(Dialog):
 
     def _decided(self, view: View) -> None:
         self.view = view
-        self._end(f"{stand(view).removeprefix('already decided: ')}. {view.get('outcome') or ''}".strip())
+        self._end(stand(view).removeprefix("already decided: "))
         if view.get("scope") == AGENT and view.get("state") == "applied":
             self.merge(self.identity)
 
@@ -156,14 +156,18 @@ class RequestDialog(Dialog):
     def _failed(self, problem: BottleError | OSError) -> None:
         """Nothing happened. What stands there now is what the board says next."""
         words = [problem.what, problem.why] if isinstance(problem, BottleError) else [str(problem)]
-        self.notify("\n".join(wrapped(": ".join(word for word in words if word))), markup=False, severity="error")
+        self._narrowed = None
         self._show(self.view)
+        self.tell(": ".join(word for word in words if word))
         self.app.call_later(self.app.board_changed)  # type: ignore[attr-defined]
 
     def _show(self, view: View, *, narrowed: bool = False) -> None:
-        self.view = view
-        title = f"{self.identity}: your grant" if self._granting is not None else f"{self.identity} asks{self.place}"
+        title = "your own grant" if self._granting is not None else f"request{self.place}"
         self.put(text(self.identity, view, narrowed=narrowed), title)
+
+    def tell(self, words: str) -> None:
+        self.told = words
+        self.say()
 
     def _end(self, words: str) -> None:
         self.over = words

@@ -36,9 +36,9 @@ class Lines(ScrollView, can_focus=True, inherit_bindings=False):
     class Shown(Message):
         """The lines `first` to `end` of what was shown as the `version`th are on the screen; `whole` if none is cut."""
 
-        def __init__(self, version: int, first: int, end: int, whole: bool) -> None:
+        def __init__(self, sender: Lines, first: int, end: int, whole: bool) -> None:
             super().__init__()
-            self.version, self.first, self.end, self.whole = version, first, end, whole
+            self.sender, self.version, self.first, self.end, self.whole = sender, sender.version, first, end, whole
 
     class Moved(Message):
         """The cursor stands on another line."""
@@ -128,7 +128,7 @@ class Lines(ScrollView, can_focus=True, inherit_bindings=False):
         if self.is_attached and height:
             first = round(self.scroll_offset.y)
             whole = self._widest <= self.size.width
-            self.post_message(self.Shown(self.version, first, min(first + height, len(self._lines)), whole))
+            self.post_message(self.Shown(self, first, min(first + height, len(self._lines)), whole))
 
     def _keep_cursor(self, key: Any, to_end: bool) -> None:
         keys = [index for index, one in enumerate(self._lines) if one.key is not None]
