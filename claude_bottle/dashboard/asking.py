@@ -31,10 +31,13 @@ def lines(board: Board) -> list[Line]:
 def text(identity: str, view: Mapping[str, Any], *, narrowed: bool = False) -> list[Line]:
     """All that one decides upon: what would change, from when on, what the bottle reaches then, what is odd about it; the
     agent's words last."""
-    said = [line(text, STRONG) for text in wrapped(f"{identity} {view.get('title', '')}")]
+    said = [line(text, STRONG) for text in wrapped(head(identity, view))]
     if narrowed:
         said.append(line("narrowed by you: this is what would be granted", WIDE))
     said += [line(""), *(line(text, GOOD if text.startswith("+") else "") for text in _each(view.get("lines"))), line("")]
+    if view.get("approved"):
+        said.append(line("approved was less, this is all of it:", WIDE))
+        said += [*(line(text) for text in _each(view["approved"])), line("")]
     said += _labelled("effect", [view.get("effect", "")], "")
     said += _labelled("reach", view.get("reach"), "")
     said += _labelled("warning", view.get("warnings"), WIDE)
@@ -43,6 +46,12 @@ def text(identity: str, view: Mapping[str, Any], *, narrowed: bool = False) -> l
     if view.get("reason"):
         said += [line(""), *(line(text, DIM) for text in wrapped(str(view["reason"]), first=AGENTS, rest=" " * 11 + "│ "))]
     return said
+
+
+def head(identity: str, view: Mapping[str, Any]) -> str:
+    if view.get("via") == "operator":
+        return f"you grant {identity} {view.get('title', '')}"
+    return f"{identity} asks for {view.get('title', '')}"
 
 
 def stand(view: Mapping[str, Any]) -> str:
@@ -57,9 +66,8 @@ def stand(view: Mapping[str, Any]) -> str:
 
 def _row(item: Item) -> Line:
     view = item.view
-    first = next(iter(_each(view.get("lines"))), "")
     values = (_SAID.get(item.state, item.state), item.identity, str(view.get("created", ""))[11:16],
-              f"{view.get('title', '')}: {first}")  # fmt: skip
+              f"{view.get('title', '')}: {view.get('summary', '')}")  # fmt: skip
     return line(cells((value, size) for value, (_, size) in zip(values, _COLUMNS, strict=True)), _TONES.get(item.state, DIM),
                 item.key)  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from claude_bottle.dashboard.asking import head
 from claude_bottle.dashboard.board import RUNNING, Board, Watched
 from claude_bottle.dashboard.lines import BAD, DIM, GOOD, HEAD, STRONG, WIDE, Line, cells, line, wrapped
 from claude_bottle.workflow.usage import Usage
@@ -43,7 +44,7 @@ def detail(watched: Watched) -> list[Line]:
                  line(f"{'gate':<10}{watched.status.get('gate', '?')}")]  # fmt: skip
     if watched.problem:
         said += [line(text, WIDE) for text in wrapped(watched.problem, first="requests  ", rest=" " * 10)]
-    said += [line(text, STRONG) for item in watched.waiting for text in wrapped(str(item.view.get("title")), first="! ")]
+    said += [line(text, STRONG) for item in watched.waiting for text in wrapped(head(item.identity, item.view), first="! ")]
     if watched.last:
         said += [line(""), *(line(text, DIM) for text in wrapped(watched.last))]
     return said
@@ -62,7 +63,7 @@ def memory(usage: Usage | None) -> str:
 
 def _row(watched: Watched, wanted: tuple[tuple[str, int], ...]) -> Line:
     row, waiting = watched.row, watched.waiting
-    first = str(waiting[0].view.get("title", "")) if waiting else ""
+    first = str(waiting[0].view.get("summary", "")) if waiting else ""
     values = {
         "IDENTITY": watched.identity, "AGENT": str(row.get("agent", "")), "STATE": str(row["status"]),
         "AGE": str(row.get("age") or "–"), "CPU": cpu(watched.usage), "MEMORY": memory(watched.usage),

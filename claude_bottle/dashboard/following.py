@@ -13,7 +13,7 @@ from typing import NamedTuple
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper.client import Control, Message
 from claude_bottle.state.paths import Paths
-from claude_bottle.workflow import decide
+from claude_bottle.workflow import answering
 
 
 class Said(NamedTuple):
@@ -42,7 +42,7 @@ class Followers:
         try:
             with Control(self._paths, identity) as control:
                 self._say(Said(identity, control.status()))
-            for message in decide.follow(identity, self._paths):
+            for message in answering.follow(identity, self._paths):
                 self._say(Said(identity, message))
         except BottleError as refused:
             problem = f"{refused.what}: {refused.why}" if refused.why else refused.what

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import socket
 
     from claude_bottle.keeper.boot import Booted
+    from claude_bottle.keeper.desk import Desk
     from claude_bottle.keeper.execs import PipedExec, TerminalExec
     from claude_bottle.keeper.order import Order
     from claude_bottle.keeper.session import Session
@@ -34,10 +35,15 @@ _TERM_LIMIT = 64
 
 
 class Clients:
-    """The server and its clients. `stop(grace, keep)` is the keeper's."""
+    """The server and its clients. `stop(grace, keep)` is the keeper's, `desk` what it has of requests."""
 
-    def __init__(self, order: Order, booted: Booted, session: Session | None, stop: Callable[[float, bool], None]) -> None:
+    def __init__(
+        self, order: Order, booted: Booted, session: Session | None, stop: Callable[[float, bool], None],
+        desk: Desk,
+    ) -> None:  # fmt: skip
         self._order, self._booted, self._session, self._stop = order, booted, session, stop
+        self._desk = desk
+        self._following: set[Connection] = set()
         self._execs: dict[Connection, TerminalExec | PipedExec] = {}
         self._attached: set[Connection] = set()
         self._outputs = {1: order.pipes.operator[1], 2: order.pipes.operator[2]} if order.pipes else {}
@@ -86,6 +92,7 @@ class Clients:
 
     def _disconnected(self, connection: Connection) -> None:
         self._execs.pop(connection, None)
+        self._following.discard(connection)
         if self._session and connection in self._attached:
             self._attached.discard(connection)
             self._booted.audit.record(events.DETACHED, attached=self._session.attached)
@@ -108,6 +115,7 @@ class Clients:
         self._demand_idle(connection)
         self._attached.add(connection)
         self._session.attach(connection, message)
+        self._desk.greet(connection)
         self._booted.audit.record(events.ATTACHED, attached=self._session.attached)
 
     def _exec(self, connection: Connection, message: Message) -> None:
@@ -124,7 +132,7 @@ class Clients:
         self._execs[connection] = kind(self._booted.loop, connection, self._booted.bottle, message, env)
 
     def _demand_idle(self, connection: Connection) -> None:
-        if connection in self._execs or connection in self._attached:
+        if connection in self._execs or connection in self._attached or connection in self._following:
             raise BottleError("this connection is already in use")
 
     def _resize(self, connection: Connection, message: Message) -> None:
@@ -163,6 +171,29 @@ class Clients:
             "halted": self._booted.audit.halted,
         })  # fmt: skip
 
+    def _list_requests(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().list(connection, message)
+
+    def _follow_requests(self, connection: Connection, message: Message) -> None:
+        self._demand_idle(connection)
+        self._following.add(connection)
+        self._desk.deciding().follow(connection, message)
+
+    def _approve(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().approve(connection, message)
+
+    def _reject(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().reject(connection, message)
+
+    def _revoke(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().revoke(connection, message)
+
+    def _grant(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().grant(connection, message)
+
+    def _preview(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().preview(connection, message)
+
     def _wait(self, _connection: Connection, _message: Message) -> None:
         """Every connection is told when the agent has ended and when the bottle is settled; this one only that."""
 
@@ -176,4 +207,11 @@ _OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
     "stop": Clients._stop_asked,
     "status": Clients._status,
     "wait": Clients._wait,
+    "requests": Clients._list_requests,
+    "follow_requests": Clients._follow_requests,
+    "approve": Clients._approve,
+    "reject": Clients._reject,
+    "revoke": Clients._revoke,
+    "grant": Clients._grant,
+    "preview": Clients._preview,
 }

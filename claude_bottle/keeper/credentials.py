@@ -163,10 +163,12 @@ class HostCommand:
     `end`; a program that takes longer than COMMAND_SECONDS or prints too much is killed. OSError when it cannot be
     started."""
 
-    def __init__(self, loop: Loop, argv: Sequence[str], done: Callable[[int, bytes, bytes], None]) -> None:
+    def __init__(
+        self, loop: Loop, argv: Sequence[str], done: Callable[[int, bytes, bytes], None], *, stdin: int = proc.DEVNULL
+    ) -> None:
         self._loop, self._done = loop, done
         self._process = proc.popen(
-            argv, env=dict(os.environ), cwd=COMMAND_CWD, stdin=proc.DEVNULL, stdout=proc.PIPE, stderr=proc.PIPE,
+            argv, env=dict(os.environ), cwd=COMMAND_CWD, stdin=stdin, stdout=proc.PIPE, stderr=proc.PIPE,
             start_new_session=True, preexec_fn=die_with_parent,
         )  # fmt: skip
         self._written: dict[int, bytearray] = {}

@@ -19,6 +19,7 @@ from claude_bottle.errors import BottleError
 from claude_bottle.keeper import daemon, frames, settle
 from claude_bottle.keeper.boot import boot
 from claude_bottle.keeper.clients import Clients
+from claude_bottle.keeper.desk import Desk
 from claude_bottle.keeper.loop import READ, watch_exit
 from claude_bottle.keeper.order import PIPES
 from claude_bottle.keeper.undo import undo_launch
@@ -78,7 +79,8 @@ class Keeper:
     def __init__(self, order: Order, booted: Booted) -> None:
         self._order, self._booted, self._loop = order, booted, booted.loop
         self._session = _session(booted)
-        self._clients = Clients(order, booted, self._session, self.stop)
+        self._desk = Desk(order, booted, self._session)
+        self._clients = Clients(order, booted, self._session, self.stop, self._desk)
         booted.everything.callback(self._clients.close)
         self._birth: Connection | None = None
         self._timers: list[Timer] = []
@@ -145,6 +147,7 @@ class Keeper:
             from claude_bottle.keeper.credentials import Refresher, Values
 
             def tell(values: Values) -> None:
+                self._desk.refreshed(values)
                 gate.tell("credentials", values=values)
 
             self._refresher = Refresher(self._loop, credentials, self._order.credentials_read, tell, self._booted.audit)
@@ -158,13 +161,15 @@ class Keeper:
         if gate is None or not gate.up:
             return
         for message in gate.messages():
-            settle.record_gate_event(self._booted, message)
+            if not self._desk.hear(message):
+                settle.record_gate_event(self._booted, message)
         if not gate.up:
             self._loop.unwatch(gate.channel.fileno())
             self._booted.audit.fault("the gate has ended", effect="the bottle has no network any more")
             if self._refresher:
                 self._refresher.close()
             gate.end()
+            self._desk.gate_gone()
 
     def _settle(self, code: int) -> None:
         from claude_bottle.state.lock import held_here
@@ -173,6 +178,7 @@ class Keeper:
             self._snapshots.finish()
         if self._refresher:
             self._refresher.close()
+        self._desk.close()
         # The name goes first: once the state is settled, it may belong to the next keeper of this identity.
         self._clients.close()
         settlement = settle.Settlement(self._order, self._booted, code, stopped=self._stopped, reasons=self._reasons)

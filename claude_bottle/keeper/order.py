@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from claude_bottle.backend.base import Backend
     from claude_bottle.gate.config import GateConfig
     from claude_bottle.harness.base import Harness, Launch
+    from claude_bottle.keeper.inbox_file import Carried
+    from claude_bottle.model.credentials import CredentialSpec
     from claude_bottle.model.plan import BottlePlan, Mount
     from claude_bottle.state.paths import Paths
     from claude_bottle.state.record import BottleRecord
@@ -71,7 +73,9 @@ class Order:
     beyond the usual ones. `rows`, `cols`: the first window size.
     `keep`: preserve the state whatever the agent's exit code. `credentials_read`: when those of `gate` were read, by
     `credentials.now`. `serve` is the gate's main function where it is not the
-    product's.
+    product's. `inbox`: what a resumed bottle has of requests and grants, which `gate` has already; None for nothing.
+    `offered`: the credentials of the bottle's manifest, for those it may ask for. `notify`: the command that is told of
+    every request.
     """
 
     paths: Paths
@@ -95,6 +99,9 @@ class Order:
     keep: bool = False
     credentials_read: float = 0.0
     serve: Serve | None = None
+    inbox: Carried | None = None
+    offered: Mapping[str, tuple[CredentialSpec, ...]] = field(default_factory=dict)
+    notify: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:

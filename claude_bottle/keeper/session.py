@@ -56,6 +56,11 @@ class Session:
             self._fit()
             self._terminal.nudge()
 
+    def say(self, message: Message) -> None:
+        """Something for every attached terminal's own command, which is no output of the agent's."""
+        for connection in list(self._clients):
+            connection.send(message)
+
     def resize(self, connection: Connection, message: Message) -> None:
         if connection in self._clients:
             self._clients[connection] = size(message.get("rows"), message.get("cols"))

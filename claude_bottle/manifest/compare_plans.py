@@ -32,6 +32,8 @@ def plan_widening(old: Mapping[str, object], new: Mapping[str, object]) -> list[
         found.append(f"{describe_workspace(str(here[0]))}: {printable(str(here[1]))}")
     if new.get("image_build") and old.get("image_build") and new.get("image") != old.get("image"):
         found.append(f"another image: {printable(str(new.get('image')))} instead of {printable(str(old.get('image')))}")
+    before_hand = _objects(old, "approvals")
+    found += [printable(f"approve beforehand: {one}") for one in _objects(new, "approvals") if one not in before_hand]
     return found
 
 

@@ -32,8 +32,7 @@ def replace(text: str, path: Path, value: object) -> str:
 
 
 def _insert(found: Positions, path: Path, made: str) -> str:
-    text, start = found.text, found.values[path]
-    children = _children(found, path)
+    text, children = found.text, _children(found, path)
     if not children:
         return _fill(found, path, made)
     last = children[-1]

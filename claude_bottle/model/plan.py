@@ -79,7 +79,8 @@ class PlannedCredential:
 
 @dataclass(frozen=True)
 class BottlePlan:
-    """See contract §4 for the meaning of each key; `env` maps a name to its value, placeholders excluded."""
+    """See contract §4 for the meaning of each key; `env` maps a name to its value, placeholders excluded. `approvals`:
+    what a file of the operator's approves beforehand (`supervise.rulefile`)."""
 
     slug: str
     agent: str
@@ -101,6 +102,7 @@ class BottlePlan:
     proxy_env: bool = False
     remote_control: bool = False
     image_build: tuple[dict[str, object], ...] = ()
+    approvals: tuple[dict[str, object], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -150,6 +152,7 @@ class BottlePlan:
             "limits": [asdict(limit) for limit in self.limits],
             "budget": dict(self.budget),
             "protections": [asdict(protection) for protection in self.protections],
+            **({"approvals": list(self.approvals)} if self.approvals else {}),
         }  # fmt: skip
 
 

@@ -36,13 +36,17 @@ class Upstream(NamedTuple):
 class Settings(NamedTuple):
     """`upstreams` by canonical host and port; `ca` an absolute path to further roots for upstream TLS;
     `retention_days` after which `cleanup` may take preserved state, None for never; `default_backend` None
-    for auto; `gate` where the gate of a container bottle runs: auto, host or container."""
+    for auto; `gate` where the gate of a container bottle runs: auto, host or container; `notify` the command that
+    is told of every request, () for none; `credentials` what may be granted to bottles that ask, by name, in the
+    manifest's language and not looked into here (`manifest.offered`)."""
 
     upstreams: dict[tuple[str, int], Upstream]
     ca: str | None = None
     retention_days: int | None = None
     default_backend: str | None = None
     gate: str = "auto"
+    notify: tuple[str, ...] = ()
+    credentials: dict[str, object] = {}  # noqa: RUF012  # never changed; a NamedTuple has no factories
 
     @classmethod
     def load(cls, paths: Paths) -> Settings:
@@ -70,6 +74,8 @@ class _Reading:
             "retention_days": self._days,
             "default_backend": self._backend,
             "gate": self._gate,
+            "notify": self._notify,
+            "credentials": self._credentials,
         }
         found: dict[str, object] = {"upstreams": {}}
         for key, value in data.items():
@@ -151,6 +157,19 @@ class _Reading:
             self._wrong("gate", f"one of {', '.join(GATES)}", value)
             return "auto"
         return str(value)
+
+    def _notify(self, value: object) -> tuple[str, ...]:
+        words = value if isinstance(value, list) else []
+        if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
+            self._wrong("notify", 'a command as a list of words: ["notify-send", "a bottle asks"]', value)
+            return ()
+        return tuple(words)
+
+    def _credentials(self, value: object) -> dict[str, object]:
+        if not isinstance(value, dict):
+            self._wrong("credentials", "an object of credentials by name, as in a manifest", value)
+            return {}
+        return value
 
     def _not_yet(self, _: object) -> None:
         self.problems.append("upstream_proxy: not supported yet")

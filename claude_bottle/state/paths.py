@@ -103,6 +103,14 @@ class Paths:
         """`record` as text, for `ls`."""
         return f"{self._root}/state/{check_identity(identity)}/record.json"
 
+    def requests(self, identity: str) -> Path:
+        """What its agent asked for, and what came of it."""
+        return self.state(identity) / "requests.json"
+
+    def requests_text(self, identity: str) -> str:
+        """`requests` as text, for `ls`."""
+        return f"{self._root}/state/{check_identity(identity)}/requests.json"
+
     def plan(self, identity: str) -> Path:
         return self.state(identity) / "plan.json"
 

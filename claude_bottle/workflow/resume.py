@@ -43,6 +43,10 @@ def resume(identity: str, options: Options) -> int:
     options = replace(options, name=known.agent, backend=options.backend or known.backend)
     with temporary_directory() as stage:
         spec, plan = prepare(options, paths, stage, resume_of=identity, cwd=directory(known))
+        if former is not None:
+            from claude_bottle.workflow import carrying
+
+            plan = replace(plan, warnings=(*plan.warnings, *carrying.described(paths, plan)))
         if not options.dry_run and former is not None:
             accept_widening(paths, plan, options)
         if not confirmed(plan, options):

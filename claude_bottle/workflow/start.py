@@ -33,7 +33,8 @@ _SHORTEST_DIGEST = 8
 
 @dataclass(frozen=True)
 class Options:
-    """The command line of `start`, `run` and `resume`. `format` is "text" or "json"; `args` go to the agent."""
+    """The command line of `start`, `run` and `resume`. `format` is "text" or "json"; `args` go to the agent.
+    `approvals`: the file of what is approved beforehand, "" for none."""
 
     name: str
     args: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Options:
     backend: str | None = None
     expect_plan: str | None = None
     keep: bool = False
+    approvals: str = ""
 
 
 def start(options: Options) -> int:
@@ -112,6 +114,10 @@ def prepare(
         plan = replace(plan, warnings=(warning, *plan.warnings))
     if plan.egress and backend.gate_command(plan) is None:
         plan = replace(plan, protections=(*plan.protections, *confine.available()))
+    if options.approvals:
+        from claude_bottle.workflow.approvals import with_approvals
+
+        plan = with_approvals(plan, options.approvals, paths)
     log.mark("plan")
     if manifest.consent is not None and not options.dry_run:
         agree(manifest, paths, options)

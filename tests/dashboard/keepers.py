@@ -68,7 +68,8 @@ class FakeKeeper:
         return {
             "id": "", "identity": self.identity, "launch": "l-1", "kind": change["kind"], "state": "submitted", "hash": "",
             "revision": self.revision, "created": timestamp(), "via": "mcp", "scope": "", "outcome": "",
-            "title": "asks for a host", "lines": lines or [f"+ {change}"[:70]], "effect": "in force at once, no restart",
+            "title": "a host", "summary": str(rules[0]["host"]) if rules else change["kind"],
+            "approved": [], "until": "", "lines": lines or [f"+ {change}"[:70]], "effect": "in force at once, no restart",
             "reach": [*(f"{rule['host']}:{rule['port']}  new" for rule in rules), "api.anthropic.com:443"],
             "warnings": [], "change": change, "reason": "",
         }  # fmt: skip
@@ -138,7 +139,7 @@ class FakeKeeper:
         view = self._shown(message)
         if view["revision"] != message.get("revision"):
             raise BottleError("the request is not what was shown", do="look again: claude-bottle requests")
-        if "change" in message and not narrower(change_from_dict(message["change"]), change_from_dict(view["change"])):
+        if message.get("change") and not narrower(change_from_dict(message["change"]), change_from_dict(view["change"])):
             raise BottleError("that is wider than what was asked for")
         self.decided.append(message)
         self._decide(sock, view, state="approved", scope=message["scope"])

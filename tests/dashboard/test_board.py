@@ -32,7 +32,7 @@ def test_a_request_appears_without_being_asked_for(paths: Paths, keeper: Keeper)
     made.ask(1, HOST)
     eventually(lambda: heard)
     board.absorb()
-    assert [item.view["title"] for item in board.waiting] == ["asks for a host"]
+    assert [item.view["title"] for item in board.waiting] == ["a host"]
 
 
 def test_requests_of_several_bottles_are_one_list_the_oldest_waiting_first(paths: Paths, keeper: Keeper) -> None:

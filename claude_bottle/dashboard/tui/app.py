@@ -26,7 +26,7 @@ from claude_bottle.dashboard.tui.text import Lines
 from claude_bottle.errors import BottleError
 from claude_bottle.state.marker import marker
 from claude_bottle.state.paths import Paths
-from claude_bottle.workflow import decide
+from claude_bottle.workflow import answering
 
 BOLD, DIM, HERE, ASKING = Style(bold=True), Style(dim=True), Style(reverse=True, bold=True), Style(color="yellow", bold=True)
 _TICK = 1.0
@@ -195,7 +195,7 @@ class Dashboard(App[None], inherit_bindings=False):
 
         async def ask() -> None:
             try:
-                view = await asyncio.to_thread(decide.preview, identity, change, paths=self.paths)
+                view = await asyncio.to_thread(answering.preview, identity, change, paths=self.paths)
             except (BottleError, OSError) as problem:
                 self.tell(problem)
                 return

@@ -18,7 +18,8 @@ from claude_bottle.dashboard.tui.form import Form
 from claude_bottle.errors import BottleError
 from claude_bottle.model.requests import AGENT, ONCE, SESSION, SUBMITTED, UNTIL
 from claude_bottle.state.paths import Paths
-from claude_bottle.workflow import decide
+from claude_bottle.workflow import answering
+from claude_bottle.workflow.decide import chosen_scope
 
 View = Mapping[str, Any]
 _SCOPES = {"o": ONCE, "s": SESSION, "a": AGENT}
@@ -68,7 +69,7 @@ class RequestDialog(Dialog):
         if key in _SCOPES:
             self._decide(_SCOPES[key])
         elif key == "u":
-            self.app.push_screen(Form("until when", [("for how long (2h, 1d)", "8h")]), self._until)
+            self.app.push_screen(Form("until when", [("2h, 3d, 18:00, or a date", "8h")]), self._until)
         elif key == "r":
             self.app.push_screen(Form("reject", [("what the agent is told", "")]), self._reject)
         elif key == "e":
@@ -98,7 +99,7 @@ class RequestDialog(Dialog):
 
     def _preview(self, change: Mapping[str, Any]) -> View:
         request = "" if self._granting is not None else str(self.view.get("id"))
-        return decide.preview(self.identity, change, request=request, paths=self._paths)
+        return answering.preview(self.identity, change, request=request, paths=self._paths)
 
     def _previewed(self, change: Mapping[str, Any], view: View) -> None:
         if self._granting is not None:
@@ -109,8 +110,12 @@ class RequestDialog(Dialog):
             self._show(view, narrowed=True)
 
     def _until(self, values: list[str] | None) -> None:
-        if values:
-            self._decide(UNTIL, until=values[0].strip())
+        if not values:
+            return
+        try:
+            self._decide(*chosen_scope(UNTIL, values[0].strip()))
+        except BottleError as problem:
+            self.tell(f"{problem.what}: {problem.do}")
 
     def _reject(self, values: list[str] | None) -> None:
         if values is None:
@@ -118,14 +123,17 @@ class RequestDialog(Dialog):
         if self._granting is not None:
             self.dismiss()
             return
-        self._work(lambda: decide.reject(self.identity, self.view, reason=values[0], paths=self._paths), self._decided)
+        message = answering.rejection(self.view, values[0])
+        self._work(lambda: answering.answer(self.identity, message, self._paths), self._decided)
 
     def _decide(self, scope: str, until: str = "") -> None:
         def ask() -> View:
-            how: dict[str, Any] = {"scope": scope, "until": until, "paths": self._paths}
             if self._granting is not None:
-                return decide.grant(self.identity, self._granting, revision=int(self.view.get("revision", 0)), **how)
-            return decide.approve(self.identity, self.view, change=self._narrowed, **how)
+                revision = int(self.view.get("revision", 0))
+                message = answering.own_grant(self._granting, scope=scope, until=until, revision=revision)
+            else:
+                message = answering.approval(self.view, scope=scope, until=until, change=self._narrowed)
+            return answering.answer(self.identity, message, self._paths)
 
         self._work(ask, self._decided)
 

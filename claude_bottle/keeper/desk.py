@@ -1,0 +1,89 @@
+"""All a keeper has of requests, as one thing that costs nothing until somebody asks: its parts are made and imported then.
+
+May touch nothing itself; see `Requests`, `Asking`, `Deciding` and `Waiting`.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from claude_bottle.errors import BottleError
+
+if TYPE_CHECKING:
+    from claude_bottle.keeper.asking import Asking
+    from claude_bottle.keeper.boot import Booted
+    from claude_bottle.keeper.control import Connection
+    from claude_bottle.keeper.credentials import Values
+    from claude_bottle.keeper.deciding import Deciding
+    from claude_bottle.keeper.gate_link import Message
+    from claude_bottle.keeper.inbox import Requests
+    from claude_bottle.keeper.order import Order
+    from claude_bottle.keeper.session import Session
+    from claude_bottle.keeper.waiting import Waiting
+
+# What a gate says that is not an event.
+OF_GATES = frozenset({"ask", "used", "policy_set", "spent"})
+
+
+class Parts(NamedTuple):
+    requests: Requests
+    asking: Asking
+    deciding: Deciding
+    waiting: Waiting
+
+
+class Desk:
+    """`parts` makes them. A bottle that was resumed with requests or grants has them from the beginning."""
+
+    def __init__(self, order: Order, booted: Booted, session: Session | None) -> None:
+        self._order, self._booted, self._session = order, booted, session
+        self._closed = False
+        if order.inbox and (order.inbox.inbox.requests or order.inbox.inbox.grants):
+            self.parts  # noqa: B018  # made now: grants run out, what waits is told
+
+    @cached_property
+    def parts(self) -> Parts:
+        from claude_bottle.keeper.asking import Asking
+        from claude_bottle.keeper.deciding import Deciding
+        from claude_bottle.keeper.inbox import Requests
+        from claude_bottle.keeper.waiting import Waiting
+
+        requests = Requests(self._order, self._booted)
+        return Parts(requests, Asking(requests), Deciding(requests), Waiting(requests, self._session))
+
+    @property
+    def _made(self) -> Parts | None:
+        found: Parts | None = self.__dict__.get("parts")
+        return found
+
+    def hear(self, message: Message) -> bool:
+        """Whether a message of the gate was about requests."""
+        return message.get("op") in OF_GATES and self.parts.asking.heard(message)
+
+    def greet(self, connection: Connection) -> None:
+        """Tell a terminal that has just been attached what waits."""
+        if self._made and self._made.requests.inbox.waiting:
+            connection.send(self._made.waiting.message())
+
+    def refreshed(self, values: Values) -> None:
+        """The gate has been told new values of credentials."""
+        if self._made:
+            self._made.requests.granting.vault.refreshed(values)
+
+    def gate_gone(self) -> None:
+        if self._made:
+            self._made.requests.granting.line.gone()
+
+    def deciding(self) -> Deciding:
+        """For an operator's client. BottleError when nothing can be decided any more."""
+        if self._closed:
+            raise BottleError("the bottle is ending")
+        return self.parts.deciding
+
+    def close(self) -> None:
+        """The bottle is ending."""
+        self._closed = True
+        if self._made:
+            self._made.waiting.close()
+            self._made.requests.close()
