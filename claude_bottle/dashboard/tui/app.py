@@ -20,6 +20,7 @@ from claude_bottle.dashboard.board import Board
 from claude_bottle.dashboard.lines import WIDE, line, wrapped
 from claude_bottle.dashboard.tui.bar import Bar
 from claude_bottle.dashboard.tui.pages import Bottles, Egress, JournalPage, Page, Requests
+from claude_bottle.dashboard.tui.patch_dialog import PatchDialog
 from claude_bottle.dashboard.tui.reading import Reading
 from claude_bottle.dashboard.tui.request_dialog import RequestDialog
 from claude_bottle.dashboard.tui.text import Lines
@@ -27,6 +28,7 @@ from claude_bottle.errors import BottleError
 from claude_bottle.state.marker import marker
 from claude_bottle.state.paths import Paths
 from claude_bottle.workflow import answering
+from claude_bottle.workflow.merging import propose
 
 BOLD, DIM, HERE, ASKING = Style(bold=True), Style(dim=True), Style(reverse=True, bold=True), Style(color="yellow", bold=True)
 _TICK = 1.0
@@ -175,6 +177,7 @@ class Dashboard(App[None], inherit_bindings=False):
             if item is None:
                 return
             dialog = RequestDialog(self.paths, item.identity, item.view, self.marker)
+            dialog.merge = self._offer_merge
             keys = [one.key for one in self.board.waiting]
             dialog.place = f" {keys.index(item.key) + 1} of {len(keys)}" if item.key in keys else ""
             self.push_screen(dialog)
@@ -199,9 +202,25 @@ class Dashboard(App[None], inherit_bindings=False):
             except (BottleError, OSError) as problem:
                 self.tell(problem)
                 return
-            self.push_screen(RequestDialog(self.paths, identity, view, self.marker, granting=change))
+            dialog = RequestDialog(self.paths, identity, view, self.marker, granting=change)
+            dialog.merge = self._offer_merge
+            self.push_screen(dialog)
 
         self.run_worker(ask())
+
+    def _offer_merge(self, identity: str, grant: str) -> None:
+        """Something was granted for the agent: show what its manifest would become."""
+
+        async def look() -> None:
+            try:
+                proposal = await asyncio.to_thread(propose, identity, [grant], self.paths)
+            except (BottleError, OSError) as problem:
+                self.tell(problem)
+                return
+            if proposal.patches:
+                self.push_screen(PatchDialog(self.paths, proposal, self.marker))
+
+        self.run_worker(look())
 
     def _lend(self) -> None:
         from claude_bottle.workflow.attach import follow

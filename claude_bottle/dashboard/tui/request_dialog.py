@@ -26,8 +26,8 @@ _SCOPES = {"o": ONCE, "s": SESSION, "a": AGENT}
 
 
 class RequestDialog(Dialog):
-    """Of `view`; `granting` is the change when it is the operator's own grant. `merged` is called once something was granted
-    for the agent, so that its manifest can follow."""
+    """Of `view`; `granting` is the change when it is the operator's own grant. `merge` is called with the bottle and the
+    grant once something was granted for the agent, so that its manifest can follow."""
 
     keys: ClassVar[dict[str, str]] = {
         "o": "once", "s": "session", "a": "agent", "u": "until", "e": "edit", "r": "reject",
@@ -40,7 +40,7 @@ class RequestDialog(Dialog):
         self._busy = False
         self.place = ""
         """Which of how many, for the title."""
-        self.merge: Callable[[str], None] = lambda _identity: None
+        self.merge: Callable[[str, str], None] = lambda _identity, _grant: None
 
     @property
     def request(self) -> tuple[str, str] | None:
@@ -141,7 +141,7 @@ class RequestDialog(Dialog):
         self.view = view
         self._end(stand(view).removeprefix("already decided: "))
         if view.get("scope") == AGENT and view.get("state") == "applied":
-            self.merge(self.identity)
+            self.merge(self.identity, str(view.get("grant")))
 
     def _work(self, ask: Callable[[], View], then: Callable[[View], None]) -> None:
         """Ask the keeper, away from the screen's thread; nothing can be decided meanwhile."""
