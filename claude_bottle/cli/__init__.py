@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ls": ("Watch", "list bottles"),
     "log": ("Watch", "what happened to a bottle: its journal"),
     "egress": ("Watch", "what a bottle tried to reach: the gate's part of the journal"),
+    "watch": ("Watch", "what its agent does, as it happens: files, commands, hosts"),
     "transcript": ("Watch", "the conversation, safe to print"),
     "requests": ("Decide", "what stuck agents ask for"),
     "approve": ("Decide", "grant what an agent asked for, or less"),

@@ -35,6 +35,11 @@ class Deciding:
     def armed(self) -> bool:
         return self._armed_at is not None
 
+    @property
+    def pending(self) -> bool:
+        """Whether a key waits for nothing to follow it."""
+        return self._key is not None
+
     def window(self, first: int, end: int) -> None:
         """Lines `first` to `end` are on the screen. A leap over lines shows what it leaps over to nobody."""
         if first <= self._seen:

@@ -28,7 +28,8 @@ OPERATIONS = frozenset({"status", "requests", "follow_requests", "approve", "rej
 
 
 class FakeKeeper:
-    def __init__(self, paths: Paths, identity: str, *, knows: frozenset[str] = OPERATIONS, version: int = 1) -> None:
+    def __init__(self, paths: Paths, identity: str, *, knows: frozenset[str] = OPERATIONS, version: int = 1,
+                 session: str = "") -> None:  # fmt: skip
         self.paths, self.identity, self.knows, self._version = paths, identity, knows, version
         self.revision = 1
         self.views: dict[str, Message] = {}
@@ -39,7 +40,7 @@ class FakeKeeper:
         self._connections: list[socket.socket] = []
         agent = identity.rpartition("-")[0]
         self.record = BottleRecord(identity, agent, "claude", "fake", status=RUNNING, created=timestamp(),
-                                   session_id="s-1", keeper=this_process(), plan_digest="7f3a91c2" * 8)  # fmt: skip
+                                   session_id=session, keeper=this_process(), plan_digest="7f3a91c2" * 8)  # fmt: skip
         Store(paths).create(self.record)
         self.journal = Journal.open(paths, identity)
         ensure_private_dir(paths.run_dir)

@@ -19,7 +19,8 @@ from claude_bottle.dashboard import asking, egress
 from claude_bottle.dashboard.board import Board
 from claude_bottle.dashboard.lines import WIDE, line, wrapped
 from claude_bottle.dashboard.tui.bar import Bar
-from claude_bottle.dashboard.tui.pages import Bottles, Egress, JournalPage, Page, Requests
+from claude_bottle.dashboard.tui.growing import Egress, JournalPage, Transcript, WatchPage
+from claude_bottle.dashboard.tui.pages import Bottles, Page, Requests
 from claude_bottle.dashboard.tui.patch_dialog import PatchDialog
 from claude_bottle.dashboard.tui.reading import Reading
 from claude_bottle.dashboard.tui.request_dialog import RequestDialog
@@ -43,7 +44,7 @@ class Dashboard(App[None], inherit_bindings=False):
     #pages { height: 1fr; }
     #note { height: auto; max-height: 6; padding: 0 1; }
     """
-    page_types: ClassVar[tuple[type[Page], ...]] = (Bottles, Requests, Egress, JournalPage)
+    page_types: ClassVar[tuple[type[Page], ...]] = (Bottles, Requests, Egress, JournalPage, Transcript, WatchPage)
 
     def __init__(self, paths: Paths) -> None:
         super().__init__(ansi_color=True)

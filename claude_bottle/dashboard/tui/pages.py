@@ -12,21 +12,19 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
-from claude_bottle.dashboard import asking, bottles, egress
+from claude_bottle.dashboard import asking, bottles
 from claude_bottle.dashboard.board import Board, Item
 from claude_bottle.dashboard.lines import DIM, Line, line, wrapped
-from claude_bottle.dashboard.tails import MANY, JournalTail
 from claude_bottle.dashboard.tui.text import Lines
-from claude_bottle.workflow.journals import render
 
-_SIDE = 60
+SIDE = 60
 SIDE_FROM = 140
 """Columns from which on there is room for both halves."""
 
 
 def folded(lines: Sequence[Line]) -> list[Line]:
     """As narrow as the right half."""
-    return [one._replace(text=part) for one in lines for part in wrapped(one.text, _SIDE - 3)]
+    return [one._replace(text=part) for one in lines for part in wrapped(one.text, SIDE - 3)]
 
 
 class Page(Horizontal):
@@ -39,12 +37,12 @@ class Page(Horizontal):
     Page.wide > .side { display: block; }
     """
     name_, hints, of_one = "", "", False
-    follow = False
+    follow, cursor = False, True
 
     def __init__(self, board: Board) -> None:
         super().__init__()
         self.board = board
-        self.list = Lines(cursor=True, follow=self.follow, classes="list")
+        self.list = Lines(cursor=self.cursor, follow=self.follow, classes="list")
         self.side = Lines(classes="side")
         self.side.can_focus = False
         self.identity = ""
@@ -75,7 +73,7 @@ class Page(Horizontal):
 
     @property
     def width(self) -> int:
-        side = _SIDE if self.app.size.width >= SIDE_FROM else 0
+        side = SIDE if self.app.size.width >= SIDE_FROM else 0
         return self.app.size.width - side - 3
 
 
@@ -104,53 +102,3 @@ class Requests(Page):
 
     def item(self, key: Any) -> Item | None:
         return self.board.item(key) if isinstance(key, tuple) else None
-
-
-class Tailing(Page):
-    """Of one bottle's journal, as it grows."""
-
-    of_one, follow = True, True
-
-    def __init__(self, board: Board) -> None:
-        super().__init__(board)
-        self._tail: JournalTail | None = None
-        self._events: list[dict[str, Any]] = []
-
-    def look(self, identity: str) -> None:
-        if identity != self.identity or self._tail is None:
-            if self._tail:
-                self._tail.close()
-            self._tail, self._events = (JournalTail(self.board.paths, identity) if identity else None), []
-        if self._tail:
-            self._events = (self._events + self._tail.read())[-MANY:]
-        super().look(identity)
-
-    def lines(self) -> Sequence[Line]:
-        if not self.identity:
-            return [line("no bottle is chosen: choose one on the first page", DIM)]
-        if self._tail is not None and self._tail.problem:
-            return [line(self._tail.problem)]
-        return self.made(self._events) or [line("nothing yet", DIM)]
-
-    def made(self, events: list[dict[str, Any]]) -> Sequence[Line]:
-        raise NotImplementedError
-
-    def detail(self, key: Any) -> Sequence[Line]:
-        if not isinstance(key, dict):
-            return []
-        said = {"time": key.get("wall"), "kind": key.get("kind"), **(key.get("data") or {})}
-        return [line(text) for name, value in said.items() for text in wrapped(f"{name}  {value}", _SIDE - 3, rest="    ")]
-
-
-class Egress(Tailing):
-    name_, hints = "egress", "[g] grant  [ ] other bottle  [enter] more"
-
-    def made(self, events: list[dict[str, Any]]) -> Sequence[Line]:
-        return egress.lines(events)
-
-
-class JournalPage(Tailing):
-    name_, hints = "journal", "[ ] other bottle  [enter] more"
-
-    def made(self, events: list[dict[str, Any]]) -> Sequence[Line]:
-        return [line(render(event), "", event) for event in events]

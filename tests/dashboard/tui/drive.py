@@ -44,6 +44,15 @@ class Driver:
         await self.press("enter")
         return await self.armed()
 
+    async def decide(self, key: str, condition: Callable[[], object]) -> None:
+        """Press the key in the dialog that is open, once it would count, until it has. On a machine that stands still for a
+        moment just then, a dialog takes no key, and that is right."""
+        while not condition():
+            dialog = await self.armed()
+            await self.press(key)
+            await self.until(lambda dialog=dialog: condition() or not dialog.deciding.pending)
+            await self.until(lambda dialog=dialog: condition() or (self.app.screen is dialog and "ready" in self.screen))
+
     async def armed(self) -> Dialog:
         await self.until(lambda: isinstance(self.app.screen, Dialog) and "ready" in self.screen)
         assert isinstance(self.app.screen, Dialog)

@@ -52,8 +52,7 @@ def test_a_refused_line_is_granted_by_a_key_and_a_look(paths: Paths, keeper: Kee
         await at.press("g")
         await at.armed()
         assert "your own grant" in at.screen
-        await at.press("s")
-        await at.until(lambda: made.decided)
+        await at.decide("s", lambda: made.decided)
 
     drive(paths, scenario)
     said = made.decided[0]
@@ -131,8 +130,7 @@ def test_two_dashboards_agree(paths: Paths, keeper: Keeper) -> None:
 
         async def other(second: Driver) -> None:
             await second.open_request()
-            await second.press("o")
-            await second.until(lambda: made.decided)
+            await second.decide("o", lambda: made.decided)
 
         import asyncio
 
@@ -152,5 +150,38 @@ def test_a_damaged_state_root_is_said_and_not_a_crash(paths: Paths, keeper: Keep
         await at.sees("its mode is 0777")
         paths.states.chmod(0o700)
         await at.until(lambda: "its mode is" not in at.screen)
+
+    drive(paths, scenario)
+
+
+def test_the_conversation_grows_on_its_page(paths: Paths, keeper: Keeper) -> None:
+    keeper("reviewer-p02mfe", session="6f1f7a0e-1111-4222-8333-444455556666")
+    file = paths.home("reviewer-p02mfe") / ".claude/projects/-workspace/6f1f7a0e-1111-4222-8333-444455556666.jsonl"
+    file.parent.mkdir(parents=True)
+    said = '{"type": "%s", "message": {"content": "%s"}}\n'
+    file.write_text(said % ("user", "please [b]look[/b] [/]"))
+
+    async def scenario(at: Driver) -> None:
+        await at.press("5")
+        await at.sees("please [b]look[/b] [/]")
+        with open(file, "a") as conversation:
+            conversation.write(said % ("assistant", "I have looked"))
+        await at.sees("I have looked")
+
+    drive(paths, scenario)
+
+
+def test_what_the_agent_does_appears_on_its_page(paths: Paths, keeper: Keeper) -> None:
+    made = keeper("reviewer-p02mfe")
+    paths.workspace("reviewer-p02mfe").mkdir()
+
+    async def scenario(at: Driver) -> None:
+        await at.press("6")
+        made.happened("decision", **REFUSED)
+        await at.sees("refused", "crates.io:443")
+        (paths.workspace("reviewer-p02mfe") / "made.py").write_text("1")
+        await at.sees("new made.py")
+        await at.press("enter")
+        await at.sees("seen in its workspace")
 
     drive(paths, scenario)

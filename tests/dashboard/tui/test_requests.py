@@ -29,8 +29,7 @@ def test_a_key_approves_what_is_shown_for_its_scope(paths: Paths, made: FakeKeep
 
     async def scenario(at: Driver) -> None:
         await at.open_request()
-        await at.press(key)
-        await at.until(lambda: made.decided)
+        await at.decide(key, lambda: made.decided)
         if key != "a":
             await at.sees(f"approved ({scope}) and in force")
 
@@ -69,8 +68,7 @@ def test_what_was_not_scrolled_to_its_end_cannot_be_approved(paths: Paths, made:
         assert not made.decided
         await at.press("home", *["space"] * 6)
         await at.armed()
-        await at.press("s")
-        await at.until(lambda: made.decided)
+        await at.decide("s", lambda: made.decided)
 
     drive(paths, scenario)
 
@@ -111,8 +109,7 @@ def test_a_request_that_changes_while_it_is_read_is_to_be_read_again(paths: Path
         await at.sees("other.example")
         assert dialog is at.app.screen
         await at.armed()
-        await at.press("s")
-        await at.until(lambda: made.decided)
+        await at.decide("s", lambda: made.decided)
 
     drive(paths, scenario)
     assert (made.decided[0]["hash"], made.decided[0]["revision"]) == ("f" * 64, 2)
@@ -138,8 +135,7 @@ def test_an_approval_the_keeper_refuses_changes_nothing_and_says_so(paths: Paths
     async def scenario(at: Driver) -> None:
         await at.open_request()
         made.views[view["id"]]["hash"] = "0" * 64  # as if the news of it were still on its way
-        await at.press("s")
-        await at.sees("the request is not what was shown")
+        await at.decide("s", lambda: "the request is not what was shown" in at.screen)
         assert not made.decided
 
     drive(paths, scenario)
@@ -163,8 +159,7 @@ def test_a_rejection_carries_its_reason(paths: Paths, made: FakeKeeper) -> None:
 
     async def scenario(at: Driver) -> None:
         await at.open_request()
-        await at.press("r")
-        await at.sees("what the agent is told")
+        await at.decide("r", lambda: "what the agent is told" in at.screen)
         await at.press(*"use pypi", "enter")
         await at.sees("already decided: rejected".removeprefix("already decided: "))
         await at.until(lambda: made.decided)
@@ -178,8 +173,7 @@ def test_leaving_the_reason_rejects_nothing(paths: Paths, made: FakeKeeper) -> N
 
     async def scenario(at: Driver) -> None:
         await at.open_request()
-        await at.press("r")
-        await at.sees("what the agent is told")
+        await at.decide("r", lambda: "what the agent is told" in at.screen)
         await at.press("escape")
         await at.armed()
         await at.press("escape")
@@ -194,14 +188,12 @@ def test_a_narrowed_change_is_shown_again_and_is_what_is_approved(paths: Paths, 
 
     async def scenario(at: Driver) -> None:
         await at.open_request()
-        await at.press("e")
-        await at.sees("crates.io:443 methods", "docs.rs:443 methods")
+        await at.decide("e", lambda: "docs.rs:443 methods" in at.screen)
         await at.press(*["backspace"] * 5, "tab", "tab", "home", *["delete"] * 3, *"none", "enter")
         await at.sees("narrowed by you")
         await at.armed()
         assert "docs.rs" not in at.screen
-        await at.press("s")
-        await at.until(lambda: made.decided)
+        await at.decide("s", lambda: made.decided)
 
     drive(paths, scenario)
     rules = made.decided[0]["change"]["rules"]
@@ -213,8 +205,7 @@ def test_what_is_edited_wider_is_refused(paths: Paths, made: FakeKeeper) -> None
 
     async def scenario(at: Driver) -> None:
         await at.open_request()
-        await at.press("e")
-        await at.sees("crates.io:443 methods")
+        await at.decide("e", lambda: "crates.io:443 methods" in at.screen)
         await at.press("home", *["delete"] * 3, *"any", "enter")
         await at.sees("wider than what was asked for")
         assert "narrowed by you" not in at.screen
