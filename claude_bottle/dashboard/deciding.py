@@ -11,7 +11,9 @@ QUIET = 0.6
 """Seconds without a key before any key counts."""
 ALONE = 0.2
 """Seconds after a key in which no other may come."""
-STALL = 1.5
+WATCHED = 2
+"""Beats after a key at least, however late they come: what lies unread in the terminal has been read by then."""
+STALL = 0.7
 """Seconds between two beats after which nobody knows what was typed in between."""
 
 
@@ -25,6 +27,7 @@ class Deciding:
         self._armed_at: float | None = None
         self._beat = 0.0
         self._key: tuple[str, float] | None = None
+        self._beats_since = 0
 
     @property
     def complete(self) -> bool:
@@ -52,7 +55,8 @@ class Deciding:
         self._beat = now
         if self._armed_at is None and now - (self._quiet_since or now) >= QUIET:
             self._armed_at = now
-        if self._key and now - self._key[1] >= ALONE:
+        self._beats_since += 1
+        if self._key and now - self._key[1] >= ALONE and self._beats_since >= WATCHED:
             key, self._key = self._key[0], None
             return key
         return None
@@ -62,7 +66,7 @@ class Deciding:
         if self._armed_at is None or at < self._armed_at or self._key is not None:
             self._restart(at)
         else:
-            self._key = (key, at)
+            self._key, self._beats_since = (key, at), 0
 
     def disturbed(self, at: float) -> None:
         """Something that decides nothing (scrolling). A key just before it was not alone."""

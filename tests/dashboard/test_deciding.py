@@ -82,6 +82,14 @@ def test_after_the_machine_stood_still_the_moment_begins_anew(armed: Deciding) -
     assert beaten(armed, 104.0, 2.0) == []
 
 
+def test_a_late_beat_alone_makes_no_key_count(armed: Deciding) -> None:
+    """What was typed behind it may still lie unread."""
+    armed.typed("s", 100.8)
+    assert armed.beat(100.8 + 0.5) is None
+    armed.typed("a", 100.9)
+    assert beaten(armed, 101.4, 2.0) == []
+
+
 def test_what_was_scrolled_through_is_complete() -> None:
     deciding = Deciding(30)
     deciding.window(0, 10)

@@ -8,6 +8,8 @@ itself. The terminal's own colours are used, and no meaning rests on colour alon
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from typing import ClassVar
 
 from rich.style import Style
@@ -70,9 +72,15 @@ class Dashboard(App[None], inherit_bindings=False):
         yield Bar(id="hints")
 
     def on_mount(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self._told_to_end, number)
         self.open_page(self.pages[0])
         self.set_interval(_TICK, self._tick)
         self._tick()
+
+    def _told_to_end(self, number: int) -> None:
+        self.exit(return_code=128 + number)
 
     def open_page(self, page: Page) -> None:
         self.page = page

@@ -10,7 +10,7 @@ from claude_bottle.workflow.terminal import mend
 
 
 def run(paths: Paths | None = None) -> int:
-    """The verb. BottleError without a terminal; 0 once the operator has left."""
+    """The verb. BottleError without a terminal; 0 once the operator has left, 128 and the signal when told to end."""
     mend()
     if not (os.isatty(0) and os.isatty(1)):
         raise BottleError("the dashboard needs a terminal", why="standard input or output is not one",
@@ -19,5 +19,6 @@ def run(paths: Paths | None = None) -> int:
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     from claude_bottle.dashboard.tui.app import Dashboard
 
-    Dashboard(paths or Paths.default()).run(mouse=False)
-    return 0
+    shown = Dashboard(paths or Paths.default())
+    shown.run(mouse=False)
+    return shown.return_code or 0

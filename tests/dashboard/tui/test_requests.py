@@ -63,8 +63,8 @@ def test_what_was_not_scrolled_to_its_end_cannot_be_approved(paths: Paths, made:
         dialog = at.app.screen
         await at.until(lambda: dialog.deciding.armed)  # type: ignore[attr-defined]
         await at.press("end", "s")
-        await at.pilot.pause(0.5)
         assert "read it to its end first" in at.screen
+        await at.until(lambda: dialog.deciding.armed)  # type: ignore[attr-defined]
         assert not made.decided
         await at.press("home", *["space"] * 6)
         await at.armed()
@@ -78,9 +78,10 @@ def test_keys_typed_ahead_of_the_dialog_decide_nothing(paths: Paths, made: FakeK
 
     async def scenario(at: Driver) -> None:
         await at.sees("waiting for you")
-        await at.press("2", "enter", "s", "o", "a")
+        await at.press("2", "enter")
+        for char in "soa":
+            at.app.screen.post_message(events.Key(char, char))
         await at.armed()
-        await at.pilot.pause(0.5)
         assert not made.decided
 
     drive(paths, scenario)
@@ -92,8 +93,9 @@ def test_a_paste_decides_nothing(paths: Paths, made: FakeKeeper) -> None:
     async def scenario(at: Driver) -> None:
         dialog = await at.open_request()
         dialog.post_message(events.Paste("s"))
-        await at.press(*"some text")
-        await at.until(lambda: not dialog.deciding.armed)
+        for char in "some text":
+            dialog.post_message(events.Key(char, char))
+        await at.pilot.pause()
         await at.armed()
         assert not made.decided and at.app.screen is dialog
 
@@ -122,8 +124,8 @@ def test_whoever_comes_second_is_told_that_it_is_decided(paths: Paths, made: Fak
         await at.open_request()
         made.change(view["id"], state="applied", scope="once")
         await at.sees("already decided: approved (once) and in force")
-        await at.press("s")
-        await at.pilot.pause(0.5)
+        await at.press("s", "escape")
+        await at.sees("✓ applied")
 
     drive(paths, scenario)
     assert not made.decided
@@ -221,9 +223,10 @@ def test_in_a_terminal_too_narrow_to_show_it_whole_nothing_is_approved(paths: Pa
         await at.sees("waiting")
         await at.press("2", "enter")
         await at.sees("too narrow")
-        await at.pilot.pause(1.0)
-        await at.press("s")
-        await at.pilot.pause(0.5)
+        dialog = at.app.screen
+        await at.until(lambda: dialog.deciding.armed)  # type: ignore[attr-defined]
+        await at.press("s", "escape")
+        await at.sees("! waiting")
 
     drive(paths, scenario, size=(60, 24))
     assert not made.decided
