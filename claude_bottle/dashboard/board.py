@@ -18,9 +18,9 @@ from claude_bottle.keeper.client import Message
 from claude_bottle.model.requests import OPEN, SUBMITTED
 from claude_bottle.state.paths import Paths
 from claude_bottle.values import dataclass, field
-from claude_bottle.workflow.journals import render
 from claude_bottle.workflow.listing import listing
 from claude_bottle.workflow.usage import Meter, Usage
+from claude_bottle.workflow.watching import of_event
 
 RUNNING = ("starting", "running", "settling")
 _TRY_AGAIN_SECONDS = 10.0
@@ -146,8 +146,10 @@ class Board:
     def _read_last_line(self, watched: Watched) -> None:
         if watched.tail is None:
             watched.tail = JournalTail(self.paths, watched.identity, last=_LAST_LINE_BYTES)
-        if events := watched.tail.read():
-            watched.last = render(events[-1])
+        for event in reversed(watched.tail.read()):
+            if one := of_event(event):
+                watched.last = f"{one.what} {one.text}"
+                return
 
 
 def _take(watched: Watched, said: Said) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from claude_bottle.dashboard.asking import head
-from claude_bottle.dashboard.board import RUNNING, Board, Watched
+from claude_bottle.dashboard.board import Board, Watched
 from claude_bottle.dashboard.lines import BAD, DIM, GOOD, HEAD, STRONG, WIDE, Line, cells, line, wrapped
 from claude_bottle.workflow.usage import Usage
 
 _TONES = {"running": GOOD, "starting": WIDE, "settling": WIDE, "damaged": BAD, "newer": BAD}
 # Without and with the room of a wide terminal.
-_NARROW = (("IDENTITY", 20), ("STATE", 11), ("AGE", 5), ("CPU", 5), ("MEMORY", 8), ("WAITING", 8), ("LAST", 200))
-_WIDE = (("IDENTITY", 26), ("AGENT", 14), ("STATE", 12), ("AGE", 6), ("CPU", 6), ("MEMORY", 9), ("BACKEND", 11),
-         ("WAITING", 24), ("LAST", 400))  # fmt: skip
-_WIDE_FROM = 140
-# Where the time ends in a line of the journal.
-_TIME = 14
+_NARROW = (("IDENTITY", 20), ("STATE", 11), ("AGE", 5), ("CPU", 5), ("MEMORY", 8), ("WAITING", 7), ("LAST", 200))
+_WIDE = (("IDENTITY", 26), ("STATE", 11), ("AGE", 5), ("CPU", 6), ("MEMORY", 9), ("WAITING", 24), ("LAST", 400))
+_WIDE_FROM = 110
 
 
 def columns(width: int) -> tuple[tuple[str, int], ...]:
@@ -65,16 +62,15 @@ def _row(watched: Watched, wanted: tuple[tuple[str, int], ...]) -> Line:
     row, waiting = watched.row, watched.waiting
     first = str(waiting[0].view.get("summary", "")) if waiting else ""
     values = {
-        "IDENTITY": watched.identity, "AGENT": str(row.get("agent", "")), "STATE": str(row["status"]),
-        "AGE": str(row.get("age") or "–"), "CPU": cpu(watched.usage), "MEMORY": memory(watched.usage),
-        "BACKEND": str(row.get("backend", "")), "LAST": _last(watched),
-        "WAITING": f"! {len(waiting)}{f' {first}' if len(wanted) > len(_NARROW) else ''}" if waiting else "–",
+        "IDENTITY": watched.identity, "STATE": str(row["status"]), "AGE": str(row.get("age") or "–"),
+        "CPU": cpu(watched.usage), "MEMORY": memory(watched.usage), "LAST": _last(watched),
+        "WAITING": f"! {len(waiting)}{f' {first}' if wanted is _WIDE else ''}" if waiting else "–",
     }  # fmt: skip
-    tone = STRONG if waiting else _TONES.get(str(row["status"]), DIM if row["status"] not in RUNNING else "")
+    tone = STRONG if waiting else WIDE if watched.problem else _TONES.get(str(row["status"]), DIM)
     return line(cells((values[title], size) for title, size in wanted), tone, watched.identity)
 
 
 def _last(watched: Watched) -> str:
     if watched.problem:
         return f"! {watched.problem}"
-    return watched.last[_TIME:] or str(watched.row.get("why") or "")
+    return watched.last or str(watched.row.get("why") or "")

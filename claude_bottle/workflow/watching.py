@@ -79,7 +79,7 @@ class Watch:
                 self._journal = Reader(self._paths.journal(self._identity), last=_FIRST_BYTES)
             except (BottleError, FileNotFoundError):
                 return []
-        told = (_of_event(line.event) for line in self._journal.lines() if line.event)
+        told = (of_event(line.event) for line in self._journal.lines() if line.event)
         return [one for one in told if one]
 
     def _from_conversation(self) -> list[Happening]:
@@ -139,7 +139,8 @@ def _of_call(block: dict[str, Any], at: str) -> Happening:
     return _made(at, TOOL, f"{name}  {words}", AGENT)
 
 
-def _of_event(event: dict[str, Any]) -> Happening | None:
+def of_event(event: dict[str, Any]) -> Happening | None:
+    """What an event of the journal tells; None for what follows from others."""
     kind, data, at = event["kind"], event["data"], event["wall"]
     if kind in _UNTOLD:
         return None

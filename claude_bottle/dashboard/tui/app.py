@@ -36,7 +36,7 @@ from claude_bottle.workflow.merging import propose
 BOLD, DIM, HERE, ASKING = Style(bold=True), Style(dim=True), Style(reverse=True, bold=True), Style(color="yellow", bold=True)
 _TICK = 1.0
 _LOOK_EVERY = 2
-KEYS = "[1-{}] [tab] page  [a] attach  [q] quit"
+KEYS = "[1-{}] page  [a] attach  [q] quit"
 
 
 class Dashboard(App[None], inherit_bindings=False):
@@ -169,8 +169,9 @@ class Dashboard(App[None], inherit_bindings=False):
             mark = f" ({waiting})" if isinstance(page, Requests) and waiting else ""
             here = page is self.page
             tabs += [(f"{'▸' if here else ' '}{number} {page.name_}{mark} ", HERE if here else Style())]
-        self.query_one("#tabs", Bar).say(tabs, [(f"{self.identity} " if self.page.of_one else "", BOLD)])
-        self.query_one("#hints", Bar).say([(f" {self.page.hints}  {KEYS.format(len(self.pages))}", DIM)])
+        self.query_one("#tabs", Bar).say(tabs)
+        hints = [(f" {self.page.hints}  {KEYS.format(len(self.pages))} ", DIM)]
+        self.query_one("#hints", Bar).say(hints, [(f" {self.identity} " if self.page.of_one else "", BOLD)])
 
     def _other_bottle(self, step: int) -> None:
         known = list(self.board.bottles)

@@ -23,7 +23,7 @@ from claude_bottle.workflow.conversation_tail import ConversationTail
 from claude_bottle.workflow.journals import render as journal_line
 from claude_bottle.workflow.watching import Happening, Watch
 
-_OTHER = "[ ] other bottle"
+_OTHER = "[ ] bottle"
 NO_BOTTLE = "no bottle is chosen: choose one on the first page"
 _TURNS = 400
 _TONES = {watching.REFUSED: BAD, watching.HOST: GOOD, watching.FILE: WIDE, watching.BOTTLE: DIM}

@@ -14,17 +14,13 @@ from textual.containers import Horizontal
 
 from claude_bottle.dashboard import asking, bottles
 from claude_bottle.dashboard.board import Board, Item
-from claude_bottle.dashboard.lines import DIM, Line, line, wrapped
+from claude_bottle.dashboard.lines import DIM, Line, line
 from claude_bottle.dashboard.tui.text import Lines
 
-SIDE = 60
-SIDE_FROM = 140
+SIDE = 80
+"""Columns of the right half: enough for what is decided upon."""
+SIDE_FROM = 150
 """Columns from which on there is room for both halves."""
-
-
-def folded(lines: Sequence[Line]) -> list[Line]:
-    """As narrow as the right half."""
-    return [one._replace(text=part) for one in lines for part in wrapped(one.text, SIDE - 3)]
 
 
 class Page(Horizontal):
@@ -33,7 +29,7 @@ class Page(Horizontal):
     DEFAULT_CSS = """
     Page { height: 1fr; }
     Page > .list { width: 1fr; height: 1fr; }
-    Page > .side { width: 60; height: 1fr; padding: 0 1; border-left: solid ansi_bright_black; display: none; }
+    Page > .side { width: 80; height: 1fr; padding: 0 1; border-left: solid ansi_bright_black; display: none; }
     Page.wide > .side { display: block; }
     """
     name_, hints, of_one = "", "", False
@@ -85,7 +81,7 @@ class Bottles(Page):
 
     def detail(self, key: Any) -> Sequence[Line]:
         watched = self.board.bottles.get(key) if isinstance(key, str) else None
-        return folded(bottles.detail(watched)) if watched else []
+        return bottles.detail(watched) if watched else []
 
 
 class Requests(Page):
@@ -98,7 +94,7 @@ class Requests(Page):
         item = self.item(key)
         if item is None:
             return []
-        return folded([*asking.text(item.identity, item.view), line(""), line(asking.stand(item.view), DIM)])
+        return [*asking.text(item.identity, item.view), line(""), line(asking.stand(item.view), DIM)]
 
     def item(self, key: Any) -> Item | None:
         return self.board.item(key) if isinstance(key, tuple) else None
