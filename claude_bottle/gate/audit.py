@@ -7,9 +7,10 @@ A decision is recorded before anything goes up; what then passed (bytes, time) f
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
+from claude_bottle.gate.answer import answer
+from claude_bottle.gate.ask_hints import ask_hint
 from claude_bottle.gate.core import Record
 from claude_bottle.gate.decide import new_id
 from claude_bottle.model import events
@@ -19,33 +20,10 @@ from claude_bottle.values import dataclass, field
 if TYPE_CHECKING:
     from claude_bottle.model.policy import Rule
 
-_ASK = "ask the operator to grant this: GET http://bottle.internal/policy shows what is granted"
-_HINTS = {
-    reasons.BAD_REQUEST: "the request is ambiguous or malformed; send a plain HTTP/1 request",
-    reasons.BAD_HOST: "use the host's plain DNS name",
-    reasons.NAME_MISMATCH: "connect to the address its DNS name resolves to, and use one name throughout",
-    reasons.NO_SNI: "the TLS client must send the host's name (SNI), and in a tunnel no encrypted hello (ECH)",
-    reasons.NOT_TLS: "this port takes TLS",
-    reasons.NOT_HTTP: "this port takes HTTP",
-    reasons.CREDENTIAL_FOREIGN: "on this host only the credential from the environment may be used, where it belongs",
-    reasons.CREDENTIAL_NEEDS_TLS: "credentials are sent over https only",
-    reasons.CREDENTIAL_EXPIRED: "the operator's credential has expired and could not be read again; try again later",
-    reasons.UPGRADE_REFUSED: "connections cannot be upgraded (no WebSocket, no HTTP/2)",
-    reasons.ADDRESS_REFUSED: "the name leads to an address that is not on the public internet",
-    reasons.RESOLVE_FAILED: "the name does not resolve at the moment",
-    reasons.UPSTREAM_FAILED: "the server could not be reached or answered nonsense; try again later",
-    reasons.UPSTREAM_TLS: "the server's certificate could not be verified",
-    reasons.TOO_LARGE: "the request's head is too large",
-    reasons.GATE_HALTED: "the journal cannot be written, so nothing is let through; the operator must look",
-}
 _STATUS = {
     reasons.BAD_REQUEST: 400, reasons.NOT_HTTP: 400, reasons.TOO_LARGE: 431, reasons.GATE_HALTED: 503,
     reasons.CREDENTIAL_EXPIRED: 503,
     reasons.RESOLVE_FAILED: 502, reasons.UPSTREAM_FAILED: 502, reasons.UPSTREAM_TLS: 502,
-}  # fmt: skip
-_PHRASES = {
-    400: b"Bad Request", 403: b"Forbidden", 404: b"Not Found", 200: b"OK", 431: b"Request Header Fields Too Large",
-    502: b"Bad Gateway", 503: b"Service Unavailable",
 }  # fmt: skip
 _MAX_TEXT = 2048
 
@@ -88,7 +66,7 @@ class Attempt:
         """The HTTP answer for a refusal (contract §5). Never says more than the agent already knows."""
         body = {
             "blocked": reason not in _FAILURES, "reason": reason, "host": self.host[:_MAX_TEXT], "port": self.port,
-            "method": self.method[:64], "path": self.path[:_MAX_TEXT], "ask": _HINTS.get(reason, _ASK),
+            "method": self.method[:64], "path": self.path[:_MAX_TEXT], "ask": ask_hint(self, reason),
             "request_id": self.id,
         }  # fmt: skip
         return answer(_STATUS.get(reason, 403), body, head_only=head_only, close=close)
@@ -96,12 +74,3 @@ class Attempt:
 
 # Not refusals but failures further on: nothing an operator could grant.
 _FAILURES = frozenset((reasons.RESOLVE_FAILED, reasons.UPSTREAM_FAILED, reasons.UPSTREAM_TLS))
-
-
-def answer(status: int, body: dict[str, object], *, head_only: bool = False, close: bool = False) -> bytes:
-    """A whole response with a JSON body."""
-    text = json.dumps(body).encode() + b"\n"
-    head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\ncache-control: no-store\r\n%s\r\n" % (
-        status, _PHRASES[status], len(text), b"connection: close\r\n" if close else b"",
-    )  # fmt: skip
-    return head if head_only else head + text

@@ -23,6 +23,7 @@ from claude_bottle.gate.head import (
     sent_parser,
     write_head,
 )
+from claude_bottle.gate.upward import is_last, request_head
 from claude_bottle.model import policy as reasons
 
 if TYPE_CHECKING:
@@ -31,32 +32,24 @@ if TYPE_CHECKING:
     from claude_bottle.gate.body import Reader
     from claude_bottle.gate.http import HttpStage
     from claude_bottle.gate.tls import Channel
+    from claude_bottle.model.policy import Rule
 
-# Fields by which some servers let a client change what was judged: method, host or path. Compared with dashes.
-_OVERRIDES = frozenset(
-    (
-        b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url",
-        b"x-original-host", b"x-forwarded-host", b"x-forwarded-server", b"x-forwarded-proto", b"x-forwarded-port",
-        b"x-forwarded-prefix", b"x-host", b"forwarded",
-    )
-)  # fmt: skip
 # What a response may not say to the bottle: offers of other protocols and of other places for this name.
 _NOT_DOWN = frozenset((b"alt-svc",))
 _SAFE_TO_REPEAT = ("GET", "HEAD", "OPTIONS")
-# With these some servers overlook a body and would take its bytes for the next request ("CL.0"), one that nobody judged.
-_BODY_OVERLOOKED = (*_SAFE_TO_REPEAT, "DELETE")
 
 
 class Exchange:
-    """`link` is the upstream link in use. The stage hears `exchange_done` once, unless the conversation ends."""
+    """`link` is the upstream link in use, `rule` what allowed it. The stage hears `exchange_done` once, unless the
+    conversation ends."""
 
     def __init__(
         self, stage: HttpStage, request: Request, attempt: Attempt, origin: core.Origin, headers: Headers,
-        target: bytes, secrets: tuple[bytes, ...],
+        target: bytes, secrets: tuple[bytes, ...], rule: Rule,
     ) -> None:  # fmt: skip
-        self._stage, self.request, self._attempt, self.origin = stage, request, attempt, origin
+        self._stage, self.request, self._attempt, self.origin, self._rule = stage, request, attempt, origin, rule
         self._conversation = stage.conversation
-        self._head = _request_head(request, origin, headers, target)
+        self._head = request_head(request, origin, headers, target)
         self._secrets = secrets
         self._started = self._conversation.state.clock()
         self._up_reader: Reader = Chunked(request.parser) if request.chunked else Counted(request.length or 0)
@@ -88,14 +81,20 @@ class Exchange:
         return self.ready and not self._up_reader.done
 
     @property
+    def outlives_client(self) -> bool:
+        """Whether a client that will send nothing more may still want the answer."""
+        return self._up_reader.done
+
+    @property
     def request_done(self) -> bool:
         return self._up_reader.done
 
     def upstream_ready(self) -> None:
         self.ready = True
         self._conversation.timer(limits.IDLE_WITHIN, idle=True)
-        upstream = self._upstream
-        upstream.write(self._head)
+        if not self._afford(len(self._head)):
+            return
+        self._upstream.write(self._head)
         self._attempt.up += len(self._head)
         if not self.request_done:
             early = self._stage.take_buffer()
@@ -112,6 +111,8 @@ class Exchange:
         upstream, body = self._upstream, self._up_reader
         try:
             for piece in body.feed(data):
+                if not self._afford(len(piece)):
+                    return b""
                 self._attempt.up += len(piece)
                 for part in chunk(piece) if self.request.chunked else (piece,):
                     upstream.write(part)
@@ -121,6 +122,13 @@ class Exchange:
         if body.done and self.request.chunked:
             upstream.write(LAST_CHUNK)
         return body.rest if body.done else b""
+
+    def _afford(self, count: int) -> bool:
+        """Whether the budget has room for that many bytes. Where it has not, the server is left with what it has."""
+        if self._conversation.state.budget.takes(count):
+            return True
+        self.upstream_failed(reasons.BUDGET_SPENT, "more bytes than the budget has left", refused=True)
+        return False
 
     # Coming down
 
@@ -199,7 +207,7 @@ class Exchange:
             self._conversation.client.write(LAST_CHUNK)
         self._record("")
         reusable = (
-            response is not None and response.keep and not response.to_end and self.request_done and not _last(self.request)
+            response is not None and response.keep and not response.to_end and self.request_done and not is_last(self.request)
             and not self._down_reader.rest and self.link in self._conversation.channels
         )  # fmt: skip
         if not reusable:
@@ -226,19 +234,33 @@ class Exchange:
         else:
             self._cut("the server ended the connection in the middle of its answer")
 
-    def upstream_failed(self, reason: str, detail: str) -> None:
-        """No usable answer: say so while we can, else cut."""
+    def upstream_failed(self, reason: str, detail: str, *, refused: bool = False) -> None:
+        """No usable answer, or (`refused`) none that may still be had: say so while we can, else cut."""
         self._conversation.abort(self.link)
+        if refused or (reason == reasons.ADDRESS_REFUSED and self._response is None):
+            record = self._attempt.record(allow=False, reason=reason, detail=detail)
+            self._conversation.commands.append(record)
         if self._response is not None:
             self._cut(detail)
             return
-        if reason == reasons.ADDRESS_REFUSED:
-            record = self._attempt.record(allow=False, reason=reason, detail=detail)
-            self._conversation.commands.append(record)
         self._record(f"{reason}: {detail}")
         if not self.request_done:
             self.request.keep = False
         self._stage.answer_refusal(self._attempt, reason, self.request)
+
+    def expired(self) -> None:
+        """The time for what it waits for is over."""
+        if self.ready:
+            self._conversation.finish("timed out")
+        else:
+            self.upstream_failed(reasons.UPSTREAM_FAILED, "the server did not finish its TLS handshake in time")
+
+    def judged(self) -> None:
+        """The policy has changed: what it does not grant any more ends here."""
+        state, origin, method = self._conversation.state, self.origin, self.request.method
+        if not state.stands(self._rule, origin.host, origin.port, method, self._attempt.path, tls=origin.tls):
+            again = state.policy.request(origin.host, origin.port, method, self._attempt.path, tls=origin.tls)
+            self.upstream_failed(again.reason or reasons.HOST_NOT_GRANTED, "it is not granted any more", refused=True)
 
     def _abandon(self, why: str) -> None:
         """The client's own body is broken: the upstream must not take what came for a whole request."""
@@ -265,24 +287,3 @@ class Exchange:
             elapsed = self._conversation.state.clock() - self._started
             status = self._response.status if self._response else 0
             self._conversation.commands.append(self._attempt.traffic(elapsed, status=status, why=why))
-
-
-def _request_head(request: Request, origin: core.Origin, headers: Headers, target: bytes) -> bytes:
-    default = 443 if origin.tls else 80
-    host = origin.host if origin.port == default else f"{origin.host}:{origin.port}"
-    out: Headers = [(b"host", host.encode())]
-    out += [
-        (name, value) for name, value in end_to_end(headers) if name != b"host" and name.replace(b"_", b"-") not in _OVERRIDES
-    ]
-    if request.chunked:
-        out.append((b"transfer-encoding", b"chunked"))
-    elif request.length is not None:
-        out.append((b"content-length", b"%d" % request.length))
-    if _last(request):
-        out.append((b"connection", b"close"))
-    return write_head(b"%s %s HTTP/1.1\r\n" % (request.method.encode(), target), out)
-
-
-def _last(request: Request) -> bool:
-    """Whether the server is told to read no further request after this one (RFC 9112 §9.6)."""
-    return request.has_body and request.method in _BODY_OVERLOOKED

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_bottle.gate import core, internal, limits
+from claude_bottle.gate import core, limits
 from claude_bottle.gate.core import CLIENT
 from claude_bottle.gate.dns import INTERNAL_NAME
 from claude_bottle.gate.exchange import Exchange
@@ -17,11 +17,13 @@ from claude_bottle.gate.head import BadHead, Request, find_end, parse_request
 from claude_bottle.gate.inject import ForeignCredential
 from claude_bottle.gate.locate import Place, Refusal, authority, locate
 from claude_bottle.model import policy as reasons
-from claude_bottle.model.urlpath import BadTarget, canonical_target
+from claude_bottle.model.urlpath import BadTarget, Target, canonical_target
 
 if TYPE_CHECKING:
     from claude_bottle.gate.audit import Attempt
     from claude_bottle.gate.conversation import Conversation
+    from claude_bottle.gate.desk import Wait
+    from claude_bottle.gate.local import Local
 
 
 class HttpStage:
@@ -33,7 +35,7 @@ class HttpStage:
         self._checked = 0
         self._reading = False
         self._answered = 0  # bytes of our own answers in this turn
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | Local | None = None
         self._idle: tuple[core.Origin, int, float] | None = None  # an upstream link kept for the next request
 
     # Events
@@ -41,13 +43,14 @@ class HttpStage:
     def received(self, link: int, data: bytes | bytearray | memoryview) -> None:
         exchange = self._exchange
         if link != CLIENT:
-            if exchange is not None and link == exchange.link:
+            if isinstance(exchange, Exchange) and link == exchange.link:
                 exchange.upstream_received(data)
             else:
                 self._forget_idle(link)  # nobody asked for this
             return
         if exchange is not None and exchange.takes_body:
             self._buffer += exchange.client_received(data)
+            self._act(exchange)
             return
         if exchange is None and not self._buffer:
             self.conversation.timer(limits.HEAD_TIMEOUT)
@@ -60,23 +63,23 @@ class HttpStage:
     def ended(self, link: int, *, truncated: bool = False) -> None:
         exchange = self._exchange
         if link == CLIENT:
-            if exchange is None or not exchange.request_done:
+            if exchange is None or not exchange.outlives_client:
                 self.conversation.finish("the client left")
             else:
                 exchange.request.keep = False  # half-closed: it still wants this answer
-        elif exchange is not None and link == exchange.link:
+        elif isinstance(exchange, Exchange) and link == exchange.link:
             exchange.upstream_ended(truncated=truncated)
         else:
             self._forget_idle(link)
 
     def dialled(self, link: int) -> None:
-        if self._exchange is not None and link == self._exchange.link:
+        if isinstance(self._exchange, Exchange) and link == self._exchange.link:
             self._exchange.upstream_ready()
         else:
             self.conversation.abort(link)
 
     def failed(self, link: int, reason: str, detail: str) -> None:
-        if self._exchange is not None and link == self._exchange.link:
+        if isinstance(self._exchange, Exchange) and link == self._exchange.link:
             self._exchange.upstream_failed(reason, detail)
 
     def drained(self) -> None:
@@ -84,10 +87,25 @@ class HttpStage:
             self._next()
 
     def expired(self) -> None:
-        if self._exchange is not None and not self._exchange.ready:
-            self._exchange.upstream_failed(reasons.UPSTREAM_FAILED, "the server did not finish its TLS handshake in time")
-        else:
-            self.conversation.finish("timed out")
+        (self._exchange.expired if self._exchange else lambda: self.conversation.finish("timed out"))()
+
+    def judged(self) -> None:
+        """The policy has changed. A connection with nothing under way to a place that is not granted any more ends; so
+        does an upstream link that was kept."""
+        conversation, name = self.conversation, self._place.name
+        if conversation.over:
+            return
+        if self._idle is not None and not conversation.state.granted(self._idle[0].host, self._idle[0].port):
+            self._forget_idle(self._idle[1])
+        if self._exchange is not None:
+            self._exchange.judged()
+        elif name not in (None, INTERNAL_NAME) and not conversation.state.granted(name or "", self._place.port):
+            conversation.finish("it is not granted any more")
+
+    def told(self, wait: Wait) -> None:
+        """News for a request to the gate itself."""
+        if self._exchange is not None and not isinstance(self._exchange, Exchange):
+            self._exchange.told(wait)
 
     def stop(self, why: str) -> None:
         if self._exchange is not None:
@@ -189,9 +207,10 @@ class HttpStage:
         if any(name in (b"upgrade", b"http2-settings") for name, _ in request.headers):
             raise Refusal(reasons.UPGRADE_REFUSED)
         if host == INTERNAL_NAME and port == 80 and not place.tls:
-            self._answer(internal.respond(state, request.method, target.path, close=not _keeps(request)), request)
+            self._own(request, target)
             return
-        decision = state.request(host, port, request.method, target.path, tls=place.tls)
+        signs_in = state.injector.signs_in(request.headers) if state.once else ()
+        decision = state.request(host, port, request.method, target.path, tls=place.tls, signs_in=signs_in)
         if not decision.allow or decision.rule is None:
             raise Refusal(decision.reason)
         # The proxy's own sign-in is none of the upstream's business and means nothing to us (identity is the channel).
@@ -202,18 +221,32 @@ class HttpStage:
             )
         except ForeignCredential as foreign:
             raise Refusal(foreign.reason, foreign.what) from None
-        self.conversation.commands.append(attempt.record(allow=True, rule=decision.rule))
-        self._begin(request, attempt, core.Origin(host, port, place.tls), headers, target.wire, secrets)
+        self.conversation.commands += [attempt.record(allow=True, rule=decision.rule), *state.use(decision.rule)]
+        origin = core.Origin(host, port, place.tls)
+        self._begin(Exchange(self, request, attempt, origin, headers, target.wire, secrets, decision.rule), origin)
 
     # Answers
 
-    def _begin(
-        self, request: Request, attempt: Attempt, origin: core.Origin, headers: list[tuple[bytes, bytes]],
-        target: bytes, secrets: tuple[bytes, ...],
-    ) -> None:  # fmt: skip
+    def _own(self, request: Request, target: Target) -> None:
+        """A request to the gate itself."""
+        from claude_bottle.gate.local import Local
+
+        self.conversation.timer(limits.HEAD_TIMEOUT)
+        local = self._exchange = Local(self, request, target)
+        early = self.take_buffer()
+        if request.expects and not early and local.takes_body:
+            self.conversation.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.put_back(local.client_received(early) if local.takes_body else early)
+        self._act(local)
+
+    def _act(self, exchange: Exchange | Local) -> None:
+        if not isinstance(exchange, Exchange) and exchange is self._exchange and exchange.request_done:
+            exchange.act()
+
+    def _begin(self, exchange: Exchange, origin: core.Origin) -> None:
         conversation = self.conversation
         conversation.timer(None)  # dial and handshake have their own deadlines
-        exchange = self._exchange = Exchange(self, request, attempt, origin, headers, target, secrets)
+        self._exchange = exchange
         idle, self._idle = self._idle, None
         if idle is not None and idle[1] in conversation.channels:
             if idle[0] == origin and conversation.state.clock() - idle[2] < limits.REUSE_WITHIN:
@@ -226,14 +259,16 @@ class HttpStage:
         """The exchange has ended well; `idle_link` may serve the next request."""
         exchange, self._exchange = self._exchange, None
         conversation = self.conversation
-        if exchange is not None and idle_link is not None:
+        if isinstance(exchange, Exchange) and idle_link is not None:
             self._idle = (exchange.origin, idle_link, conversation.state.clock())
         self._proceed(keep=keep)
 
-    def _answer(self, response: bytes, request: Request | None) -> None:
+    def answer_own(self, response: bytes, *, keep: bool) -> None:
+        """Give the client an answer of our own, and go on if `keep`."""
+        self._exchange = None
         self._answered += len(response)
         self.conversation.client.write(response)
-        self._proceed(keep=_keeps(request))
+        self._proceed(keep=keep)
 
     def _proceed(self, *, keep: bool) -> None:
         conversation = self.conversation
@@ -250,9 +285,8 @@ class HttpStage:
 
     def answer_refusal(self, attempt: Attempt, reason: str, request: Request | None) -> None:
         """Tell the client; the connection goes on only if where the next request begins is beyond doubt."""
-        self._exchange = None
-        head_only = request is not None and request.method == "HEAD"
-        self._answer(attempt.refusal(reason, head_only=head_only, close=not _keeps(request)), request)
+        head_only, keep = request is not None and request.method == "HEAD", _keeps(request)
+        self.answer_own(attempt.refusal(reason, head_only=head_only, close=not keep), keep=keep)
 
     def _forget_idle(self, link: int) -> None:
         if self._idle is not None and self._idle[1] == link:

@@ -57,6 +57,29 @@ class Injector:
     def __repr__(self) -> str:
         return f"Injector({[one.spec.name for one in self._all]})"
 
+    def signs_in(self, headers: Headers) -> tuple[str, ...]:
+        """The credentials whose placeholders these headers carry."""
+        found = (self._placeholder_in(name, value) for name, value in headers)
+        return tuple(one.spec.name for one in found if one is not None)
+
+    def placeholders(self) -> list[dict[str, object]]:
+        """What the bottle may know of its credentials: which header to send, with the placeholder, and where."""
+        return [
+            {"name": one.spec.name, "header": one.spec.header, "value": one.spec.fill(one.placeholder),
+             "hosts": [f"{host}:{port}" for host, port in one.hosts], "expired": one.spec.name in self._expired}
+            for one in self._all
+        ]  # fmt: skip
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(one.spec.name for one in self._all)
+
+    def replaced(self, credentials: Iterable[BoundCredential]) -> Injector:
+        """Other credentials from now on. A value that has expired stays so until another one comes."""
+        fresh = tuple(credentials)
+        stale = {one.spec.name: one.secret for one in self._all if one.spec.name in self._expired}
+        return Injector(fresh, frozenset(one.spec.name for one in fresh if stale.get(one.spec.name) == one.secret))
+
     def refreshed(self, values: Mapping[str, str | None]) -> Injector:
         """The same credentials with new secrets by credential name, None for one that has expired: until it gets another
         value, requests that need it are refused. Names not held are ignored."""

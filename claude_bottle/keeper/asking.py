@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper.leases import boottime
 from claude_bottle.model import events
+from claude_bottle.model.changes import BudgetChange
 from claude_bottle.model.requests import APPLIED, MAX_REASON, ONCE, REJECTED, Request, new_request_id
 from claude_bottle.state.record import timestamp
 from claude_bottle.supervise import rulefile
@@ -50,10 +51,8 @@ class Asking:
                 self._requests.granting.used(message.get("grant"))
             case "policy_set":
                 self._requests.granting.line.heard(message.get("revision"))
-            case "spent":
-                spent = message.get("egress_bytes")
-                if type(spent) is int and spent >= 0:
-                    self._requests.spent = spent
+            case "policy_refused":
+                self._requests.granting.line.refused(message.get("revision"), message.get("why"))
             case _:
                 return False
         return True
@@ -78,8 +77,10 @@ class Asking:
         if same is not None:
             self._answer(ticket, same.id, same.state, requests.text(same))
             return
+        if isinstance(change, BudgetChange) and requests.granting.budget is None:
+            raise BottleError("this bottle has no budget of bytes", why="nothing bounds what it sends")
         if granted_already(plan, inbox.in_force, change):
-            self._answer(ticket, "", APPLIED, "This is granted already: try it.")
+            self._answer_again(ticket, change)
             return
         if problems := requests.granting.problems(change):
             raise BottleError("this contradicts what is granted already", why="; ".join(problems))
@@ -90,6 +91,16 @@ class Asking:
         requests.submit(request)
         self._answer(ticket, request.id, request.state, requests.text(request))
         self._decide_by_file(request)
+
+    def _answer_again(self, ticket: str, change: Change) -> None:
+        """What is granted already is said once more, with its placeholder if there is one."""
+        inbox = self._requests.inbox
+        for grant in inbox.in_force:
+            request = inbox.find(grant.request)
+            if request is not None and granted_already((), (grant,), change):
+                self._answer(ticket, request.id, request.state, self._requests.text(request))
+                return
+        self._answer(ticket, "", APPLIED, "This is granted already: try it.")
 
     def _answer(self, ticket: str, request: str, state: str, text: str) -> None:
         gate = self._requests.booted.gate

@@ -168,7 +168,7 @@ class Clients:
             "op": "status", "identity": self._order.identity, "keeper": os.getpid(), "agent": self._booted.agent.pid,
             "attached": self._session.attached if self._session else 0, "execs": len(self._execs),
             "gate": "none" if gate is None else "up" if gate.up else "down", "io": self._order.io,
-            "halted": self._booted.audit.halted,
+            "halted": self._booted.audit.halted, "egress_spent": self._desk.spent,
         })  # fmt: skip
 
     def _list_requests(self, connection: Connection, message: Message) -> None:

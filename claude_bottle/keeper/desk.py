@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.waiting import Waiting
 
 # What a gate says that is not an event.
-OF_GATES = frozenset({"ask", "used", "policy_set", "spent"})
+OF_GATES = frozenset({"ask", "used", "policy_set", "policy_refused"})
 
 
 class Parts(NamedTuple):
@@ -39,6 +39,8 @@ class Desk:
     def __init__(self, order: Order, booted: Booted, session: Session | None) -> None:
         self._order, self._booted, self._session = order, booted, session
         self._closed = False
+        self.spent = 0
+        """Bytes that the bottle has sent, as the gate counts."""
         if order.inbox and (order.inbox.inbox.requests or order.inbox.inbox.grants):
             self.parts  # noqa: B018  # made now: grants run out, what waits is told
 
@@ -58,8 +60,12 @@ class Desk:
         return found
 
     def hear(self, message: Message) -> bool:
-        """Whether a message of the gate was about requests."""
-        return message.get("op") in OF_GATES and self.parts.asking.heard(message)
+        """Whether a message of the gate was about requests, or about what it counts for them."""
+        if message.get("op") == "spent":
+            spent = message.get("egress_bytes")
+            self.spent = spent if type(spent) is int and spent >= 0 else self.spent
+            return True
+        return message.get("op") in OF_GATES and not self._closed and self.parts.asking.heard(message)
 
     def greet(self, connection: Connection) -> None:
         """Tell a terminal that has just been attached what waits."""

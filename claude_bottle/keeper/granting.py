@@ -21,7 +21,7 @@ from claude_bottle.supervise import composition, decision
 from claude_bottle.supervise.render import lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from claude_bottle.keeper.inbox import Requests
     from claude_bottle.keeper.policy_line import Done
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Refused = Callable[[BottleError], None]
 
 MAX_IN_FORCE = 64
+USED = "used"
 
 
 class Granting:
@@ -58,6 +59,12 @@ class Granting:
     def rules(self) -> tuple[Rule, ...]:
         """All that is in force."""
         return composition.compose(self._plan.egress, self._requests.inbox.in_force)
+
+    @property
+    def budget(self) -> int | None:
+        """The bytes that the plan alone lets out, None where nobody counts."""
+        found = self._plan.budget.get("egress_bytes")
+        return found if type(found) is int else None
 
     def problems(self, change: Change) -> list[str]:
         return composition.problems(self._plan.egress, (*self._requests.inbox.in_force, *self.coming), change)
@@ -115,14 +122,14 @@ class Granting:
         for grant, why in ended.items():
             self._requests.leases.forget(grant)
             self._booted.audit.record(events.GRANT_ENDED, durable=True, grant=grant, why=why)
-        self._put(lambda why: self._surely(why, done))
+        self._put(lambda why: self._surely(why, done), revoked=[one for one, why in ended.items() if why != USED])
         self._requests.changed(None)
 
     def used(self, grant: object) -> None:
         """The one use of a `once` grant is over. The gate has taken it out already; it hears the whole policy again."""
         found = self._requests.inbox.grant(grant) if isinstance(grant, str) else None
         if found is not None and found.scope == ONCE and not found.ended:
-            self.end({found.id: "used"})
+            self.end({found.id: USED})
 
     def _approve(self, wanted: Decision, value: tuple[CredentialSpec, Secret] | None, told: Told) -> None:
         grant = new_grant_id()
@@ -173,13 +180,13 @@ class Granting:
             self._put(lambda problem: self._surely(problem, None))
         told(self._requests.changed(request))
 
-    def _put(self, done: Done) -> None:
+    def _put(self, done: Done, *, revoked: Sequence[str] = ()) -> None:
         grants = (*self._requests.inbox.in_force, *self._coming.values())
-        added = composition.granted_bytes(grants)
-        granted = self._plan.budget.get("egress_bytes")
-        budget = granted + added if isinstance(granted, int) else None
+        budget = self.budget
+        total = None if budget is None else budget + composition.granted_bytes(grants)
         once = [one.id for one in grants if one.scope == ONCE]
-        self.line.put(self._requests.inbox.revision, composition.compose(self._plan.egress, grants), once, done, budget)
+        rules = composition.compose(self._plan.egress, grants)
+        self.line.put(self._requests.inbox.revision, rules, once, done, revoked=revoked, egress_bytes=total)
 
     def _surely(self, why: str, done: Done | None) -> None:
         """What has ended must not go on: a gate that does not say so is ended, and the bottle has no network then."""

@@ -45,7 +45,6 @@ class Requests:
         carried = order.inbox or inbox_file.fresh(order.identity)
         self.inbox, self.leases = carried.inbox, carried.leases
         self.on_change: list[Callable[[Request | None], None]] = []
-        self.spent = 0
         self.granting = Granting(self)
         self._timer: Timer | None = None
         self._unsaved: Timer | None = None

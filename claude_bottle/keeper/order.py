@@ -109,8 +109,8 @@ class Order:
 
     @property
     def inspects(self) -> bool:
-        """Whether the gate looks into TLS, so that the bottle needs its CA."""
-        return self.gate is not None and any(rule.tls == "inspect" for rule in self.gate.rules)
+        """Whether the gate looks into TLS, or may have to later, so that the bottle needs its CA."""
+        return self.gate is not None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
+from claude_bottle.redact import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,8 +40,12 @@ class PolicyLine:
         """The ports beyond the usual ones that have a listener."""
         return tuple(sorted(self._ports))
 
-    def put(self, revision: int, rules: Sequence[Rule], once: Sequence[str], done: Done, budget: int | None = None) -> None:
-        """`once`: the grants that one use ends. `budget`: bytes that may go out in all, None where nobody counts."""
+    def put(
+        self, revision: int, rules: Sequence[Rule], once: Sequence[str], done: Done, *,
+        revoked: Sequence[str] = (), egress_bytes: int | None = None,
+    ) -> None:  # fmt: skip
+        """`once`: the grants that one use ends; `revoked`: those of which even that use must end. `egress_bytes`: what may
+        go out in all, None where nobody counts."""
         gate = self._booted.gate
         if gate is None or not gate.up:
             done(_GONE)
@@ -50,9 +55,8 @@ class PolicyLine:
         number = self._revision
         late = self._booted.loop.later(ANSWER_SECONDS, lambda: self._late(number))
         self._waiting[number] = (done, late)
-        extra: dict[str, object] = {} if budget is None else {"budget": {"egress_bytes": budget}}
-        gate.tell("policy", revision=number, rules=[rule.to_dict() for rule in rules], once=list(once),
-                  credentials=self._vault.to_wire(rules), **extra)  # fmt: skip
+        gate.tell("policy", revision=number, rules=[rule.to_dict() for rule in rules], once=list(once), revoked=list(revoked),
+                  credentials=self._vault.to_wire(rules), egress_bytes=egress_bytes)  # fmt: skip
         if expired := self._vault.expired():
             gate.tell("credentials", values=expired)
 
@@ -73,6 +77,11 @@ class PolicyLine:
             return
         for number in [number for number in sorted(self._waiting) if number <= revision]:
             self._answer(number, "")
+
+    def refused(self, revision: object, why: object) -> None:
+        """The gate cannot have this one in force; the one before still is."""
+        if type(revision) is int:
+            self._answer(revision, f"the gate refused it: {printable(str(why), width=300)}")
 
     def gone(self) -> None:
         """There is no gate any more: nothing of what waits will come into force."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
+from claude_bottle.gate.config import credential_to_wire
 from claude_bottle.keeper.credentials import HostCommand, Refresher, Values, no_value, now, printed
 from claude_bottle.keeper.sources import read_file, read_variable
 from claude_bottle.model import events
@@ -57,9 +58,7 @@ class Vault:
     def to_wire(self, rules: Iterable[Rule]) -> list[dict[str, object]]:
         """As in `GateConfig.to_wire`: for the gate's own control line and nothing else, secrets are in it."""
         places = self.places(rules)
-        return [{"spec": one.spec.to_dict(), "placeholder": one.placeholder, "secret": one.secret.reveal(),
-                 "hosts": [list(place) for place in places[name]]}
-                for name, one in self.bound.items() if name in places]  # fmt: skip
+        return [credential_to_wire(replace(one, hosts=places[name])) for name, one in self.bound.items() if name in places]
 
     def expired(self) -> Values:
         """Those without a value that is still good, for the gate to be told again after it got them all anew."""

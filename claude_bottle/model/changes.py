@@ -23,6 +23,12 @@ EGRESS, CREDENTIAL, CAPABILITY, BUDGET = "egress", "credential", "capability", "
 # Bounds on what an agent may submit (I16). A change is small enough to be shown whole on one screen.
 MAX_RULES, MAX_PATHS, MAX_TEXT = 8, 16, 512
 MAX_BYTES = 1 << 40
+# How a capability is written (`Capability.from_dict`): one of these keys, and what it holds.
+PACKAGES = {
+    "apt": "Debian packages.", "pip": "Python packages.", "npm": "npm packages, installed globally.",
+    "cargo": "Rust crates with programs.", "go": "Go modules with programs.",
+}  # fmt: skip
+FRAGMENT = "dockerfile"
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def reserved_reason(host: str) -> str | None:
 
 # Names that others are made to look like, for warnings only.
 FAMOUS = (
-    "github.com", "githubusercontent.com", "gitlab.com", "pypi.org", "pythonhosted.org", "npmjs.org", "npmjs.com", "crates.io",
-    "golang.org", "debian.org", "docker.com", "docker.io", "google.com", "googleapis.com", "anthropic.com", "amazonaws.com",
-    "microsoft.com", "cloudflare.com", "rubygems.org", "example.com",
+    "github.com", "githubusercontent.com", "gitlab.com", "pypi.org", "pythonhosted.org", "npmjs.org", "npmjs.com",
+    "crates.io", "golang.org", "debian.org", "docker.com", "docker.io", "google.com", "googleapis.com", "anthropic.com",
+    "amazonaws.com", "microsoft.com", "cloudflare.com", "rubygems.org", "example.com",
 )  # fmt: skip

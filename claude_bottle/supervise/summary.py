@@ -14,7 +14,7 @@ def summary(change: object) -> str:
     """At most 40 columns, printable, whatever `change` (`Change.to_dict`) holds."""
     try:
         words = _words(change)
-    except (TypeError, KeyError, AttributeError, ValueError, StopIteration):
+    except (TypeError, LookupError, AttributeError, ValueError, StopIteration):
         words = "?"
     return printable(words, width=_WIDTH)
 

@@ -47,8 +47,11 @@ class PlayedGate:
                 data, fds, _, _ = socket.recv_fds(sock, 1 << 16, 8)
                 if not data:
                     os._exit(0)
-                socket.send_fds(other, [data[:1]], fds) if fds else other.sendall(data[:1])
-                other.sendall(data[1:])
+                if fds:
+                    socket.send_fds(other, [data[:1]], fds)
+                    other.sendall(data[1:])
+                else:
+                    other.sendall(data)
 
     @property
     def line(self) -> socket.socket:
