@@ -66,6 +66,11 @@ class Claude:
         argv.append(f"--append-system-prompt={prompt}")
         if launch.session_id:
             argv += ["--resume" if launch.resume else "--session-id", _session(launch.session_id)]
+        if launch.note and launch.resume:
+            from claude_bottle.harness.claude_arguments import without_prompt
+
+            # Behind the id, which --resume takes: a prompt there starts a turn of its own.
+            return [*argv, launch.note, *without_prompt(launch.args)]
         return [*argv, *launch.args]
 
     def environment(self, launch: Launch) -> dict[str, str]:

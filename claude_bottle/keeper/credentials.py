@@ -21,6 +21,7 @@ from claude_bottle.keeper.loop import READ
 from claude_bottle.model import events
 from claude_bottle.model.credentials import CredentialSpec, Secret
 from claude_bottle.redact import Redactor
+from claude_bottle.values import replace
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.audit import Audit
@@ -78,6 +79,16 @@ class Refresher:
     ) -> None:
         self._all = [_Refreshed(loop, one, read_at, tell, audit) for one in bound if one.spec.ttl]
 
+    def tell_expired(self) -> None:
+        """For a gate that has just begun with `current`: what of it has expired."""
+        for one in self._all:
+            one.tell_expired()
+
+    def current(self, bound: Sequence[BoundCredential]) -> tuple[BoundCredential, ...]:
+        """`bound` with the values that are known now; whether or not they have expired (`tell_expired`)."""
+        known = {one.name: one.secret for one in self._all}
+        return tuple(replace(one, secret=known.get(one.spec.name, one.secret)) for one in bound)
+
     def close(self) -> None:
         """No more refreshing; a command that runs is ended. May be called again."""
         for one in self._all:
@@ -95,6 +106,18 @@ class _Refreshed:
         self._timer: Timer | None = None
         self._failure = ""
         self._valid_from(read_at)
+
+    @property
+    def name(self) -> str:
+        return self._spec.name
+
+    @property
+    def secret(self) -> Secret:
+        return self._secret
+
+    def tell_expired(self) -> None:
+        if self._expired:
+            self._tell({self._spec.name: None})
 
     def close(self) -> None:
         if self._timer:

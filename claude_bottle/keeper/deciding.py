@@ -13,7 +13,7 @@ from claude_bottle.errors import BottleError
 from claude_bottle.keeper import frames
 from claude_bottle.keeper.control import HIGH
 from claude_bottle.model.changes import narrower, stored
-from claude_bottle.model.requests import OPEN, UNTIL, Request, new_request_id
+from claude_bottle.model.requests import APPROVED, OPEN, UNTIL, Request, new_request_id
 from claude_bottle.redact import printable
 from claude_bottle.state.record import timestamp, unix_time
 from claude_bottle.supervise.decision import Decision, not_as_shown
@@ -117,7 +117,9 @@ class Deciding:
         over = [one for one in inbox.grants if one.ended]
         shown = {one.id for one in (*inbox.open, *(closed if everything else closed[-RECENT:]))}
         hidden = {one.id for one in (() if everything else over[:-RECENT])}
-        views = [view(one, around) for one in inbox.requests if one.id in shown]
+        progress = self._requests.progress
+        views = [{**view(one, around), "progress": progress.get(one.id, "") if one.state == APPROVED else ""}
+                 for one in inbox.requests if one.id in shown]  # fmt: skip
         return {
             "op": "requests", "identity": inbox.bottle, "launch": inbox.launch, "revision": inbox.revision,
             "requests": _bounded(views), "grants": [grant_view(one) for one in inbox.grants if one.id not in hidden],

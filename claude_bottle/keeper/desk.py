@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.errors import BottleError
+from claude_bottle.values import replace
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.asking import Asking
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.gate_link import Message
     from claude_bottle.keeper.inbox import Requests
     from claude_bottle.keeper.order import Order
+    from claude_bottle.keeper.reboot_contract import Reboots
     from claude_bottle.keeper.session import Session
     from claude_bottle.keeper.waiting import Waiting
 
@@ -36,8 +38,9 @@ class Parts(NamedTuple):
 class Desk:
     """`parts` makes them. A bottle that was resumed with requests or grants has them from the beginning."""
 
-    def __init__(self, order: Order, booted: Booted, session: Session | None) -> None:
-        self._order, self._booted, self._session = order, booted, session
+    def __init__(self, order: Order, booted: Booted, session: Session | None, rebooter: Reboots) -> None:
+        self._order, self._booted, self._session, self._rebooter = order, booted, session, rebooter
+        rebooter.amend.append(self._amended)
         self._closed = False
         self.spent = 0
         """Bytes that the bottle has sent, as the gate counts."""
@@ -51,7 +54,7 @@ class Desk:
         from claude_bottle.keeper.inbox import Requests
         from claude_bottle.keeper.waiting import Waiting
 
-        requests = Requests(self._order, self._booted)
+        requests = Requests(self._order, self._booted, self._rebooter)
         return Parts(requests, Asking(requests), Deciding(requests), Waiting(requests, self._session))
 
     @property
@@ -76,6 +79,18 @@ class Desk:
         """The gate has been told new values of credentials."""
         if self._made:
             self._made.requests.granting.vault.refreshed(values)
+
+    def renew(self, order: Order, booted: Booted) -> None:
+        """The bottle has booted again: requests and grants are about this one, whose gate has them from its boot."""
+        self._order, self._booted = order, booted
+        if self._made:
+            self._made.requests.renew(order, booted)
+
+    def _amended(self, order: Order) -> Order:
+        """The order of the bottle's next life, with what has been granted and counted in this one."""
+        if order.gate is not None:
+            order = replace(order, gate=replace(order.gate, egress_spent=max(self.spent, order.gate.egress_spent)))
+        return self._made.requests.granting.amended(order) if self._made else order
 
     def gate_gone(self) -> None:
         if self._made:

@@ -7,6 +7,7 @@ line and the bottle's ports, and read the operator's credentials.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
@@ -14,19 +15,23 @@ from claude_bottle.keeper.policy_line import PolicyLine
 from claude_bottle.keeper.vault import Vault
 from claude_bottle.model import events
 from claude_bottle.model.changes import CapabilityChange, CredentialChange
-from claude_bottle.model.requests import ONCE, UNTIL, Grant, Request, new_grant_id
+from claude_bottle.model.requests import APPROVED, ONCE, UNTIL, Grant, Request, new_grant_id
 from claude_bottle.redact import printable
 from claude_bottle.state.record import timestamp
-from claude_bottle.supervise import composition, decision
+from claude_bottle.supervise import composition, decision, wording
 from claude_bottle.supervise.render import lines
+from claude_bottle.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.inbox import Requests
+    from claude_bottle.keeper.order import Order
     from claude_bottle.keeper.policy_line import Done
     from claude_bottle.model.changes import Change
     from claude_bottle.model.credentials import CredentialSpec, Secret
+    from claude_bottle.model.plan import BottlePlan
     from claude_bottle.model.policy import Rule
     from claude_bottle.supervise.decision import Decision
 
@@ -41,14 +46,39 @@ class Granting:
     """The carrying out for one `Requests`."""
 
     def __init__(self, requests: Requests) -> None:
-        self._requests, self._booted = requests, requests.booted
-        self._plan = requests.order.plan
+        self._requests = requests
         self.vault = Vault(requests.order, requests.booted)
         self.line = PolicyLine(requests.booted, self.vault, requests.order.ports)
         self._coming: dict[str, Grant] = {}
 
     def close(self) -> None:
         self.vault.close()
+
+    def renew(self, order: Order, booted: Booted) -> None:
+        """The bottle has booted again, with what `amended` put into its order: all that was to come is in force."""
+        self.vault.renew(order, booted)
+        self.line.renew(booted, order.ports)
+
+    def amended(self, order: Order) -> Order:
+        """The order of the bottle's next life with what is granted: rules, ports, credentials and their placeholders."""
+        if order.gate is None:
+            return order
+        grants = (*self._requests.inbox.in_force, *self.coming)
+        rules = composition.compose(order.plan.egress, grants)
+        bound = self.vault.current(rules)
+        total = None if self.budget is None else self.budget + composition.granted_bytes(grants)
+        return replace(
+            order, gate=replace(order.gate, rules=rules, credentials=bound, egress_bytes=total),
+            ports=composition.new_ports(rules, ()), env={**order.env, **{one.spec.env: one.placeholder for one in bound}},
+        )  # fmt: skip
+
+    @property
+    def _booted(self) -> Booted:
+        return self._requests.booted
+
+    @property
+    def _plan(self) -> BottlePlan:
+        return self._requests.order.plan
 
     @property
     def coming(self) -> tuple[Grant, ...]:
@@ -145,18 +175,38 @@ class Granting:
 
     def _apply(self, request: Request, value: tuple[CredentialSpec, Secret] | None, told: Told) -> None:
         change = request.approved or request.change
+        self._coming[request.id] = Grant(request.grant, request.id, change, request.scope, "", credential=request.credential)
         if isinstance(change, CapabilityChange):
-            self._failed(request.id, "this version cannot add tools to a running bottle", told)
+            self._build(request, change, told)
             return
         if value is not None and isinstance(change, CredentialChange):
             self.vault.add(*value, (change.rule.host, change.rule.port))
-        self._coming[request.id] = Grant(request.grant, request.id, change, request.scope, "", credential=request.credential)
         try:
             self.line.listen(composition.new_ports(composition.rules_of(change), self.line.ports))
         except BottleError as problem:
             self._failed(request.id, f"{problem.what}: {problem.why}", told)
             return
         self._put(lambda why: self._failed(request.id, why, told) if why else self._applied(request.id, told))
+
+    def _build(self, request: Request, change: CapabilityChange, told: Told) -> None:
+        """A tool: the bottle is booted again with it, and its conversation goes on with our note."""
+        from claude_bottle.keeper.reboot_contract import FAILED, NOTE_LIMIT, Approved, Outcome
+
+        def done(outcome: Outcome) -> None:
+            if outcome.how == FAILED:
+                self._failed(request.id, outcome.why, told)
+            else:
+                self._applied(request.id, told)
+
+        note = wording.note(request)[:NOTE_LIMIT]
+        progress = partial(self._requests.progressed, request.id)
+        self._requests.rebooter.apply(Approved(request.id, change.capability, note), done, progress)
+
+    def build_again(self, request: str) -> None:
+        """A tool that was approved before the bottle ended. What its record has is applied; else it is built now."""
+        found = self._requests.inbox.find(request)
+        if found is not None and found.state == APPROVED:
+            self._apply(found, None, lambda _request: None)
 
     def _applied(self, request: str, told: Told) -> None:
         coming = self._coming.pop(request)
@@ -175,7 +225,7 @@ class Granting:
         coming = self._coming.pop(request, None)
         self._requests.keep_surely(self._requests.inbox.failed(request, printable(why, width=500)))
         self._booted.audit.record(events.DECIDED, durable=True, id=request, decision="failed", why=why)
-        if coming:
+        if coming and coming.rules:
             self._requests.leases.forget(coming.id)
             self._put(lambda problem: self._surely(problem, None))
         told(self._requests.changed(request))

@@ -7,11 +7,13 @@ touch this identity's `requests.json` and its journal; what is approved is carri
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import inbox_file
 from claude_bottle.keeper.granting import Granting
+from claude_bottle.keeper.leases import boottime
 from claude_bottle.model import events
 from claude_bottle.model.changes import CredentialChange
 from claude_bottle.model.requests import APPLIED, Request
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.loop import Timer
     from claude_bottle.keeper.order import Order
+    from claude_bottle.keeper.reboot_contract import Reboots
     from claude_bottle.supervise.inbox import Inbox
 
 # A request that nobody decides for so long is not waited for any more.
@@ -35,24 +38,38 @@ RETRY_SECONDS = 3.0
 # The loop's clock stands still while the machine sleeps, that of leases does not: look again now and then.
 _LOOK_SECONDS = 60.0
 _REASON_KEPT = 300
+_KNOWN_TO_GATES = 32
+_PROGRESS_SECONDS = 0.5
 
 
 class Requests:
     """`on_change`: called after every change with the request it is about, or None."""
 
-    def __init__(self, order: Order, booted: Booted) -> None:
-        self.order, self.booted = order, booted
+    def __init__(self, order: Order, booted: Booted, rebooter: Reboots) -> None:
+        self.order, self.booted, self.rebooter = order, booted, rebooter
         carried = order.inbox or inbox_file.fresh(order.identity)
         self.inbox, self.leases = carried.inbox, carried.leases
         self.on_change: list[Callable[[Request | None], None]] = []
         self.granting = Granting(self)
+        self.progress: dict[str, str] = {}
+        """The last line of a build under way, by its request."""
+        self._progressed = 0.0
         self._timer: Timer | None = None
         self._unsaved: Timer | None = None
         if order.inbox and (self.inbox.requests or self.inbox.grants):
             self.keep(self.inbox)
         for note in carried.notes:
             booted.audit.record(events.DECIDED, durable=True, by="resume", what=note)
+        for request in carried.rebuild:
+            booted.loop.later(0, partial(self.granting.build_again, request))
+        self._tell_all()
         self.look_again()
+
+    def renew(self, order: Order, booted: Booted) -> None:
+        """The bottle has booted again, in this keeper: its gate began with what is granted and knows no request yet."""
+        self.order, self.booted = order, booted
+        self.granting.renew(order, booted)
+        self._tell_all()
 
     def close(self) -> None:
         """The bottle is ending: what waits is over, and nothing more is counted."""
@@ -112,6 +129,19 @@ class Requests:
             gate.tell("request", id=found.id, state=found.state, text=self.text(found))
         self._announce(found)
         return found  # type: ignore[return-value]  # whoever asks about one gets one
+
+    def progressed(self, request: str, line: str) -> None:
+        """One line of a build, for whoever follows; a build says more than a person reads."""
+        self.progress = {request: line}
+        if boottime() - self._progressed >= _PROGRESS_SECONDS:
+            self._progressed = boottime()
+            self._announce(None)
+
+    def _tell_all(self) -> None:
+        """A gate that has just begun hears of the requests before, so that the agent can ask for them."""
+        gate = self.booted.gate
+        for one in self.inbox.requests[-_KNOWN_TO_GATES:] if gate and gate.up else ():
+            gate.tell("request", id=one.id, state=one.state, text=self.text(one))  # type: ignore[union-attr]
 
     def _announce(self, request: Request | None) -> None:
         for call in list(self.on_change):

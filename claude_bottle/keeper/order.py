@@ -16,7 +16,7 @@ from claude_bottle.values import dataclass, field
 if TYPE_CHECKING:
     import socket
 
-    from claude_bottle.backend.base import Backend
+    from claude_bottle.backend.base import Backend, Outlet
     from claude_bottle.gate.config import GateConfig
     from claude_bottle.harness.base import Harness, Launch
     from claude_bottle.keeper.inbox_file import Carried
@@ -72,10 +72,10 @@ class Order:
     inside trust beside the bottle's own CA. `gate` None: no gate, no listeners, no network. `ports` are listeners
     beyond the usual ones. `rows`, `cols`: the first window size.
     `keep`: preserve the state whatever the agent's exit code. `credentials_read`: when those of `gate` were read, by
-    `credentials.now`. `serve` is the gate's main function where it is not the
-    product's. `inbox`: what a resumed bottle has of requests and grants, which `gate` has already; None for nothing.
-    `offered`: the credentials of the bottle's manifest, for those it may ask for. `notify`: the command that is told of
-    every request.
+    `credentials.now`. `serve` is the gate's main function where it is not the product's. `inbox`: what a resumed bottle has
+    of requests and grants, which `gate` has already; None for nothing. `offered`: the credentials of the bottle's manifest,
+    for those it may ask for. `notify`: the command that is told of every request. `outlet` is the way out of what is built
+    while the bottle runs. `reasons`: why the state is to be kept already, of a bottle that boots again in its keeper.
     """
 
     paths: Paths
@@ -102,6 +102,8 @@ class Order:
     inbox: Carried | None = None
     offered: Mapping[str, tuple[CredentialSpec, ...]] = field(default_factory=dict)
     notify: tuple[str, ...] = ()
+    outlet: Outlet | None = None
+    reasons: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:

@@ -35,6 +35,12 @@ class PolicyLine:
         self._revision = 0
         self._waiting: dict[int, tuple[Done, Timer]] = {}
 
+    def renew(self, booted: Booted, ports: Sequence[int]) -> None:
+        """There is another gate, which began with everything that was put."""
+        self._booted, self._ports = booted, set(ports)
+        for number in sorted(self._waiting):
+            self._answer(number, "")
+
     @property
     def ports(self) -> tuple[int, ...]:
         """The ports beyond the usual ones that have a listener."""

@@ -40,6 +40,17 @@ class Vault:
         self._refreshers: dict[str, Refresher] = {}
         self._commands: set[HostCommand] = set()
 
+    def renew(self, order: Order, booted: Booted) -> None:
+        """The bottle has booted again; its gate has `current`, as if nothing had expired."""
+        self._order, self._booted = order, booted
+        if self._expired and booted.gate:
+            booted.gate.tell("credentials", values=self.expired())
+
+    def current(self, rules: Iterable[Rule]) -> tuple[BoundCredential, ...]:
+        """Those that some rule needs, with the values they have now, bound to where those rules lead."""
+        places = self.places(rules)
+        return tuple(replace(one, hosts=places[name]) for name, one in self.bound.items() if name in places)
+
     def close(self) -> None:
         for refresher in self._refreshers.values():
             refresher.close()
@@ -57,8 +68,7 @@ class Vault:
 
     def to_wire(self, rules: Iterable[Rule]) -> list[dict[str, object]]:
         """As in `GateConfig.to_wire`: for the gate's own control line and nothing else, secrets are in it."""
-        places = self.places(rules)
-        return [credential_to_wire(replace(one, hosts=places[name])) for name, one in self.bound.items() if name in places]
+        return [credential_to_wire(one) for one in self.current(rules)]
 
     def expired(self) -> Values:
         """Those without a value that is still good, for the gate to be told again after it got them all anew."""

@@ -20,7 +20,7 @@ APT, PIP, NPM, CARGO, GO, DOCKERFILE = "apt", "pip", "npm", "cargo", "go", "dock
 PACKAGES = (APT, PIP, NPM, CARGO, GO)
 KINDS = (*PACKAGES, DOCKERFILE)
 MAX_ITEMS, MAX_ITEM, MAX_FRAGMENT = 32, 200, 64 << 10
-MAX_LAYERS = 32
+MAX_LAYERS = 32  # of one bottle; what a file system of layers can hold
 _DESCRIBED = 100
 
 _VERSION = r"[0-9A-Za-z][0-9A-Za-z.+~:_-]{0,99}"

@@ -73,6 +73,11 @@ class Paths:
         return self.root / "run"
 
     @property
+    def layer_store(self) -> Path:
+        """Where layers built on this host lie, each under its name; shared by all bottles, read-only to them."""
+        return self.root / "layers"
+
+    @property
     def states(self) -> Path:
         """The directory that holds one directory per identity."""
         return self.root / "state"

@@ -33,6 +33,14 @@ def text(request: Request, bound: BoundCredential | None = None) -> str:
     return bounded(said)
 
 
+def note(request: Request) -> str:
+    """What the conversation goes on with once the bottle has booted again with a tool."""
+    change = request.approved or request.change
+    what = change.capability.describe() if isinstance(change, CapabilityChange) else change.kind
+    return bounded(f"The operator granted {request.id}: {what}. It is installed, and this bottle has been started again with "
+                   "it: programs that ran have ended, your files are as they were. Go on with your work.")  # fmt: skip
+
+
 def bounded(said: str) -> str:
     said = printable(said, keep_newlines=True)
     return said if len(said) <= TEXT_LIMIT else said[: TEXT_LIMIT - 1] + "…"
@@ -52,8 +60,8 @@ def _granted(request: Request, change: Change, bound: BoundCredential | None) ->
         said.append("It is in force now: try again.")
     elif isinstance(change, BudgetChange):
         said.append("It counts from now on.")
-    elif isinstance(change, CapabilityChange) and request.outcome:
-        said.append(request.outcome)
+    elif isinstance(change, CapabilityChange):
+        said.append("It is installed.")
     return "\n".join(said)
 
 

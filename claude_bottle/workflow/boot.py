@@ -76,7 +76,7 @@ def order(
     before = former or archived
     session = before.session_id if before and before.session_id else new_session_id()
     agent = spec.manifest.agent(spec.agent_name)
-    record = _record(spec, plan, session, former)
+    record = _record(spec, plan, session, former)._replace(layers=before.layers if before else ())
     with held_back() as let_go:
         lock = _claim(Store(paths), record, former)
         try:
@@ -99,6 +99,7 @@ def order(
                 inbox=inbox, offered=own, notify=settings.notify,
                 mounts=program_mounts(program), roots=trusted, io=PIPES if spec.headless else PTY,
                 rows=lines, cols=columns, pipes=Pipes.make() if spec.headless else None,
+                outlet=gates.outlet(paths),
             )  # fmt: skip
         except BaseException:
             undo_launch(paths, plan.slug, former)

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claude_bottle import log
 from claude_bottle.backend import BottleSpec
@@ -27,6 +28,9 @@ from claude_bottle.values import dataclass, replace
 from claude_bottle.workflow import boot, programs
 from claude_bottle.workflow.terminal import ask, mend
 from claude_bottle.workflow.trust import obtain
+
+if TYPE_CHECKING:
+    from claude_bottle.model.capability import Capability
 
 _SHORTEST_DIGEST = 8
 
@@ -89,14 +93,16 @@ def prepare(
     headless: bool = False,
     resume_of: str | None = None,
     cwd: Path | None = None,
+    layers: tuple[Capability, ...] = (),
 ) -> tuple[BottleSpec, BottlePlan]:
-    """Manifest, plan and consent. Nothing is started and nothing but `stage` is touched."""
+    """Manifest, plan and consent. `layers`: those that a bottle to resume was granted. Nothing is started and nothing but
+    `stage` is touched."""
     where = cwd or Path.cwd()
     manifest = Manifest.resolve(where, paths=paths)
     log.mark("manifest")
     spec = BottleSpec(
         manifest, options.name, copy_cwd=options.copy_cwd, user_cwd=where, args=options.args,
-        remote_control=options.remote_control, headless=headless, resume_of=resume_of,
+        remote_control=options.remote_control, headless=headless, resume_of=resume_of, layers=layers,
     )  # fmt: skip
     agent = manifest.agent(options.name)
     bottle = manifest.bottles[agent.bottle]
