@@ -33,6 +33,8 @@ class FakeKeeper:
         self.paths, self.identity, self.knows, self._version = paths, identity, knows, version
         self.revision = 1
         self.views: dict[str, Message] = {}
+        self.silent: set[str] = set()
+        """Operations that are heard and never answered."""
         self.decided: list[Message] = []
         """What was asked for and done, in order: approve, reject and grant messages that went through."""
         self._lock = threading.Lock()
@@ -120,7 +122,8 @@ class FakeKeeper:
                 if operation not in self.knows:
                     raise BottleError(f"this keeper does not know the request {operation!r}",
                                       why="it was started by another version of claude-bottle")  # fmt: skip
-                getattr(self, f"_{operation}")(sock, message)
+                if operation not in self.silent:
+                    getattr(self, f"_{operation}")(sock, message)
             except BottleError as problem:
                 self._send(sock, {"op": "error", "error": problem.to_dict()})
                 sock.shutdown(socket.SHUT_RDWR)

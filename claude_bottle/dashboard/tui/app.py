@@ -20,6 +20,7 @@ from textual.containers import Container
 from claude_bottle.dashboard import asking, egress
 from claude_bottle.dashboard.board import Board
 from claude_bottle.dashboard.lines import WIDE, line, wrapped
+from claude_bottle.dashboard.tui.aside import aside
 from claude_bottle.dashboard.tui.bar import Bar
 from claude_bottle.dashboard.tui.growing import Egress, JournalPage, Transcript, WatchPage
 from claude_bottle.dashboard.tui.pages import Bottles, Page, Requests
@@ -56,6 +57,7 @@ class Dashboard(App[None], inherit_bindings=False):
         self.pages = [kind(self.board) for kind in self.page_types]
         self.page = self.pages[0]
         self.identity = ""
+        self.top, self.tabs, self.hints = Bar(), Bar(), Bar()
         self.note = Lines(id="note")
         self.note.can_focus = False
         self._told: list[str] = []
@@ -64,12 +66,12 @@ class Dashboard(App[None], inherit_bindings=False):
         self._announced: set[tuple[str, str]] = set()
 
     def compose(self) -> ComposeResult:
-        yield Bar(id="top")
-        yield Bar(id="tabs")
+        yield self.top
+        yield self.tabs
         with Container(id="pages"):
             yield from self.pages
         yield self.note
-        yield Bar(id="hints")
+        yield self.hints
 
     def on_mount(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -163,15 +165,15 @@ class Dashboard(App[None], inherit_bindings=False):
         if waiting:
             said.append((f"   ! {waiting} waiting for you", ASKING))
         self._show_note()
-        self.query_one("#top", Bar).say(said, [(f"◆ {self.marker} ", BOLD)])
+        self.top.say(said, [(f"◆ {self.marker} ", BOLD)])
         tabs = []
         for number, page in enumerate(self.pages, 1):
             mark = f" ({waiting})" if isinstance(page, Requests) and waiting else ""
             here = page is self.page
             tabs += [(f"{'▸' if here else ' '}{number} {page.name_}{mark} ", HERE if here else Style())]
-        self.query_one("#tabs", Bar).say(tabs)
+        self.tabs.say(tabs)
         hints = [(f" {self.page.hints}  {KEYS.format(len(self.pages))} ", DIM)]
-        self.query_one("#hints", Bar).say(hints, [(f" {self.identity} " if self.page.of_one else "", BOLD)])
+        self.hints.say(hints, [(f" {self.identity} " if self.page.of_one else "", BOLD)])
 
     def _other_bottle(self, step: int) -> None:
         known = list(self.board.bottles)
@@ -208,7 +210,7 @@ class Dashboard(App[None], inherit_bindings=False):
 
         async def ask() -> None:
             try:
-                view = await asyncio.to_thread(answering.preview, identity, change, paths=self.paths)
+                view = await aside(lambda: answering.preview(identity, change, paths=self.paths))
             except (BottleError, OSError) as problem:
                 self.tell(problem)
                 return
@@ -223,7 +225,7 @@ class Dashboard(App[None], inherit_bindings=False):
 
         async def look() -> None:
             try:
-                proposal = await asyncio.to_thread(propose, identity, [grant], self.paths)
+                proposal = await aside(lambda: propose(identity, [grant], self.paths))
             except (BottleError, OSError) as problem:
                 self.tell(problem)
                 return

@@ -45,6 +45,7 @@ class Dialog(ModalScreen[None], inherit_bindings=False):
     def __init__(self, title: str, marker: str) -> None:
         super().__init__()
         self._title, self._marker = title, marker
+        self.frame, self.head, self.foot = Vertical(id="frame"), Bar(), Bar()
         self.text, self.note = Lines(id="text"), Lines(id="note")
         self.text.can_focus = self.note.can_focus = False
         self.deciding = Deciding(0)
@@ -55,11 +56,11 @@ class Dialog(ModalScreen[None], inherit_bindings=False):
         self._cut = False
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="frame"):
-            yield Bar(id="title")
+        with self.frame:
+            yield self.head
             yield self.text
             yield self.note
-            yield Bar(id="keys")
+            yield self.foot
 
     def on_mount(self) -> None:
         self._fit()
@@ -83,17 +84,15 @@ class Dialog(ModalScreen[None], inherit_bindings=False):
 
     def say(self) -> None:
         """Title, note and keys, as things stand."""
-        if not self.is_mounted:
-            return
         ready = not self._cut and self.deciding.complete and self.deciding.armed and not self.over
         stand = READY if ready else TOO_NARROW if self._cut else MOMENT if self.deciding.complete else NOT_YET
         notes = [*([self.told] if self.told else []), self.over or stand]
         keys = [] if self.over else [(f"[{key}] {label} ", BOLD if ready else DIM) for key, label in self.keys.items()]
-        self.query_one("#title", Bar).say([(f" {self._title}", BOLD)], [(f" ◆ {self._marker} ", BOLD)])
+        self.head.say([(f" {self._title}", BOLD)], [(f" ◆ {self._marker} ", BOLD)])
         tone = lines.DIM if ready and not self.told else lines.WIDE
         self.note.show([lines.line(text, tone) for note in notes for text in lines.wrapped(note, NOTE_WIDTH)])
         self._fit()
-        self.query_one("#keys", Bar).say([(" ", DIM), *keys, ("[esc] close" if self.over else "[esc] later", DIM)])
+        self.foot.say([(" ", DIM), *keys, ("[esc] close" if self.over else "[esc] later", DIM)])
 
     def on_lines_shown(self, shown: Lines.Shown) -> None:
         shown.stop()
@@ -128,9 +127,8 @@ class Dialog(ModalScreen[None], inherit_bindings=False):
 
     def _fit(self) -> None:
         """As high as its text, up to the whole screen."""
-        if self.is_mounted:
-            wanted = len(self.text.lines) + min(len(self.note.lines), 4) + 5
-            self.query_one("#frame").styles.height = min(wanted, max(self.app.size.height, 5))
+        wanted = len(self.text.lines) + min(len(self.note.lines), 4) + 5
+        self.frame.styles.height = min(wanted, max(self.app.size.height, 5))
 
     def _beat(self) -> None:
         # Not while another dialog lies above: then this one is not what the operator looks at.

@@ -6,7 +6,6 @@ longer than a blink (a look at a workspace) is done in a thread.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from claude_bottle.dashboard import egress
 from claude_bottle.dashboard.board import Board
 from claude_bottle.dashboard.lines import BAD, DIM, GOOD, HEAD, WIDE, Line, line, wrapped
 from claude_bottle.dashboard.tails import MANY, JournalTail
+from claude_bottle.dashboard.tui.aside import aside
 from claude_bottle.dashboard.tui.pages import SIDE, Page
 from claude_bottle.errors import BottleError
 from claude_bottle.state.store import Store
@@ -179,7 +179,7 @@ class WatchPage(Growing):
 
     async def _poll(self, watch: Watch) -> None:
         try:
-            new = await asyncio.to_thread(watch.poll)
+            new = await aside(watch.poll)
         finally:
             self._looking = False
         if new and watch is self._watch:

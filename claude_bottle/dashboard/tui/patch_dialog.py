@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import ClassVar
 
 from claude_bottle.dashboard.lines import BAD, DIM, GOOD, Line, line, wrapped
+from claude_bottle.dashboard.tui.aside import aside
 from claude_bottle.dashboard.tui.dialog import Dialog
 from claude_bottle.errors import BottleError
 from claude_bottle.state.paths import Paths
@@ -32,7 +32,7 @@ class PatchDialog(Dialog):
 
         async def write() -> None:
             try:
-                await asyncio.to_thread(merge, self._proposal, self._paths)
+                await aside(lambda: merge(self._proposal, self._paths))
             except (BottleError, OSError) as problem:
                 self.over = f"nothing was written: {problem}"
             else:

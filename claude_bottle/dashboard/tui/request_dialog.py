@@ -7,16 +7,16 @@ has decided, that is said and no key does anything any more (threats 68, 69).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 from claude_bottle.dashboard import narrowing
 from claude_bottle.dashboard.asking import stand, text
+from claude_bottle.dashboard.tui.aside import aside
 from claude_bottle.dashboard.tui.dialog import Dialog
 from claude_bottle.dashboard.tui.form import Form
 from claude_bottle.errors import BottleError
-from claude_bottle.model.requests import AGENT, ONCE, SESSION, SUBMITTED, UNTIL
+from claude_bottle.model.requests import AGENT, APPROVED, ONCE, SESSION, SUBMITTED, UNTIL
 from claude_bottle.state.paths import Paths
 from claude_bottle.workflow import answering
 from claude_bottle.workflow.decide import chosen_scope
@@ -53,6 +53,8 @@ class RequestDialog(Dialog):
 
     def now(self, view: View | None) -> None:
         """What the keeper says of the request now; None when it is not known any more."""
+        if self._busy and view is not None and view.get("state") == APPROVED:
+            self._end(stand(view).removeprefix("already decided: "))
         if self._busy or self._granting is not None or self.over:
             return
         if view is None:
@@ -150,7 +152,7 @@ class RequestDialog(Dialog):
 
         async def run() -> None:
             try:
-                view = await asyncio.to_thread(ask)
+                view = await aside(ask)
             except (BottleError, OSError) as problem:
                 self._busy = False
                 self._failed(problem)

@@ -1,5 +1,6 @@
-"""The screens of docs/dashboard.md, as text, from a real dashboard over sample requests: `python -m tests.dashboard.tui.pictures`
-writes them; a test compares."""
+"""The screens of docs/dashboard.md, as text, from a real dashboard over sample requests.
+
+`python -m tests.dashboard.tui.pictures` writes them; a test compares."""
 
 from __future__ import annotations
 

@@ -230,3 +230,28 @@ def test_in_a_terminal_too_narrow_to_show_it_whole_nothing_is_approved(paths: Pa
 
     drive(paths, scenario, size=(60, 24))
     assert not made.decided
+
+
+def test_whoever_leaves_does_not_wait_for_a_keeper_that_does_not_answer(paths: Paths, made: FakeKeeper) -> None:
+    made.ask(1, HOST)
+    made.silent.add("approve")
+
+    async def scenario(at: Driver) -> None:
+        await at.open_request()
+        await at.decide("s", lambda: "asking the keeper" in at.screen)
+        await at.press("escape", "q")
+
+    drive(paths, scenario)
+
+
+def test_what_is_being_carried_out_is_said(paths: Paths, made: FakeKeeper) -> None:
+    view = made.ask(1, HOST)
+    made.silent.add("approve")
+
+    async def scenario(at: Driver) -> None:
+        await at.open_request()
+        await at.decide("s", lambda: "asking the keeper" in at.screen)
+        made.change(view["id"], state="approved", scope="session")
+        await at.sees("approved (session), being carried out")
+
+    drive(paths, scenario)
