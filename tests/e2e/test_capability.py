@@ -13,13 +13,14 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.e2e.project import Project, submit
+from tests.e2e.conftest import APART
+from tests.e2e.project import MANIFEST, Project, submit
 from tests.registries import Registries
 from tests.waiting import SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = "The operator granted: brandnew. It is installed now. Go on."
-FRAGMENT = "RUN printf '#!/bin/sh\\necho tool-of-the-layer\\n' > /usr/local/bin/brandnew && chmod 755 /usr/local/bin/brandnew\n"
+FRAGMENT = "RUN cd /usr/local/bin && printf '#!/bin/sh\\necho tool-of-the-layer\\n' > brandnew && chmod 755 brandnew\n"
 GRANTS: dict[str, dict[str, Any]] = {"bubblewrap": {"pip": ["brandnew"]}, "docker": {"dockerfile": FRAGMENT}}
 # The agent runs a tool that it has not, then waits; told that it has it, it runs it by itself.
 TURNS: list[dict[str, Any]] = [
@@ -42,10 +43,13 @@ def registries(tmp_path: Path) -> Iterator[Registries]:
 @pytest.fixture
 def project(request: pytest.FixtureRequest, tmp_path: Path, tools: Path, registries: Registries) -> Iterator[Project]:
     """With the turns of this file, and registries that its builds find."""
-    found = request.getfixturevalue("containers") if getattr(request, "param", "bubblewrap") == "docker" else None
+    wanted = getattr(request, "param", "bubblewrap")
+    found = request.getfixturevalue("containers") if wanted in ("docker", APART) else None
     made = Project(tmp_path, tools, TURNS, containers=found)
     said, more = json.loads((made.home / "config.json").read_text()), registries.settings()
     made.settings("config.json", {**said, **more, "upstreams": {**said["upstreams"], **more["upstreams"]}})
+    if wanted == APART:
+        made.place_gate("container")
     made.trust()
     yield made
     made.close()
@@ -64,7 +68,7 @@ def kind(project: Project) -> str:
     return "docker" if project.containers else "bubblewrap"
 
 
-@pytest.mark.parametrize("project", ["bubblewrap", "docker"], indirect=True)
+@pytest.mark.parametrize("project", ["bubblewrap", "docker", APART], indirect=True)
 def test_the_conversation_goes_on_by_itself_with_the_tool(project: Project) -> None:
     child = project.session()
     submit(child, "use brandnew")
@@ -122,6 +126,24 @@ def test_an_agent_that_waits_in_a_tool_goes_on_from_there(project: Project) -> N
     child.expect(pexpect.EOF)
 
 
+def test_a_run_goes_on_too_and_ends_with_what_came_of_it(project: Project) -> None:
+    """Nobody is attached and no terminal is there: the prompt was an argument, and is not given again."""
+    words = ["run", "claude", "--", "-p", "wait for brandnew"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "claude_bottle", *words], cwd=project.place, env=project.env, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    eventually(lambda: [row for row in project.listing() if row["status"] == "running"])
+    identity = project.only()["identity"]
+    eventually(lambda: project.run("exec", identity, "--", "test", "-e", "waiting").returncode == 0)
+    assert grant(project, GRANTS["bubblewrap"])["how"] == "applied"
+    out, err = running.communicate(timeout=2 * SECONDS)
+    assert (running.returncode, out) == (0, "Used-it-now.\n"), err
+    asked = [message["content"] for message in project.seen[-1].body["messages"] if message["role"] == "user"]
+    assert json.dumps(asked).count("wait for brandnew") == 1
+    assert project.listing() == []
+
+
 def test_a_failed_build_leaves_the_session_alone(project: Project) -> None:
     child = project.session()
     submit(child, "use brandnew")
@@ -133,3 +155,54 @@ def test_a_failed_build_leaves_the_session_alone(project: Project) -> None:
     project.ask(child, "still there?", answer="Hello")
     submit(child, "/exit")
     child.expect(pexpect.EOF)
+
+
+def with_tools(project: Project, *capabilities: dict[str, Any]) -> None:
+    bottles = {**MANIFEST["bottles"], "closed": {"capabilities": list(capabilities)}}
+    project.write({**MANIFEST, "bottles": bottles})
+
+
+def test_a_manifest_gives_tools_from_the_start(project: Project, registries: Registries) -> None:
+    with_tools(project, {"pip": ["brandnew==1.0"]})
+    refused = project.run("run", "closed", "--", "brandnew")
+    assert refused.returncode == 3  # consent was to another content
+    assert "build and use the layer pip brandnew==1.0" in refused.stderr
+    project.trust()
+    plan = json.loads(project.do("start", "closed", "--dry-run", "--format", "json"))
+    assert plan["layers"][0]["pip"] == ["brandnew==1.0"]
+    assert plan["layers"][0]["reaches"] == ["pypi.test"]
+    assert not (project.home / "layers").exists()  # a plan builds nothing
+    first = project.run("run", "closed", "--", "brandnew")
+    assert (first.returncode, first.stdout) == (0, "tool-of-the-layer\n"), first.stderr
+    assert "Successfully installed" in first.stderr or "building the layer" in first.stderr
+    registries.files.clear()
+    assert project.do("run", "closed", "--", "brandnew") == "tool-of-the-layer\n"  # built once
+    (listed,) = json.loads(project.do("image", "ls", "--backend", "bubblewrap", "--json"))
+    assert (listed["name"], listed["layer"]) == (plan["layers"][0]["name"], "pip brandnew==1.0")
+    assert project.do("image", "prune", "--backend", "bubblewrap").split() == [listed["name"]]
+    assert os.listdir(project.home / "layers") == []
+
+
+def test_a_layer_that_cannot_be_built_starts_nothing(project: Project) -> None:
+    with_tools(project, {"pip": ["nosuchthing"]})
+    project.trust()
+    done = project.run("run", "closed", "--", "true")
+    assert done.returncode == 1
+    assert "the layer could not be built" in done.stderr
+    assert "nosuchthing" in done.stderr
+    assert project.listing() == []
+
+
+def test_cleanup_takes_the_layers_that_no_bottle_needs(project: Project) -> None:
+    with_tools(project, {"pip": ["brandnew"]})
+    project.trust()
+    assert project.run("run", "closed", "--", "sh", "-c", "exit 3").returncode == 3
+    assert len(os.listdir(project.home / "layers")) == 1
+    identity = project.only()["identity"]
+    assert "nothing to remove" in project.do("image", "prune", "--backend", "bubblewrap")
+    resumed = project.terminal("resume", identity, "--yes")
+    resumed.expect(r"\$ ")
+    resumed.sendline("exit")
+    resumed.expect(pexpect.EOF)
+    project.do("cleanup", "--all", "--yes")
+    assert os.listdir(project.home / "layers") == []
