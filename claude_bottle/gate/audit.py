@@ -14,6 +14,7 @@ from claude_bottle.gate.core import Record
 from claude_bottle.gate.decide import new_id
 from claude_bottle.model import events
 from claude_bottle.model import policy as reasons
+from claude_bottle.model.git_request import FETCH, LFS, PUSH, WORDS, GitRequest
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ _HINTS = {
     reasons.RESOLVE_FAILED: "the name does not resolve at the moment",
     reasons.UPSTREAM_FAILED: "the server could not be reached or answered nonsense; try again later",
     reasons.UPSTREAM_TLS: "the server's certificate could not be verified",
+    reasons.GIT_NOT_GRANTED: "this repository is not granted to git here",
+    reasons.GIT_REFUSED: "git's smart HTTP is served, and nothing else of git",
+    reasons.PUSH_REFUSED: "the push was judged and refused",
     reasons.TOO_LARGE: "the request's head is too large",
     reasons.GATE_HALTED: "the journal cannot be written, so nothing is let through; the operator must look",
 }
@@ -63,6 +67,10 @@ class Attempt:
     id: str = field(default_factory=new_id)
     up: int = 0
     down: int = 0
+    git: GitRequest | None = None
+    """What it asks of git, on a host with rules for git."""
+    said: str = ""
+    """Why it is refused, in words for whoever runs git."""
 
     def record(self, *, allow: bool, reason: str = "", rule: Rule | None = None, detail: str = "") -> Record:
         """The decision's journal line."""
@@ -86,12 +94,33 @@ class Attempt:
 
     def refusal(self, reason: str, *, head_only: bool = False, close: bool = True) -> bytes:
         """The HTTP answer for a refusal (contract §5). Never says more than the agent already knows."""
+        if self.git is not None and self.git.kind != LFS:
+            return self._in_words(reason, head_only=head_only, close=close)
         body = {
             "blocked": reason not in _FAILURES, "reason": reason, "host": self.host[:_MAX_TEXT], "port": self.port,
             "method": self.method[:64], "path": self.path[:_MAX_TEXT], "ask": _HINTS.get(reason, _ASK),
             "request_id": self.id,
         }  # fmt: skip
+        if self.git is not None:
+            body["message"] = self._words(reason)  # what git-lfs shows
         return answer(_STATUS.get(reason, 403), body, head_only=head_only, close=close)
+
+
+    def _in_words(self, reason: str, *, head_only: bool, close: bool) -> bytes:
+        """For git, which shows its user a plain text and nothing else (http_message in remote-curl.c)."""
+        text = f"claude-bottle: {self._words(reason)}\n".encode()
+        return response(_STATUS.get(reason, 403), b"text/plain", text, head_only=head_only, close=close)
+
+    def _words(self, reason: str) -> str:
+        asked = self.git
+        if asked is None or reason not in (reasons.GIT_NOT_GRANTED, reasons.GIT_REFUSED, reasons.PUSH_REFUSED):
+            return f"{reason}: {_HINTS.get(reason, _ASK)} ({self.id})"
+        if asked.kind in (FETCH, PUSH):
+            verb = "fetched from" if asked.kind == FETCH else "pushed to"
+            what = self.said or f"{self.host[:_MAX_TEXT]}/{asked.repository} may not be {verb} here; {_ASK}"
+        else:
+            what = WORDS.get(asked.kind, "")
+        return f"{reason}: {what} ({self.id})"
 
 
 # Not refusals but failures further on: nothing an operator could grant.
@@ -100,8 +129,12 @@ _FAILURES = frozenset((reasons.RESOLVE_FAILED, reasons.UPSTREAM_FAILED, reasons.
 
 def answer(status: int, body: dict[str, object], *, head_only: bool = False, close: bool = False) -> bytes:
     """A whole response with a JSON body."""
-    text = json.dumps(body).encode() + b"\n"
-    head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\ncache-control: no-store\r\n%s\r\n" % (
-        status, _PHRASES[status], len(text), b"connection: close\r\n" if close else b"",
+    return response(status, b"application/json", json.dumps(body).encode() + b"\n", head_only=head_only, close=close)
+
+
+def response(status: int, kind: bytes, text: bytes, *, head_only: bool = False, close: bool = False) -> bytes:
+    """A whole response with a body of the content type `kind`."""
+    head = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\ncache-control: no-store\r\n%s\r\n" % (
+        status, _PHRASES[status], kind, len(text), b"connection: close\r\n" if close else b"",
     )  # fmt: skip
     return head if head_only else head + text

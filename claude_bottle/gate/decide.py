@@ -42,9 +42,13 @@ class GateState:
         """May a connection to this canonical place begin?"""
         return Decision(False, GATE_HALTED) if self.halted else self.policy.connect(host, port)
 
-    def request(self, host: str, port: int, method: str, path: str, *, tls: bool) -> Decision:
+    def request(
+        self, host: str, port: int, method: str, path: str, *, tls: bool, query: str | None = None
+    ) -> Decision:
         """May this request go up?"""
-        return Decision(False, GATE_HALTED) if self.halted else self.policy.request(host, port, method, path, tls=tls)
+        if self.halted:
+            return Decision(False, GATE_HALTED)
+        return self.policy.request(host, port, method, path, tls=tls, query=query)
 
     def dialled_name(self, address: str) -> str | None:
         """The name a connection to `address` meant; None when no name was given that address."""

@@ -24,6 +24,8 @@ from claude_bottle.gate.head import (
     write_head,
 )
 from claude_bottle.model import policy as reasons
+from claude_bottle.model.git_request import PACK
+from claude_bottle.model.pktline import Calmed
 
 if TYPE_CHECKING:
     from claude_bottle.gate import core
@@ -69,6 +71,7 @@ class Exchange:
         self._down_reader: Reader = Counted(0)
         self._down_chunked = False
         self._recorded = False
+        self._calmed = Calmed() if attempt.git is not None and attempt.git.step == PACK else None
         self.link = 0
 
     # Going up
@@ -157,6 +160,8 @@ class Exchange:
 
     def _begin_down(self, response: Response) -> None:
         self._response = response
+        if any(name == b"content-encoding" for name, _ in response.headers):
+            self._calmed = None
         if response.to_end:
             self._down_reader = ToEnd()
         elif response.chunked:
@@ -184,7 +189,8 @@ class Exchange:
         client, body = self._conversation.client, self._down_reader
         try:
             for piece in body.feed(data):
-                for part in chunk(piece) if self._down_chunked else (piece,):
+                calm = self._calmed.feed(bytes(piece)) if self._calmed else piece
+                for part in chunk(calm) if self._down_chunked else (calm,):
                     client.write(part)
         except BadBody as bad:
             self._cut(f"response body: {bad}")

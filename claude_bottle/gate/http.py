@@ -17,6 +17,7 @@ from claude_bottle.gate.head import BadHead, Request, find_end, parse_request
 from claude_bottle.gate.inject import ForeignCredential
 from claude_bottle.gate.locate import Place, Refusal, authority, locate
 from claude_bottle.model import policy as reasons
+from claude_bottle.model.git_request import PUSH
 from claude_bottle.model.urlpath import BadTarget, canonical_target
 
 if TYPE_CHECKING:
@@ -191,7 +192,8 @@ class HttpStage:
         if host == INTERNAL_NAME and port == 80 and not place.tls:
             self._answer(internal.respond(state, request.method, target.path, close=not _keeps(request)), request)
             return
-        decision = state.request(host, port, request.method, target.path, tls=place.tls)
+        decision = state.request(host, port, request.method, target.path, tls=place.tls, query=target.query)
+        attempt.git = decision.git
         if not decision.allow or decision.rule is None:
             raise Refusal(decision.reason)
         # The proxy's own sign-in is none of the upstream's business and means nothing to us (identity is the channel).
@@ -200,8 +202,14 @@ class HttpStage:
             headers, secrets = state.injector.apply(
                 host, port, tls=place.tls, rule=decision.rule, headers=headers, target=raw_target
             )
+            if decision.git and not any(name == b"authorization" for name, _ in headers):
+                signed = state.injector.sign_in(host, port, decision.rule)
+                if signed is not None:
+                    headers, secrets = [*headers, (b"authorization", signed[1])], (*secrets, signed[0])
         except ForeignCredential as foreign:
             raise Refusal(foreign.reason, foreign.what) from None
+        if decision.git and decision.git.kind == PUSH:
+            raise Refusal(reasons.PUSH_REFUSED, "pushes cannot be judged here")
         self.conversation.commands.append(attempt.record(allow=True, rule=decision.rule))
         self._begin(request, attempt, core.Origin(host, port, place.tls), headers, target.wire, secrets)
 

@@ -22,4 +22,4 @@ def respond(state: GateState, method: str, path: str, *, close: bool) -> bytes:
 
 def _grant(rule: dict[str, object]) -> dict[str, object]:
     """A rule as the agent may know it: what it allows, not where on the host it was written or why."""
-    return {key: rule[key] for key in ("host", "port", "methods", "paths", "tls", "credential")}
+    return {key: rule[key] for key in ("host", "port", "methods", "paths", "tls", "credential", "git") if key in rule}

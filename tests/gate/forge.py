@@ -1,0 +1,106 @@
+"""A forge, a gate in front of it, and somebody with a real git who reaches the forge through that gate alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from claude_bottle.gate.ca import Authority
+from claude_bottle.gate.config import Upstream
+from claude_bottle.gate.decide import GateState
+from claude_bottle.gate.inject import Injector
+from claude_bottle.gate.tls import client_context
+from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
+from claude_bottle.model.git_grant import GitGrant
+from claude_bottle.model.policy import Policy, Rule
+from tests.gate.conftest import RunningGate
+from tests.git_remote import CLEAN, HOST, TOKEN, GitRemote, git
+from tests.waiting import SECONDS
+
+NAME = "github"
+URL = f"https://{HOST}/acme/shop.git"
+
+
+def rule(*, push: tuple[str, ...] = ("refs/heads/bottle/*",), credential: str | None = NAME, **more: Any) -> Rule:
+    grant = GitGrant(more.pop("repositories", ("acme/shop",)), push=push, **more)
+    return Rule(HOST, credential=credential, git=grant)
+
+
+def credential() -> BoundCredential:
+    spec = CredentialSpec(NAME, "env", "GITHUB_TOKEN", "GITHUB_TOKEN", "Authorization")
+    return BoundCredential(spec, "ghp-placeholder-of-the-bottle-0123456789", Secret(TOKEN), ((HOST, 443),))
+
+
+class Forge:
+    """`agent` is a clone in which `git` works as in a bottle; `remote` the server, which has acme/shop."""
+
+    def __init__(self, place: Path, authority: Authority, *rules: Rule, private: bool = False, **remote: Any) -> None:
+        self.remote = GitRemote(place / "remote", private=private)
+        self.bare = self.remote.repository(**remote)
+        context = client_context(self.remote.authority.pem, system=False)
+        state = GateState(Policy(rules or (rule(),)), lambda origin: context, authority, Injector((credential(),)))
+        self.gate = RunningGate(state, {(HOST, 443): Upstream("127.0.0.1", self.remote.port)}, _nobody, ("proxy",))
+        self.place, self.agent = place, place / "agent"
+        trusted = place / "bottle-ca.pem"
+        trusted.write_text(authority.pem)
+        self.env = CLEAN | {
+            "https_proxy": f"http://127.0.0.1:{self.gate.ports['proxy']}", "GIT_SSL_CAINFO": str(trusted), "HOME": str(place),
+        }  # fmt: skip
+        self.events: list[dict[str, Any]] = []
+        self._heard = b""
+
+    def run(self, *words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["git", "-C", str(cwd or (self.agent if self.agent.is_dir() else self.place)), *words], env=self.env | env,
+            capture_output=True, text=True, errors="replace", check=False, timeout=2 * SECONDS,
+        )  # fmt: skip
+
+    def do(self, *words: str, **env: str) -> str:
+        done = self.run(*words, **env)
+        if done.returncode != 0:
+            raise AssertionError(f"git {words}: {done.stderr}")
+        return done.stdout.strip()
+
+    def clone(self, *words: str, url: str = URL) -> None:
+        self.do("clone", "--quiet", *words, url, str(self.agent))
+
+    def commit(self, name: str = "work", content: str | bytes = "work\n", *, message: str = "work", branch: str = "") -> str:
+        """One more commit of one file; its id."""
+        if branch:
+            self.do("checkout", "--quiet", "-B", branch)
+        path = self.agent / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.do("add", "--all", "--force", ".")
+        self.do("commit", "--quiet", "--allow-empty", "-m", message)
+        return self.do("rev-parse", "HEAD")
+
+    def refs(self) -> dict[str, str]:
+        return self.remote.refs()
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """What the gate has told its journal so far."""
+        self.gate.keeper.setblocking(False)
+        try:
+            while data := self.gate.keeper.recv(65536):
+                self._heard += data
+        except BlockingIOError:
+            pass
+        lines = self._heard.splitlines()
+        told = [json.loads(line) for line in lines]
+        return [one["event"]["data"] for one in told if one["op"] == "event" and one["event"]["kind"] == "decision"]
+
+    def close(self) -> None:
+        self.gate.close()
+        self.remote.close()
+
+
+def _nobody(host: str, port: int) -> list[Any]:
+    if host == "127.0.0.1":
+        return [(2, (host, port))]
+    raise OSError("nobody is asked")
+
+
+__all__ = ["Forge", "git", "rule"]
