@@ -71,6 +71,8 @@ class Attempt:
     """What it asks of git, on a host with rules for git."""
     said: str = ""
     """Why it is refused, in words for whoever runs git."""
+    pushed: dict[str, object] | None = None
+    """What a push would do: the repository, the commands, and what was judged."""
 
     def record(self, *, allow: bool, reason: str = "", rule: Rule | None = None, detail: str = "") -> Record:
         """The decision's journal line."""
@@ -78,6 +80,8 @@ class Attempt:
         data |= {"allow": allow, "reason": reason, "rule": rule.to_dict() if rule else None}
         if detail:
             data["detail"] = detail[:_MAX_TEXT]
+        if self.pushed is not None:
+            data["push"] = dict(self.pushed)
         return Record(events.DECISION, data)
 
     def traffic(self, seconds: float, *, status: int = 0, why: str = "") -> Record:
@@ -105,7 +109,6 @@ class Attempt:
             body["message"] = self._words(reason)  # what git-lfs shows
         return answer(_STATUS.get(reason, 403), body, head_only=head_only, close=close)
 
-
     def _in_words(self, reason: str, *, head_only: bool, close: bool) -> bytes:
         """For git, which shows its user a plain text and nothing else (http_message in remote-curl.c)."""
         text = f"claude-bottle: {self._words(reason)}\n".encode()
@@ -113,11 +116,13 @@ class Attempt:
 
     def _words(self, reason: str) -> str:
         asked = self.git
+        if self.said:
+            return f"{reason}: {self.said} ({self.id})"
         if asked is None or reason not in (reasons.GIT_NOT_GRANTED, reasons.GIT_REFUSED, reasons.PUSH_REFUSED):
             return f"{reason}: {_HINTS.get(reason, _ASK)} ({self.id})"
         if asked.kind in (FETCH, PUSH):
             verb = "fetched from" if asked.kind == FETCH else "pushed to"
-            what = self.said or f"{self.host[:_MAX_TEXT]}/{asked.repository} may not be {verb} here; {_ASK}"
+            what = f"{self.host[:_MAX_TEXT]}/{asked.repository} may not be {verb} here; {_ASK}"
         else:
             what = WORDS.get(asked.kind, "")
         return f"{reason}: {what} ({self.id})"

@@ -42,6 +42,8 @@ class GateConfig:
     extra_ca: str = ""
     nonce: str = ""
     explicit_proxy: bool = True
+    judges: int | None = None
+    """The descriptor of the line to whoever starts judges of pushes. Of this host alone: it is not sent anywhere."""
 
     def to_wire(self) -> bytes:
         """One line with everything, secrets included: for the gate's own control channel and nothing else."""

@@ -177,6 +177,7 @@ class Conversation:
                 self.commands.append(core.Pause(other) if clogged else core.Resume(other))
         if link == CLIENT and not clogged:
             self._stage.drained()
+        getattr(self._stage, "flow", _no_flow)(link, clogged=clogged)
 
     # What stages ask for
 
@@ -188,6 +189,19 @@ class Conversation:
         self._dialling[link] = origin
         self.commands.append(core.Dial(link, origin, fresh))
         return link
+
+    def judge(self) -> int:
+        """Ask for a link to a judge of pushes; `dialled` or `failed` follows."""
+        link = self._next_link
+        self._next_link += 1
+        self.channels[link] = Channel(link)
+        self._dialling[link] = core.Origin("", 0, tls=False)
+        self.commands.append(core.Judge(link))
+        return link
+
+    def hold(self, link: int, held: bool) -> None:
+        """Read a link no more, or again."""
+        self.commands.append(core.Pause(link) if held else core.Resume(link))
 
     def abort(self, link: int) -> None:
         """Forget a link and end it."""
@@ -248,6 +262,10 @@ class Conversation:
                 self._send(channel)
         out, self.commands = self.commands, []
         return out
+
+
+def _no_flow(link: int, *, clogged: bool) -> None:
+    """A stage in which nobody but the client waits for anybody."""
 
 
 def _ignore(up: int, down: int, why: str) -> None:

@@ -149,6 +149,13 @@ class Dial:
 
 
 @dataclass(slots=True)
+class Judge:
+    """Open a link to a fresh judge of pushes."""
+
+    link: int
+
+
+@dataclass(slots=True)
 class Release:
     """The link is idle and may serve another conversation."""
 
@@ -185,4 +192,4 @@ class Record:
     data: dict[str, object]
 
 
-Command = Write | Close | Abort | Pause | Resume | Dial | Release | Splice | Timer | Yield | Record
+Command = Write | Close | Abort | Pause | Resume | Dial | Judge | Release | Splice | Timer | Yield | Record

@@ -33,6 +33,8 @@ class GateState:
     injector: Injector = field(default_factory=lambda: Injector(()))
     explicit_proxy: bool = True
     halted: bool = False
+    judges: bool = False
+    """Whether pushes can be judged here at all."""
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:

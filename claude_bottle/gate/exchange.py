@@ -23,6 +23,7 @@ from claude_bottle.gate.head import (
     sent_parser,
     write_head,
 )
+from claude_bottle.gate.request_head import SAFE_TO_REPEAT, last, request_head
 from claude_bottle.model import policy as reasons
 from claude_bottle.model.git_request import PACK
 from claude_bottle.model.pktline import Calmed
@@ -34,19 +35,8 @@ if TYPE_CHECKING:
     from claude_bottle.gate.http import HttpStage
     from claude_bottle.gate.tls import Channel
 
-# Fields by which some servers let a client change what was judged: method, host or path. Compared with dashes.
-_OVERRIDES = frozenset(
-    (
-        b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url",
-        b"x-original-host", b"x-forwarded-host", b"x-forwarded-server", b"x-forwarded-proto", b"x-forwarded-port",
-        b"x-forwarded-prefix", b"x-host", b"forwarded",
-    )
-)  # fmt: skip
 # What a response may not say to the bottle: offers of other protocols and of other places for this name.
 _NOT_DOWN = frozenset((b"alt-svc",))
-_SAFE_TO_REPEAT = ("GET", "HEAD", "OPTIONS")
-# With these some servers overlook a body and would take its bytes for the next request ("CL.0"), one that nobody judged.
-_BODY_OVERLOOKED = (*_SAFE_TO_REPEAT, "DELETE")
 
 
 class Exchange:
@@ -58,7 +48,7 @@ class Exchange:
     ) -> None:  # fmt: skip
         self._stage, self.request, self._attempt, self.origin = stage, request, attempt, origin
         self._conversation = stage.conversation
-        self._head = _request_head(request, origin, headers, target)
+        self._head = request_head(request, origin, headers, target)
         self._secrets = secrets
         self._started = self._conversation.state.clock()
         self._up_reader: Reader = Chunked(request.parser) if request.chunked else Counted(request.length or 0)
@@ -74,6 +64,21 @@ class Exchange:
         self._calmed = Calmed() if attempt.git is not None and attempt.git.step == PACK else None
         self.link = 0
 
+    # What the stage wants of an exchange
+
+    def owns(self, link: int) -> bool:
+        return link == self.link
+
+    def link_failed(self, link: int, reason: str, detail: str) -> None:
+        self.upstream_failed(reason, detail)
+
+    def expired(self) -> bool:
+        """Whether the time that ran out was the server's, for its handshake."""
+        if not self.ready:
+            self.upstream_failed(reasons.UPSTREAM_FAILED, "the server did not finish its TLS handshake in time")
+            return True
+        return False
+
     # Going up
 
     def dial(self, *, fresh: bool = False) -> None:
@@ -84,7 +89,7 @@ class Exchange:
     def use(self, link: int) -> None:
         """Send the request on a link that is already up."""
         self.link, self._reused = link, True
-        self.upstream_ready()
+        self.link_ready(link)
 
     @property
     def takes_body(self) -> bool:
@@ -94,7 +99,7 @@ class Exchange:
     def request_done(self) -> bool:
         return self._up_reader.done
 
-    def upstream_ready(self) -> None:
+    def link_ready(self, link: int) -> None:
         self.ready = True
         self._conversation.timer(limits.IDLE_WITHIN, idle=True)
         upstream = self._upstream
@@ -127,7 +132,7 @@ class Exchange:
 
     # Coming down
 
-    def upstream_received(self, data: bytes | bytearray | memoryview) -> None:
+    def link_received(self, link: int, data: bytes | bytearray | memoryview) -> None:
         self._attempt.down += len(data)
         if self._response is None:
             self._down_buffer += data
@@ -205,7 +210,7 @@ class Exchange:
             self._conversation.client.write(LAST_CHUNK)
         self._record("")
         reusable = (
-            response is not None and response.keep and not response.to_end and self.request_done and not _last(self.request)
+            response is not None and response.keep and not response.to_end and self.request_done and not last(self.request)
             and not self._down_reader.rest and self.link in self._conversation.channels
         )  # fmt: skip
         if not reusable:
@@ -215,13 +220,13 @@ class Exchange:
 
     # Ends
 
-    def upstream_ended(self, *, truncated: bool) -> None:
+    def link_ended(self, link: int, *, truncated: bool) -> None:
         """The upstream's end. `truncated`: a TLS link that ended without saying so."""
         if self._response is None:
             if (
                 self._reused
                 and not self._attempt.down
-                and self.request.method in _SAFE_TO_REPEAT
+                and self.request.method in SAFE_TO_REPEAT
                 and not self.request.has_body
             ):
                 self.dial(fresh=True)  # it had gone stale between two requests; nothing was lost by asking again
@@ -271,24 +276,3 @@ class Exchange:
             elapsed = self._conversation.state.clock() - self._started
             status = self._response.status if self._response else 0
             self._conversation.commands.append(self._attempt.traffic(elapsed, status=status, why=why))
-
-
-def _request_head(request: Request, origin: core.Origin, headers: Headers, target: bytes) -> bytes:
-    default = 443 if origin.tls else 80
-    host = origin.host if origin.port == default else f"{origin.host}:{origin.port}"
-    out: Headers = [(b"host", host.encode())]
-    out += [
-        (name, value) for name, value in end_to_end(headers) if name != b"host" and name.replace(b"_", b"-") not in _OVERRIDES
-    ]
-    if request.chunked:
-        out.append((b"transfer-encoding", b"chunked"))
-    elif request.length is not None:
-        out.append((b"content-length", b"%d" % request.length))
-    if _last(request):
-        out.append((b"connection", b"close"))
-    return write_head(b"%s %s HTTP/1.1\r\n" % (request.method.encode(), target), out)
-
-
-def _last(request: Request) -> bool:
-    """Whether the server is told to read no further request after this one (RFC 9112 §9.6)."""
-    return request.has_body and request.method in _BODY_OVERLOOKED

@@ -16,13 +16,15 @@ from claude_bottle.gate.exchange import Exchange
 from claude_bottle.gate.head import BadHead, Request, find_end, parse_request
 from claude_bottle.gate.inject import ForeignCredential
 from claude_bottle.gate.locate import Place, Refusal, authority, locate
+from claude_bottle.gate.push import Push
 from claude_bottle.model import policy as reasons
-from claude_bottle.model.git_request import PUSH
+from claude_bottle.model.git_request import PACK, PUSH
 from claude_bottle.model.urlpath import BadTarget, canonical_target
 
 if TYPE_CHECKING:
     from claude_bottle.gate.audit import Attempt
     from claude_bottle.gate.conversation import Conversation
+    from claude_bottle.model.policy import Rule
 
 
 class HttpStage:
@@ -34,7 +36,7 @@ class HttpStage:
         self._checked = 0
         self._reading = False
         self._answered = 0  # bytes of our own answers in this turn
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | Push | None = None
         self._idle: tuple[core.Origin, int, float] | None = None  # an upstream link kept for the next request
 
     # Events
@@ -42,8 +44,8 @@ class HttpStage:
     def received(self, link: int, data: bytes | bytearray | memoryview) -> None:
         exchange = self._exchange
         if link != CLIENT:
-            if exchange is not None and link == exchange.link:
-                exchange.upstream_received(data)
+            if exchange is not None and exchange.owns(link):
+                exchange.link_received(link, data)
             else:
                 self._forget_idle(link)  # nobody asked for this
             return
@@ -65,30 +67,32 @@ class HttpStage:
                 self.conversation.finish("the client left")
             else:
                 exchange.request.keep = False  # half-closed: it still wants this answer
-        elif exchange is not None and link == exchange.link:
-            exchange.upstream_ended(truncated=truncated)
+        elif exchange is not None and exchange.owns(link):
+            exchange.link_ended(link, truncated=truncated)
         else:
             self._forget_idle(link)
 
     def dialled(self, link: int) -> None:
-        if self._exchange is not None and link == self._exchange.link:
-            self._exchange.upstream_ready()
+        if self._exchange is not None and self._exchange.owns(link):
+            self._exchange.link_ready(link)
         else:
             self.conversation.abort(link)
 
     def failed(self, link: int, reason: str, detail: str) -> None:
-        if self._exchange is not None and link == self._exchange.link:
-            self._exchange.upstream_failed(reason, detail)
+        if self._exchange is not None and self._exchange.owns(link):
+            self._exchange.link_failed(link, reason, detail)
 
     def drained(self) -> None:
         if self._exchange is None:
             self._next()
 
     def expired(self) -> None:
-        if self._exchange is not None and not self._exchange.ready:
-            self._exchange.upstream_failed(reasons.UPSTREAM_FAILED, "the server did not finish its TLS handshake in time")
-        else:
+        if self._exchange is None or not self._exchange.expired():
             self.conversation.finish("timed out")
+
+    def flow(self, link: int, *, clogged: bool) -> None:
+        if isinstance(self._exchange, Push):
+            self._exchange.flow(link, clogged=clogged)
 
     def stop(self, why: str) -> None:
         if self._exchange is not None:
@@ -209,7 +213,12 @@ class HttpStage:
         except ForeignCredential as foreign:
             raise Refusal(foreign.reason, foreign.what) from None
         if decision.git and decision.git.kind == PUSH:
-            raise Refusal(reasons.PUSH_REFUSED, "pushes cannot be judged here")
+            if not state.judges:
+                attempt.said = "pushes cannot be judged where this gate runs (in a container), so none is let through"
+                raise Refusal(reasons.PUSH_REFUSED, attempt.said)
+            if decision.git.step == PACK and decision.rule.git:
+                self._push(request, attempt, core.Origin(host, port, place.tls), headers, target.path, secrets, decision.rule)
+                return
         self.conversation.commands.append(attempt.record(allow=True, rule=decision.rule))
         self._begin(request, attempt, core.Origin(host, port, place.tls), headers, target.wire, secrets)
 
@@ -230,11 +239,19 @@ class HttpStage:
             conversation.abort(idle[1])
         exchange.dial()
 
+    def _push(
+        self, request: Request, attempt: Attempt, origin: core.Origin, headers: list[tuple[bytes, bytes]], target: str,
+        secrets: tuple[bytes, ...], rule: Rule,
+    ) -> None:  # fmt: skip
+        if rule.git is not None:
+            self._exchange = push = Push(self, request, attempt, origin, headers, target, secrets, rule, rule.git)
+            push.begin()
+
     def exchange_done(self, *, keep: bool, idle_link: int | None) -> None:
         """The exchange has ended well; `idle_link` may serve the next request."""
         exchange, self._exchange = self._exchange, None
         conversation = self.conversation
-        if exchange is not None and idle_link is not None:
+        if isinstance(exchange, Exchange) and idle_link is not None:
             self._idle = (exchange.origin, idle_link, conversation.state.clock())
         self._proceed(keep=keep)
 

@@ -17,6 +17,7 @@ from claude_bottle.gate.conversation import Conversation
 from claude_bottle.gate.decide import GateState, new_id
 from claude_bottle.gate.dial import Dialler
 from claude_bottle.gate.dns_stream import DnsStream
+from claude_bottle.gate.judge_line import JudgeLine
 from claude_bottle.gate.loop import READ, WRITE, Loop
 from claude_bottle.gate.session import Session
 from claude_bottle.model import events
@@ -30,9 +31,9 @@ class Server:
 
     def __init__(
         self, loop: Loop, state: GateState, dialler: Dialler, control_line: socket.socket,
-        listeners: Mapping[str, socket.socket], gone: Callable[[], None],
+        listeners: Mapping[str, socket.socket], gone: Callable[[], None], judges: JudgeLine | None = None,
     ) -> None:  # fmt: skip
-        self.loop, self.dialler, self._state = loop, dialler, state
+        self.loop, self.dialler, self._state, self.judges = loop, dialler, state, judges
         self._unrecorded = 0
         self._line = ControlLine(loop, control_line, self._obey, gone, self._line_drained)
         self._gone = gone

@@ -131,6 +131,7 @@ class Keeper:
             self._loop.watch(self._booted.gate.channel.fileno(), READ, lambda _ready: self._heard_gate())
             self._heard_gate()
             self._keep_fresh(self._order.gate.credentials if self._order.gate else ())
+            self._judge_pushes()
         if self._order.backend.snapshot_seconds:
             from claude_bottle.keeper.snapshots import Snapshots
 
@@ -138,6 +139,15 @@ class Keeper:
         self._birth = self._clients.adopt(birth)
         if self._order.io == PIPES:
             self._birth.on_close.append(lambda _: self._clients.drain_pipes())
+
+    def _judge_pushes(self) -> None:
+        gate = self._booted.gate
+        if gate and gate.judges:
+            from claude_bottle.keeper.judges import Judges
+
+            place = self._order.paths.pushes(self._order.identity)
+            judges = Judges(self._loop, gate.judges, place, self._booted.audit.fault)
+            self._booted.everything.callback(judges.close)
 
     def _keep_fresh(self, credentials: Sequence[BoundCredential]) -> None:
         gate = self._booted.gate

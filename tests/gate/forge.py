@@ -16,6 +16,7 @@ from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Sec
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.policy import Policy, Rule
 from tests.gate.conftest import RunningGate
+from tests.bench_of_judges import Bench
 from tests.git_remote import CLEAN, HOST, TOKEN, GitRemote, git
 from tests.waiting import SECONDS
 
@@ -36,12 +37,17 @@ def credential() -> BoundCredential:
 class Forge:
     """`agent` is a clone in which `git` works as in a bottle; `remote` the server, which has acme/shop."""
 
-    def __init__(self, place: Path, authority: Authority, *rules: Rule, private: bool = False, **remote: Any) -> None:
+    def __init__(
+        self, place: Path, authority: Authority, *rules: Rule, private: bool = False, judges: bool = True, **remote: Any
+    ) -> None:
         self.remote = GitRemote(place / "remote", private=private)
         self.bare = self.remote.repository(**remote)
         context = client_context(self.remote.authority.pem, system=False)
         state = GateState(Policy(rules or (rule(),)), lambda origin: context, authority, Injector((credential(),)))
-        self.gate = RunningGate(state, {(HOST, 443): Upstream("127.0.0.1", self.remote.port)}, _nobody, ("proxy",))
+        state.judges = judges
+        self.bench = Bench(place / "judges")
+        upstreams = {(HOST, 443): Upstream("127.0.0.1", self.remote.port)}
+        self.gate = RunningGate(state, upstreams, _nobody, ("proxy",), self.bench.line if judges else None)
         self.place, self.agent = place, place / "agent"
         trusted = place / "bottle-ca.pem"
         trusted.write_text(authority.pem)
@@ -94,6 +100,7 @@ class Forge:
 
     def close(self) -> None:
         self.gate.close()
+        self.bench.close()
         self.remote.close()
 
 
