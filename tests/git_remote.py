@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,6 +56,9 @@ class GitRemote:
         self.arrived: list[Arrived] = []
         self.answers: dict[str, bytes] = {}
         """Bodies by the end of the path, in place of what git says."""
+        self.before: dict[str, Callable[[], object]] = {}
+        """What to do before a request is served, by the end of its path."""
+        self.token = TOKEN
         self.environment: dict[str, str] = {}
         self.authority = ThrowawayCA()
         self.ca_file = place / "authority.pem"
@@ -115,13 +119,17 @@ def _handler(remote: GitRemote) -> type[BaseHTTPRequestHandler]:
             remote.arrived.append(Arrived(self.command, self.path, said, body, headers))
             path, _, query = self.path.partition("?")
             writes = "git-receive-pack" in self.path
-            right = said == "Basic " + base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
+            right = said == "Basic " + base64.b64encode(f"x-access-token:{remote.token}".encode()).decode()
             if (writes or remote.private) and not right:
                 self._send(401, {"WWW-Authenticate": 'Basic realm="git"', "Content-Type": "text/plain"}, b"sign in\n")
                 return
+            for end, act in remote.before.items():
+                if self.path.endswith(end):
+                    act()
             for end, answer in remote.answers.items():
                 if self.path.endswith(end):
-                    self._send(200, {"Content-Type": f"application/x-{path.rpartition('/')[2]}-result"}, answer)
+                    kind = f"{query.partition('=')[2]}-advertisement" if query else f"{path.rpartition('/')[2]}-result"
+                    self._send(200, {"Content-Type": f"application/x-{kind}"}, answer)
                     return
             self._cgi(path, query, body)
 

@@ -48,7 +48,7 @@ def shut_in(place: Path, programs: list[str]) -> None:
         _, hard = resource.getrlimit(limit)
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (value, value))
-    offline = _leave_network()
+    offline = _leave(str(place))
     libc = ctypes.CDLL(None, use_errno=True)
     namespaces.prctl(namespaces.PR_SET_DUMPABLE, 0)
     namespaces.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1)
@@ -61,12 +61,19 @@ def shut_in(place: Path, programs: list[str]) -> None:
                       writable=[str(place), "/dev/null"], offline=True)  # fmt: skip
 
 
-def _leave_network() -> bool:
-    """Into an empty network of one's own; whether the kernel lets us."""
-    for flags in (namespaces.CLONE_NEWNET, namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWNET):
-        with contextlib.suppress(OSError):
+def _leave(place: str) -> bool:
+    """Into an empty network, where nothing but `place` can be changed; whether the kernel lets us. What it does not let us,
+    Landlock refuses all the same, but for modes, owners and times of files."""
+    own = namespaces.CLONE_NEWNET | namespaces.CLONE_NEWNS | namespaces.CLONE_NEWIPC
+    for flags in (own, namespaces.CLONE_NEWUSER | own, namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWNET):
+        try:
             namespaces.unshare(flags)
-            return True
+        except OSError:
+            continue
+        if flags & namespaces.CLONE_NEWNS:
+            with contextlib.suppress(OSError):
+                namespaces.freeze(place)
+        return True
     return False
 
 

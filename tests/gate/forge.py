@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from claude_bottle.gate.tls import client_context
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.policy import Policy, Rule
-from tests.gate.conftest import RunningGate
 from tests.bench_of_judges import Bench
+from tests.gate.conftest import RunningGate, read_response
 from tests.git_remote import CLEAN, HOST, TOKEN, GitRemote, git
 from tests.waiting import SECONDS
 
@@ -48,7 +49,7 @@ class Forge:
         self.bench = Bench(place / "judges")
         upstreams = {(HOST, 443): Upstream("127.0.0.1", self.remote.port)}
         self.gate = RunningGate(state, upstreams, _nobody, ("proxy",), self.bench.line if judges else None)
-        self.place, self.agent = place, place / "agent"
+        self.place, self.agent, self.authority = place, place / "agent", authority
         trusted = place / "bottle-ca.pem"
         trusted.write_text(authority.pem)
         self.env = CLEAN | {
@@ -82,6 +83,23 @@ class Forge:
         self.do("add", "--all", "--force", ".")
         self.do("commit", "--quiet", "--allow-empty", "-m", message)
         return self.do("rev-parse", "HEAD")
+
+    def pack(self, *revisions: str) -> bytes:
+        """What git's own client would send for these."""
+        argv = ["git", "-C", str(self.agent), "pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q"]
+        asked = "".join(f"{one}\n" for one in revisions).encode()
+        return subprocess.run(argv, input=asked, env=self.env, capture_output=True, check=True).stdout
+
+    def post(self, commands: bytes, pack: bytes, *, headers: list[str] | None = None) -> bytes:
+        """A push by hand: the whole answer."""
+        body = commands + b"0000" + pack
+        kinds = ["Content-Type: application/x-git-receive-pack-request"] if headers is None else headers
+        lines = ["POST /acme/shop.git/git-receive-pack HTTP/1.1", f"Host: {HOST}", *kinds]
+        lines += [f"Content-Length: {len(body)}", "", ""]
+        sock = self.gate.tunnel(ssl.create_default_context(cadata=self.authority.pem), HOST)
+        with sock:
+            sock.sendall("\r\n".join(lines).encode() + body)
+            return read_response(sock)
 
     def refs(self) -> dict[str, str]:
         return self.remote.refs()

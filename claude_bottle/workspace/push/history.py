@@ -14,6 +14,8 @@ from claude_bottle.model.pktline import BadPkt, Reader
 from claude_bottle.workspace.push.quarantine import Quarantine, Refuse
 
 MAX_TIPS, MAX_HAVES = 50_000, 256
+# The tips of the last time, which a remote may have moved since: from there on, it need send nothing again.
+_NOTED = "tips"
 MAX_HISTORY = 8 << 30
 _ASKED = b"side-band-64k ofs-delta no-progress agent=claude-bottle"
 
@@ -23,7 +25,9 @@ Ask = Callable[[bytes], Iterator[bytes]]
 def complete(quarantine: Quarantine, tips: Sequence[str], ask: Ask) -> None:
     """Fetch what of the remote's branches and tags is not here yet. `ask` sends a request's body and gives the answer's
     pieces. Refuse when the remote does not give it."""
-    there = quarantine.objects(tips, history=True)
+    noted = quarantine.history / _NOTED
+    former = noted.read_text("ascii").split() if noted.exists() else []
+    there = quarantine.objects([*tips, *former], history=True)
     wanted = [tip for tip in tips if tip not in there]
     if not wanted:
         return
@@ -36,6 +40,7 @@ def complete(quarantine: Quarantine, tips: Sequence[str], ask: Ask) -> None:
         raise Refuse("the remote's answer to a fetch cannot be read") from None
     if why := index.end():
         raise Refuse(f"the remote's history cannot be read: {why}")
+    noted.write_text("\n".join(tips[:MAX_HAVES]))
 
 
 def request(wanted: Sequence[str], had: Sequence[str]) -> bytes:

@@ -77,6 +77,11 @@ class Line:
         while (got := self.take(judging.PACK, judging.PACK_END))[0] == judging.PACK:
             yield got[1]
 
+    def wait(self) -> None:
+        """Until the gate has heard all of it: what is still on its way would be lost with this end of the line."""
+        while self._sock.recv(_READ):
+            pass
+
     def _receive(self) -> Iterator[tuple[bytes, bytes]]:
         while data := self._sock.recv(_READ):
             yield from self._frames.feed(data)
@@ -92,12 +97,15 @@ def judge(sock: socket.socket, place: Path, tools: Tools) -> None:
         found = _judged(job, quarantine, line)
     except Refuse as refused:
         line.send(saying(judging.VERDICT, allow=False, why=[printable(refused.why)[:1000]], ref=refused.ref))
-        return
     except BottleError as problem:
         why = printable(f"git could not make sense of it: {problem.why or problem.what}")[:1000]
         line.send(saying(judging.VERDICT, allow=False, why=[why], ref=""))
-        return
-    pack = _packed(job, quarantine)
+    else:
+        _hand_on(_packed(job, quarantine), found, line)
+    line.wait()
+
+
+def _hand_on(pack: Path, found: Mapping[str, object], line: Line) -> None:
     line.send(saying(judging.VERDICT, allow=True, size=pack.stat().st_size, **found))
     with pack.open("rb") as file:
         while data := file.read(judging.PIECE):
