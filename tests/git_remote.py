@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Callable
@@ -47,10 +48,10 @@ def git(place: Path, *words: str, check: bool = True, **env: str) -> str:
     return done.stdout.decode(errors="replace").strip()
 
 
-class GitRemote:
-    """`place` gets the repositories; `port` is where it listens on loopback."""
+class Repositories:
+    """What a git server serves: `place` gets the repositories. `serve` answers on any connection."""
 
-    def __init__(self, place: Path, *hosts: str, private: bool = False) -> None:
+    def __init__(self, place: Path, *, private: bool = False) -> None:
         self.place, self.private = place, private
         place.mkdir(parents=True, exist_ok=True)
         self.arrived: list[Arrived] = []
@@ -60,15 +61,11 @@ class GitRemote:
         """What to do before a request is served, by the end of its path."""
         self.token = TOKEN
         self.environment: dict[str, str] = {}
-        self.authority = ThrowawayCA()
-        self.ca_file = place / "authority.pem"
-        self.ca_file.write_text(self.authority.pem)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        context = self.authority.server_context(hosts or (HOST,), place)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self.port: int = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self.handler = _handler(self)
+
+    def serve(self, sock: socket.socket) -> None:
+        """Every request on one connection."""
+        self.handler(sock, ("", 0), None)  # type: ignore[arg-type]
 
     def repository(self, name: str = "acme/shop", *, commits: int = 1) -> Path:
         """A bare repository with `commits` on main."""
@@ -94,12 +91,28 @@ class GitRemote:
         """The pushes that reached it, with their commands and pack."""
         return [one for one in self.arrived if one.method == "POST" and one.path.endswith("/git-receive-pack")]
 
+
+class GitRemote(Repositories):
+    """The same with a server of its own; `port` is where it listens on loopback."""
+
+    def __init__(self, place: Path, *hosts: str, private: bool = False) -> None:
+        super().__init__(place, private=private)
+        self.authority = ThrowawayCA()
+        self.ca_file = place / "authority.pem"
+        self.ca_file.write_text(self.authority.pem)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler)
+        self._server.daemon_threads = True
+        context = self.authority.server_context(hosts or (HOST,), place)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
 
-def _handler(remote: GitRemote) -> type[BaseHTTPRequestHandler]:
+def _handler(remote: Repositories) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
