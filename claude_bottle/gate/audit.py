@@ -77,9 +77,10 @@ class Attempt:
     def record(self, *, allow: bool, reason: str = "", rule: Rule | None = None, detail: str = "") -> Record:
         """The decision's journal line."""
         data = self._data()
-        data |= {"allow": allow, "reason": reason, "rule": rule.to_dict() if rule else None}
+        data |= {"allow": allow, "reason": reason}
         if detail:
             data["detail"] = detail[:_MAX_TEXT]
+        data["rule"] = rule.to_dict() if rule else None
         if self.pushed is not None:
             data["push"] = dict(self.pushed)
         return Record(events.DECISION, data)
