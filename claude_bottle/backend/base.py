@@ -9,30 +9,34 @@ register in `registry`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.live import BASE_ENV, GID, HOSTNAME, UID, USER, Bottle, Process
-from claude_bottle.values import dataclass
+from claude_bottle.errors import Refused
+from claude_bottle.values import dataclass, replace
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Mapping
     from pathlib import Path
 
     from claude_bottle.harness.base import Program, Progress
     from claude_bottle.manifest import Manifest
+    from claude_bottle.model.capability import Capability
     from claude_bottle.model.plan import BottlePlan, Mount
+    from claude_bottle.model.policy import Rule
 
 __all__ = ["BASE_ENV", "GID", "HOSTNAME", "UID", "USER", "Backend", "Boot", "Bottle", "BottleSpec", "Check", "GateCommand",
-           "Images", "Process"]  # fmt: skip
+           "Images", "Outlet", "Process", "Way"]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class BottleSpec:
     """What the operator asked for: which agent of which manifest, what to do with the directory they stand
     in, and what to pass to the agent. `headless`: without a terminal. `resume_of`: the identity whose
-    conversation goes on."""
+    conversation goes on. `layers`: capabilities it has been granted beside those of its manifest."""
 
     manifest: Manifest
     agent_name: str
@@ -42,6 +46,7 @@ class BottleSpec:
     remote_control: bool = False
     headless: bool = False
     resume_of: str | None = None
+    layers: tuple[Capability, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,22 @@ class GateCommand:
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A gate made for one build. `registration`, `nonce` and `bundle` are for `Boot`; the gate grants what was asked of the
+    outlet and nothing else. `refused()`: what the build wanted beyond that, one line each, sanitised."""
+
+    registration: socket.socket
+    nonce: str
+    bundle: Callable[[], bytes]
+    refused: Callable[[], tuple[str, ...]]
+
+
+# Makes the only way out of a build: `with outlet(name, rules) as way`. The gate is gone when the block is left. A backend
+# whose builds have a network of their own does not use it.
+Outlet = Callable[[str, tuple["Rule", ...]], AbstractContextManager[Way]]
 
 
 class Images(ABC):
@@ -157,6 +178,27 @@ class Backend(ABC):
 
     def provide(self, spec: BottleSpec, plan: BottlePlan, progress: Progress) -> None:  # noqa: B027
         """Get what a launch of `plan` needs and may take minutes to get (an image); every step is told."""
+
+    def with_layer(self, plan: BottlePlan, capability: Capability) -> BottlePlan:
+        """The plan with one more layer, built or not. Pure but for looking at this host. Refused for a capability that
+        this backend never can build."""
+        raise Refused(f"{self.name} builds no layers", why=capability.describe(), do="choose another backend")
+
+    def below(self, plan: BottlePlan, count: int) -> BottlePlan:
+        """The same plan with its first `count` layers only."""
+        return replace(plan, layers=plan.layers[:count])
+
+    def build_layer(
+        self, plan: BottlePlan, capability: Capability, progress: Progress, outlet: Outlet
+    ) -> BottlePlan:  # fmt: skip
+        """Build a layer on top of all that `plan` has (its own layers are there), and return the plan with it.
+
+        Content-addressed: what is there is not built again, and then it costs milliseconds. A build reaches what
+        `Layer.reaches` of the new plan says. A bottle that runs is not touched, nor is what was built before. BottleError
+        with the end of what the build said, sanitised; nothing is left behind then. What a build makes is hostile.
+        Everything that the plan's lower layers, and this one, need at launch is kept until `Images.remove`.
+        """
+        raise Refused(f"{self.name} builds no layers", why=capability.describe(), do="choose another backend")
 
     def images(self) -> Images | None:
         """Its images; None where bottles are not made from any."""

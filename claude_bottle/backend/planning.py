@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_bottle import harness as harnesses
-from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec
+from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Outlet
 from claude_bottle.errors import BottleError
-from claude_bottle.harness.base import WORKSPACE, Launch, Program
+from claude_bottle.harness.base import WORKSPACE, Launch, Program, Progress
 from claude_bottle.model.names import new_identity
 from claude_bottle.model.plan import (
     SESSION,
@@ -81,6 +81,21 @@ def compose(
         image_build=image_build,
     )
     return replace(plan, command=_command(agent, spec, program))
+
+
+def with_layers(backend: Backend, spec: BottleSpec, plan: BottlePlan) -> BottlePlan:
+    """The plan with every capability it begins with: the manifest's, then those it was granted."""
+    bottle = spec.manifest.bottles[spec.manifest.agent(spec.agent_name).bottle]
+    for capability in (*bottle.capabilities, *spec.layers):
+        if not plan.has(capability):
+            plan = backend.with_layer(plan, capability)
+    return plan
+
+
+def build_layers(backend: Backend, plan: BottlePlan, progress: Progress, outlet: Outlet) -> None:
+    """Build what is missing of a plan's layers, each on those below it."""
+    for count, layer in enumerate(plan.layers):
+        backend.build_layer(backend.below(plan, count), layer.capability, progress, outlet)
 
 
 def prompt_text(agent: Agent) -> str:

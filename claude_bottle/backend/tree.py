@@ -86,15 +86,16 @@ def _same_bytes(one: Path, other: Path) -> bool:
 class Copy:
     """One copying. `owner` (uid and gid; for root) gets all of it. `fresh`: the target is empty; else what is there is
     replaced name by name, and kept where it is the same. `without`: relative paths that are left out; `ignored`: the rules
-    of a `.dockerignore`.
+    of a `.dockerignore`; `most`: bytes.
 
     Afterwards `skipped` counts what is neither file, directory nor link; `missed` what could not be copied.
     """
 
     def __init__(
         self, *, owner: tuple[int, int] | None = None, fresh: bool = True, without: frozenset[str] = frozenset(),
-        ignored: ignore.Ignored | None = None,
+        ignored: ignore.Ignored | None = None, most: int = MAX_BYTES,
     ) -> None:  # fmt: skip
+        self._most = most
         self._owner, self._fresh, self._without, self._ignored = owner, fresh, without, ignored
         self.entries = self.size = self.skipped = self.missed = 0
         self._reason = ""
@@ -220,7 +221,7 @@ class Copy:
             self.size += len(piece)
             if not piece:
                 break
-            if self.size > MAX_BYTES:
+            if self.size > self._most:
                 raise OSError(errno.EFBIG, "too large")
             while piece:
                 written = os.pwrite(writing, piece, at)

@@ -9,7 +9,7 @@ from claude_bottle.cli.options import add_json
 
 EXAMPLES = "claude-bottle ls --all"
 _COLUMNS = (("IDENTITY", "identity", 22), ("AGENT", "agent", 14), ("STATE", "status", 12), ("AGE", "age", 8),
-            ("PLAN", "plan", 10), ("WHY KEPT", "why", 14))  # fmt: skip
+            ("PLAN", "plan", 10), ("WHY KEPT", "last", 14))  # fmt: skip
 _COLOURS = {"running": "green", "preserved": "yellow", "interrupted": "yellow", "damaged": "red"}
 
 
@@ -27,12 +27,19 @@ def run(options: argparse.Namespace) -> int:
 
         print(json.dumps({"bottles": rows}, indent=2))
     elif rows:
-        print(_line({key: title for title, key, _ in _COLUMNS}))
+        print(_line({key: title for title, key, _ in _COLUMNS} | _last_title(rows, options.all)))
         for row in rows:
-            print(_line(row))
+            print(_line(row | {"last": row.get("waiting") or row.get("why")}))
     else:
         print("no bottles" if options.all else "no bottle is running (ls --all lists preserved ones)")
     return 0
+
+
+def _last_title(rows: list[dict[str, object]], everything: bool) -> dict[str, str]:
+    """A running bottle may wait for its operator, another one is kept for a reason: one column says either."""
+    if not everything:
+        return {"last": "WAITING"}
+    return {"last": "WAITING, OR WHY KEPT"} if any(row.get("waiting") for row in rows) else {}
 
 
 def _line(row: dict[str, object] | dict[str, str]) -> str:
@@ -41,5 +48,6 @@ def _line(row: dict[str, object] | dict[str, str]) -> str:
     for _, key, width in _COLUMNS:
         text = str(row.get(key) or "–")
         padding = " " * max(width - 1 - len(text), 0)
-        cells.append(paint(text, _COLOURS.get(text) if key == "status" else None) + padding)
+        colour = _COLOURS.get(text) if key == "status" else "yellow" if key == "last" and text.startswith("! ") else None
+        cells.append(paint(text, colour) + padding)
     return " ".join(cells).rstrip()

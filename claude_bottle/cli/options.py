@@ -15,6 +15,7 @@ def add_launch(parser: argparse.ArgumentParser) -> None:
     """What `start`, `run` and `resume` have in common."""
     parser.add_argument("--cwd", action="store_true", help="work on a private copy of this directory")
     parser.add_argument("--backend", metavar="B", help="where to run; `doctor` lists what works here")
+    parser.add_argument("--approvals", metavar="FILE", default="", help="requests that this file approves beforehand")
     parser.add_argument("--keep", action="store_true", help="preserve the state even if the agent ends with 0")
 
 
@@ -45,6 +46,7 @@ def launch_options(options: argparse.Namespace, *, name: str) -> Options:
         backend=options.backend,
         expect_plan=options.expect_plan,
         keep=options.keep,
+        approvals=options.approvals,
     )
 
 

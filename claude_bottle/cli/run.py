@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
             backend=options.backend,
             yes=True,
             keep=options.keep,
+            approvals=options.approvals,
         ),
         json_result=options.json,
     )

@@ -54,6 +54,9 @@ class Call:
         if not self.is_ready:
             self._first += data  # the caller holds back whoever sends it; this came before that
         elif not self.over and self.link in self._conversation.channels:
+            if not self._conversation.state.budget.takes(len(data)):
+                self.fail("more bytes than the budget has left")
+                return
             self.up += len(data)
             self._conversation.channels[self.link].write(data)
 

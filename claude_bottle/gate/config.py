@@ -33,7 +33,8 @@ class Upstream(NamedTuple):
 class GateConfig:
     """One bottle's gate. `upstreams` maps (canonical host, port) to where the operator wants it to be dialled;
     `extra_ca` is PEM text trusted beside the system's; `nonce` must come with the listeners; `explicit_proxy` False
-    closes the proxy port."""
+    closes the proxy port. `egress_bytes` is what this bottle may send in all (None: no bound), `egress_spent` what it has
+    sent in earlier runs."""
 
     identity: str
     rules: tuple[Rule, ...]
@@ -42,6 +43,8 @@ class GateConfig:
     extra_ca: str = ""
     nonce: str = ""
     explicit_proxy: bool = True
+    egress_bytes: int | None = None
+    egress_spent: int = 0
     judges: int | None = None
     """The descriptor of the line to whoever starts judges of pushes. Of this host alone: it is not sent anywhere."""
 
@@ -53,13 +56,14 @@ class GateConfig:
             "identity": self.identity,
             "rules": [rule.to_dict() for rule in self.rules],
             "credentials": [
-                {"spec": one.spec.to_dict(), "placeholder": one.placeholder, "secret": one.secret.reveal(),
-                 "hosts": [list(place) for place in one.hosts]} for one in self.credentials
+                credential_to_wire(one) for one in self.credentials
             ],
             "upstreams": [[*place, *upstream] for place, upstream in self.upstreams.items()],
             "extra_ca": self.extra_ca,
             "nonce": self.nonce,
             "explicit_proxy": self.explicit_proxy,
+            "egress_bytes": self.egress_bytes,
+            "egress_spent": self.egress_spent,
         }).encode() + b"\n"  # fmt: skip
 
     @staticmethod
@@ -74,15 +78,25 @@ class GateConfig:
             raise ValueError("not a gate's configuration") from None
 
 
-def _read(said: dict[str, Any]) -> GateConfig:
+def credential_to_wire(one: BoundCredential) -> dict[str, object]:
+    """A credential as the control channel carries it, secret included."""
+    return {"spec": one.spec.to_dict(), "placeholder": one.placeholder, "secret": one.secret.reveal(),
+            "hosts": [list(place) for place in one.hosts]}  # fmt: skip
+
+
+def credential_from_wire(one: dict[str, Any]) -> BoundCredential:
+    """The inverse. KeyError, TypeError or ValueError for what is none."""
     from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
+
+    places = tuple((host, port) for host, port in one["hosts"])
+    return BoundCredential(CredentialSpec.from_dict(one["spec"]), one["placeholder"], Secret(one["secret"]), places)
+
+
+def _read(said: dict[str, Any]) -> GateConfig:
     from claude_bottle.model.policy import Rule
 
-    bound = tuple(
-        BoundCredential(CredentialSpec.from_dict(one["spec"]), one["placeholder"], Secret(one["secret"]),
-                        tuple((host, port) for host, port in one["hosts"]))
-        for one in said["credentials"]
-    )  # fmt: skip
+    bound = tuple(credential_from_wire(one) for one in said["credentials"])
     upstreams = {(host, port): Upstream(*rest) for host, port, *rest in said["upstreams"]}
     rules = tuple(Rule.from_dict(rule) for rule in said["rules"])
-    return GateConfig(said["identity"], rules, bound, upstreams, said["extra_ca"], said["nonce"], said["explicit_proxy"])
+    return GateConfig(said["identity"], rules, bound, upstreams, said["extra_ca"], said["nonce"], said["explicit_proxy"],
+                      said["egress_bytes"], said["egress_spent"])  # fmt: skip

@@ -30,6 +30,7 @@ class Stage(Protocol):
     def failed(self, link: int, reason: str, detail: str) -> None: ...
     def expired(self) -> None: ...
     def drained(self) -> None: ...
+    def judged(self) -> None: ...
     def stop(self, why: str) -> None: ...
 
 
@@ -76,7 +77,7 @@ class Conversation:
 
     def handle(self, event: core.Event) -> list[core.Command]:
         """Take one event; the commands to carry out, in order."""
-        if self.over and not isinstance(event, core.Spliced):
+        if self.over and not isinstance(event, (core.Spliced, core.Judged)):
             return []
         match event:
             case core.Received(link, data):
@@ -94,6 +95,10 @@ class Conversation:
                 self._stage.drained()
             case core.Expired():
                 self._stage.expired()
+            case core.Judged():
+                self._stage.judged()
+            case core.Told(wait):
+                getattr(self._stage, "told", _ignore)(wait)
             case core.Spliced(up, down, why):
                 getattr(self._stage, "spliced", _ignore)(up, down, why)
         return self._flush()
@@ -177,7 +182,7 @@ class Conversation:
                 self.commands.append(core.Pause(other) if clogged else core.Resume(other))
         if link == CLIENT and not clogged:
             self._stage.drained()
-        getattr(self._stage, "flow", _no_flow)(link, clogged=clogged)
+        getattr(self._stage, "flow", _ignore)(link, clogged)
 
     # What stages ask for
 
@@ -264,9 +269,5 @@ class Conversation:
         return out
 
 
-def _no_flow(link: int, *, clogged: bool) -> None:
-    """A stage in which nobody but the client waits for anybody."""
-
-
-def _ignore(up: int, down: int, why: str) -> None:
-    """A tunnel's end, after its conversation's."""
+def _ignore(*_: object) -> None:
+    """A tunnel's end after its conversation's, or news for a stage that waits for none."""

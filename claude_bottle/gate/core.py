@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_bottle.values import dataclass
+from claude_bottle.gate.budget import Budget
+from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
+    from claude_bottle.gate.desk import Wait
     from claude_bottle.gate.tls import Channel
 
 CLIENT = 0
@@ -101,7 +103,19 @@ class Spliced:
     why: str = ""
 
 
-Event = Received | Ended | Lost | Dialled | DialFailed | Clogged | Drained | Again | Expired | Spliced
+@dataclass(slots=True)
+class Judged:
+    """The policy has changed: what is under way is judged again."""
+
+
+@dataclass(slots=True)
+class Told:
+    """There is news of something a command `Await` named."""
+
+    wait: Wait
+
+
+Event = Received | Ended | Lost | Dialled | DialFailed | Clogged | Drained | Again | Expired | Spliced | Judged | Told
 
 
 # Commands
@@ -166,9 +180,11 @@ class Release:
 
 @dataclass(slots=True)
 class Splice:
-    """Join the client and `link` in the kernel; the conversation only hears `Spliced` after this."""
+    """Join the client and `link` in the kernel; the conversation only hears `Spliced` (and `Judged`) after this. What goes
+    up counts against `budget`, which ends it with the reason `budget_spent`."""
 
     link: int
+    budget: Budget = field(default_factory=Budget, compare=False)
 
 
 @dataclass(slots=True)
@@ -192,4 +208,28 @@ class Record:
     data: dict[str, object]
 
 
-Command = Write | Close | Abort | Pause | Resume | Dial | Judge | Release | Splice | Timer | Yield | Record
+@dataclass(slots=True)
+class Tell:
+    """A message to the keeper."""
+
+    op: str
+    data: dict[str, object]
+
+
+@dataclass(slots=True)
+class Await:
+    """Have `Told` come, in a later turn, whenever there is news of `wait`."""
+
+    wait: Wait
+
+
+@dataclass(slots=True)
+class Cut:
+    """End the tunnel that was spliced; `Spliced` follows with this reason."""
+
+    why: str
+
+
+Command = (
+    Write | Close | Abort | Pause | Resume | Dial | Judge | Release | Splice | Timer | Yield | Record | Tell | Await | Cut
+)

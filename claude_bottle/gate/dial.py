@@ -214,6 +214,11 @@ class Dialler:
         self.discard(idle)
         return idle.link, idle.channel
 
+    def keep_only(self, allowed: Callable[[Origin], bool]) -> None:
+        """End the idle links to places that are not allowed any more."""
+        for idle in [idle for origin, waiting in self._idle.items() if not allowed(origin) for idle in waiting]:
+            idle.end()
+
     def discard(self, idle: _Idle) -> None:
         idle.timer.cancel()
         waiting = self._idle.get(idle.origin, [])
@@ -241,19 +246,19 @@ class _Idle:
 
     def __init__(self, dialler: Dialler, link: Link, origin: Origin, channel: Channel) -> None:
         self._dialler, self.link, self.origin, self.channel = dialler, link, origin, channel
-        self.timer = dialler.loop.after(limits.POOL_WITHIN, self._end)
+        self.timer = dialler.loop.after(limits.POOL_WITHIN, self.end)
         link.adopt(self, 0)
 
-    def _end(self) -> None:
+    def end(self) -> None:
         self._dialler.discard(self)
         self.link.owner = _Nobody()
         self.link.abort()
 
     def link_received(self, link: Link, data: memoryview) -> None:
-        self._end()
+        self.end()
 
     def link_ended(self, link: Link) -> None:
-        self._end()
+        self.end()
 
     def link_lost(self, link: Link) -> None:
         self._dialler.discard(self)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
+from claude_bottle.model.asking import HOST
 from claude_bottle.values import dataclass
 
-INTERNAL_NAME = "bottle.internal"
+INTERNAL_NAME = HOST
 INTERNAL_ADDRESS = "198.18.0.1"
 _BASE = 198 << 24 | 18 << 16
 _LAST = (1 << 17) - 2  # the range's last usable host number
@@ -23,29 +24,32 @@ _HEADER = struct.Struct(">HHHHHH")
 
 
 class AddressBook:
-    """Names to synthetic addresses and back; addresses are given in order, from 198.18.0.2, and never reused."""
+    """Names to synthetic addresses and back; addresses are given in order, from 198.18.0.2, and never reused: a name that
+    is not granted any more keeps its own, but is not answered."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._address = {INTERNAL_NAME: INTERNAL_ADDRESS}
         self._name = {INTERNAL_ADDRESS: INTERNAL_NAME}
-        for name in names:
-            self.add(name)
+        self.answer_for(names)
 
-    def add(self, name: str) -> str:
-        """The address of `name` (canonical), a new one if it has none. OverflowError when the range is used up."""
-        known = self._address.get(name)
-        if known is not None:
-            return known
-        number = len(self._address) + 1
-        if number > _LAST:
+    def answer_for(self, names: Iterable[str]) -> None:
+        """From now on exactly these names (canonical) exist, and our own. OverflowError when the range is used up; then
+        nothing has changed."""
+        wanted = dict.fromkeys(names)
+        if len(self._address) + len(wanted.keys() - self._address.keys()) > _LAST:
             raise OverflowError("no synthetic address left")
-        packed = _BASE + number
+        for name in wanted:
+            if name not in self._address:
+                self._add(name)
+        self._answered = frozenset(wanted) | {INTERNAL_NAME}
+
+    def _add(self, name: str) -> None:
+        packed = _BASE + len(self._address) + 1
         address = ".".join(str(packed >> shift & 255) for shift in (24, 16, 8, 0))
         self._address[name], self._name[address] = address, name
-        return address
 
     def address(self, name: str) -> str | None:
-        return self._address.get(name)
+        return self._address.get(name) if name in self._answered else None
 
     def name(self, address: str) -> str | None:
         return self._name.get(address)

@@ -23,7 +23,7 @@ from claude_bottle.gate.head import (
     sent_parser,
     write_head,
 )
-from claude_bottle.gate.request_head import SAFE_TO_REPEAT, last, request_head
+from claude_bottle.gate.upward import is_last, request_head
 from claude_bottle.model import policy as reasons
 from claude_bottle.model.git_request import PACK
 from claude_bottle.model.pktline import Calmed
@@ -34,19 +34,22 @@ if TYPE_CHECKING:
     from claude_bottle.gate.body import Reader
     from claude_bottle.gate.http import HttpStage
     from claude_bottle.gate.tls import Channel
+    from claude_bottle.model.policy import Rule
 
 # What a response may not say to the bottle: offers of other protocols and of other places for this name.
 _NOT_DOWN = frozenset((b"alt-svc",))
+_SAFE_TO_REPEAT = ("GET", "HEAD", "OPTIONS")
 
 
 class Exchange:
-    """`link` is the upstream link in use. The stage hears `exchange_done` once, unless the conversation ends."""
+    """`link` is the upstream link in use, `rule` what allowed it. The stage hears `exchange_done` once, unless the
+    conversation ends."""
 
     def __init__(
         self, stage: HttpStage, request: Request, attempt: Attempt, origin: core.Origin, headers: Headers,
-        target: bytes, secrets: tuple[bytes, ...],
+        target: bytes, secrets: tuple[bytes, ...], rule: Rule,
     ) -> None:  # fmt: skip
-        self._stage, self.request, self._attempt, self.origin = stage, request, attempt, origin
+        self._stage, self.request, self._attempt, self.origin, self._rule = stage, request, attempt, origin, rule
         self._conversation = stage.conversation
         self._head = request_head(request, origin, headers, target)
         self._secrets = secrets
@@ -63,21 +66,6 @@ class Exchange:
         self._recorded = False
         self._calmed = Calmed() if attempt.git is not None and attempt.git.step == PACK else None
         self.link = 0
-
-    # What the stage wants of an exchange
-
-    def owns(self, link: int) -> bool:
-        return link == self.link
-
-    def link_failed(self, link: int, reason: str, detail: str) -> None:
-        self.upstream_failed(reason, detail)
-
-    def expired(self) -> bool:
-        """Whether the time that ran out was the server's, for its handshake."""
-        if not self.ready:
-            self.upstream_failed(reasons.UPSTREAM_FAILED, "the server did not finish its TLS handshake in time")
-            return True
-        return False
 
     # Going up
 
@@ -96,14 +84,23 @@ class Exchange:
         return self.ready and not self._up_reader.done
 
     @property
+    def outlives_client(self) -> bool:
+        """Whether a client that will send nothing more may still want the answer."""
+        return self._up_reader.done
+
+    @property
     def request_done(self) -> bool:
         return self._up_reader.done
+
+    def owns(self, link: int) -> bool:
+        return link == self.link
 
     def link_ready(self, link: int) -> None:
         self.ready = True
         self._conversation.timer(limits.IDLE_WITHIN, idle=True)
-        upstream = self._upstream
-        upstream.write(self._head)
+        if not self._afford(len(self._head)):
+            return
+        self._upstream.write(self._head)
         self._attempt.up += len(self._head)
         if not self.request_done:
             early = self._stage.take_buffer()
@@ -120,6 +117,8 @@ class Exchange:
         upstream, body = self._upstream, self._up_reader
         try:
             for piece in body.feed(data):
+                if not self._afford(len(piece)):
+                    return b""
                 self._attempt.up += len(piece)
                 for part in chunk(piece) if self.request.chunked else (piece,):
                     upstream.write(part)
@@ -129,6 +128,13 @@ class Exchange:
         if body.done and self.request.chunked:
             upstream.write(LAST_CHUNK)
         return body.rest if body.done else b""
+
+    def _afford(self, count: int) -> bool:
+        """Whether the budget has room for that many bytes. Where it has not, the server is left with what it has."""
+        if self._conversation.state.budget.takes(count):
+            return True
+        self.failed(reasons.BUDGET_SPENT, "more bytes than the budget has left", refused=True)
+        return False
 
     # Coming down
 
@@ -156,7 +162,7 @@ class Exchange:
                 response = parse_response(raw, self._down_parser, self.request.method)
             except BadHead as bad:
                 reason = reasons.UPGRADE_REFUSED if isinstance(bad, Switched) else reasons.UPSTREAM_FAILED
-                self.upstream_failed(reason, f"response head: {bad}")
+                self.failed(reason, f"response head: {bad}")
                 return False
             if response.status >= 200:
                 self._begin_down(response)
@@ -210,7 +216,7 @@ class Exchange:
             self._conversation.client.write(LAST_CHUNK)
         self._record("")
         reusable = (
-            response is not None and response.keep and not response.to_end and self.request_done and not last(self.request)
+            response is not None and response.keep and not response.to_end and self.request_done and not is_last(self.request)
             and not self._down_reader.rest and self.link in self._conversation.channels
         )  # fmt: skip
         if not reusable:
@@ -226,30 +232,44 @@ class Exchange:
             if (
                 self._reused
                 and not self._attempt.down
-                and self.request.method in SAFE_TO_REPEAT
+                and self.request.method in _SAFE_TO_REPEAT
                 and not self.request.has_body
             ):
                 self.dial(fresh=True)  # it had gone stale between two requests; nothing was lost by asking again
             else:
-                self.upstream_failed(reasons.UPSTREAM_FAILED, "the server ended the connection without an answer")
+                self.failed(reasons.UPSTREAM_FAILED, "the server ended the connection without an answer")
         elif isinstance(self._down_reader, ToEnd) and not truncated:
             self._finish()
         else:
             self._cut("the server ended the connection in the middle of its answer")
 
-    def upstream_failed(self, reason: str, detail: str) -> None:
-        """No usable answer: say so while we can, else cut."""
+    def failed(self, reason: str, detail: str, *, refused: bool = False) -> None:
+        """No usable answer, or (`refused`) none that may still be had: say so while we can, else cut."""
         self._conversation.abort(self.link)
+        if refused or (reason == reasons.ADDRESS_REFUSED and self._response is None):
+            record = self._attempt.record(allow=False, reason=reason, detail=detail)
+            self._conversation.commands.append(record)
         if self._response is not None:
             self._cut(detail)
             return
-        if reason == reasons.ADDRESS_REFUSED:
-            record = self._attempt.record(allow=False, reason=reason, detail=detail)
-            self._conversation.commands.append(record)
         self._record(f"{reason}: {detail}")
         if not self.request_done:
             self.request.keep = False
         self._stage.answer_refusal(self._attempt, reason, self.request)
+
+    def expired(self) -> None:
+        """The time for what it waits for is over."""
+        if self.ready:
+            self._conversation.finish("timed out")
+        else:
+            self.failed(reasons.UPSTREAM_FAILED, "the server did not finish its TLS handshake in time")
+
+    def judged(self) -> None:
+        """The policy has changed: what it does not grant any more ends here."""
+        state, origin, method = self._conversation.state, self.origin, self.request.method
+        if not state.stands(self._rule, origin.host, origin.port, method, self._attempt.path, tls=origin.tls):
+            again = state.policy.request(origin.host, origin.port, method, self._attempt.path, tls=origin.tls)
+            self.failed(again.reason or reasons.HOST_NOT_GRANTED, "it is not granted any more", refused=True)
 
     def _abandon(self, why: str) -> None:
         """The client's own body is broken: the upstream must not take what came for a whole request."""

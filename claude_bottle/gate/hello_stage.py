@@ -97,5 +97,8 @@ class HelloStage:
     def drained(self) -> None:
         """Nothing was held back."""
 
+    def judged(self) -> None:
+        """Nothing has been let through yet."""
+
     def stop(self, why: str) -> None:
         """Nothing was begun."""

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_bottle.gate import core, internal, limits
+from claude_bottle.gate import core, limits
 from claude_bottle.gate.core import CLIENT
 from claude_bottle.gate.dns import INTERNAL_NAME
 from claude_bottle.gate.exchange import Exchange
 from claude_bottle.gate.head import BadHead, Request, find_end, parse_request
 from claude_bottle.gate.inject import ForeignCredential
-from claude_bottle.gate.locate import Place, Refusal, authority, locate
-from claude_bottle.gate.push import Push
+from claude_bottle.gate.local import Local
+from claude_bottle.gate.locate import Place, Refusal, connect_target, locate
+from claude_bottle.gate.push import Push, is_push
 from claude_bottle.model import policy as reasons
-from claude_bottle.model.git_request import PACK, PUSH
-from claude_bottle.model.urlpath import BadTarget, canonical_target
+from claude_bottle.model.urlpath import BadTarget, Target, canonical_target
 
 if TYPE_CHECKING:
     from claude_bottle.gate.audit import Attempt
     from claude_bottle.gate.conversation import Conversation
-    from claude_bottle.model.policy import Rule
+    from claude_bottle.gate.desk import Wait
 
 
 class HttpStage:
@@ -36,7 +36,7 @@ class HttpStage:
         self._checked = 0
         self._reading = False
         self._answered = 0  # bytes of our own answers in this turn
-        self._exchange: Exchange | Push | None = None
+        self._exchange: Exchange | Local | Push | None = None
         self._idle: tuple[core.Origin, int, float] | None = None  # an upstream link kept for the next request
 
     # Events
@@ -44,13 +44,14 @@ class HttpStage:
     def received(self, link: int, data: bytes | bytearray | memoryview) -> None:
         exchange = self._exchange
         if link != CLIENT:
-            if exchange is not None and exchange.owns(link):
+            if not isinstance(exchange, Local | None) and exchange.owns(link):
                 exchange.link_received(link, data)
             else:
                 self._forget_idle(link)  # nobody asked for this
             return
         if exchange is not None and exchange.takes_body:
             self._buffer += exchange.client_received(data)
+            self._act(exchange)
             return
         if exchange is None and not self._buffer:
             self.conversation.timer(limits.HEAD_TIMEOUT)
@@ -63,36 +64,52 @@ class HttpStage:
     def ended(self, link: int, *, truncated: bool = False) -> None:
         exchange = self._exchange
         if link == CLIENT:
-            if exchange is None or not exchange.request_done:
+            if exchange is None or not exchange.outlives_client:
                 self.conversation.finish("the client left")
             else:
                 exchange.request.keep = False  # half-closed: it still wants this answer
-        elif exchange is not None and exchange.owns(link):
+        elif not isinstance(exchange, Local | None) and exchange.owns(link):
             exchange.link_ended(link, truncated=truncated)
         else:
             self._forget_idle(link)
 
     def dialled(self, link: int) -> None:
-        if self._exchange is not None and self._exchange.owns(link):
+        if not isinstance(self._exchange, Local | None) and self._exchange.owns(link):
             self._exchange.link_ready(link)
         else:
             self.conversation.abort(link)
 
     def failed(self, link: int, reason: str, detail: str) -> None:
-        if self._exchange is not None and self._exchange.owns(link):
-            self._exchange.link_failed(link, reason, detail)
+        if not isinstance(self._exchange, Local | None) and self._exchange.owns(link):
+            self._exchange.failed(reason, detail)
+
+    def flow(self, link: int, clogged: bool) -> None:
+        if isinstance(self._exchange, Push):
+            self._exchange.flow(link, clogged=clogged)
 
     def drained(self) -> None:
         if self._exchange is None:
             self._next()
 
     def expired(self) -> None:
-        if self._exchange is None or not self._exchange.expired():
-            self.conversation.finish("timed out")
+        (self._exchange.expired if self._exchange else lambda: self.conversation.finish("timed out"))()
 
-    def flow(self, link: int, *, clogged: bool) -> None:
-        if isinstance(self._exchange, Push):
-            self._exchange.flow(link, clogged=clogged)
+    def judged(self) -> None:
+        """The policy has changed. An idle connection to what is not granted any more ends; so does a kept upstream link."""
+        conversation, name = self.conversation, self._place.name
+        if conversation.over:
+            return
+        if self._idle is not None and not conversation.state.granted(self._idle[0].host, self._idle[0].port):
+            self._forget_idle(self._idle[1])
+        if self._exchange is not None:
+            self._exchange.judged()
+        elif name not in (None, INTERNAL_NAME) and not conversation.state.granted(name or "", self._place.port):
+            conversation.finish("it is not granted any more")
+
+    def told(self, wait: Wait) -> None:
+        """News for a request to the gate itself."""
+        if isinstance(self._exchange, Local):
+            self._exchange.told(wait)
 
     def stop(self, why: str) -> None:
         if self._exchange is not None:
@@ -168,13 +185,7 @@ class HttpStage:
             self._refuse(attempt, refusal, request)
 
     def _connect(self, request: Request, attempt: Attempt) -> None:
-        host, port = authority(request.target, None)
-        attempt.host, attempt.port = host, port
-        for name, value in request.headers:
-            if name == b"host" and authority(value, port) != (host, port):
-                raise Refusal(reasons.NAME_MISMATCH, "Host is not the CONNECT target")
-        if request.has_body:
-            raise Refusal(reasons.BAD_REQUEST, "CONNECT with a body")
+        host, port = connect_target(request, attempt)
         decision = self.conversation.state.connect(host, port)
         if not decision.allow:
             raise Refusal(decision.reason)
@@ -194,9 +205,10 @@ class HttpStage:
         if any(name in (b"upgrade", b"http2-settings") for name, _ in request.headers):
             raise Refusal(reasons.UPGRADE_REFUSED)
         if host == INTERNAL_NAME and port == 80 and not place.tls:
-            self._answer(internal.respond(state, request.method, target.path, close=not _keeps(request)), request)
+            self._own(request, target)
             return
-        decision = state.request(host, port, request.method, target.path, tls=place.tls, query=target.query)
+        signs = state.injector.signs_in(request.headers) if state.once else ()
+        decision = state.request(host, port, request.method, target.path, tls=place.tls, query=target.query, signs_in=signs)
         attempt.git = decision.git
         if not decision.allow or decision.rule is None:
             raise Refusal(decision.reason)
@@ -204,33 +216,38 @@ class HttpStage:
         headers = [pair for pair in request.headers if not (place.explicit and pair[0] == b"proxy-authorization")]
         try:
             headers, secrets = state.injector.apply(
-                host, port, tls=place.tls, rule=decision.rule, headers=headers, target=raw_target
+                host, port, tls=place.tls, rule=decision.rule, headers=headers, target=raw_target, git=bool(decision.git)
             )
-            if decision.git and not any(name == b"authorization" for name, _ in headers):
-                signed = state.injector.sign_in(host, port, decision.rule)
-                if signed is not None:
-                    headers, secrets = [*headers, (b"authorization", signed[1])], (*secrets, signed[0])
         except ForeignCredential as foreign:
             raise Refusal(foreign.reason, foreign.what) from None
-        if decision.git and decision.git.kind == PUSH:
-            if not state.judges:
-                attempt.said = "pushes cannot be judged where this gate runs (in a container), so none is let through"
-                raise Refusal(reasons.PUSH_REFUSED, attempt.said)
-            if decision.git.step == PACK and decision.rule.git:
-                self._push(request, attempt, core.Origin(host, port, place.tls), headers, target.path, secrets, decision.rule)
-                return
-        self.conversation.commands.append(attempt.record(allow=True, rule=decision.rule))
-        self._begin(request, attempt, core.Origin(host, port, place.tls), headers, target.wire, secrets)
+        origin = core.Origin(host, port, place.tls)
+        if is_push(attempt, state):
+            self._exchange = push = Push(self, request, attempt, origin, headers, target.path, secrets, decision.rule)
+            push.begin()
+            return
+        self.conversation.commands += [attempt.record(allow=True, rule=decision.rule), *state.use(decision.rule)]
+        self._begin(Exchange(self, request, attempt, origin, headers, target.wire, secrets, decision.rule), origin)
 
     # Answers
 
-    def _begin(
-        self, request: Request, attempt: Attempt, origin: core.Origin, headers: list[tuple[bytes, bytes]],
-        target: bytes, secrets: tuple[bytes, ...],
-    ) -> None:  # fmt: skip
+    def _own(self, request: Request, target: Target) -> None:
+        """A request to the gate itself."""
+        self.conversation.timer(limits.HEAD_TIMEOUT)
+        local = self._exchange = Local(self, request, target)
+        early = self.take_buffer()
+        if request.expects and not early and local.takes_body:
+            self.conversation.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.put_back(local.client_received(early) if local.takes_body else early)
+        self._act(local)
+
+    def _act(self, exchange: Exchange | Local | Push) -> None:
+        if isinstance(exchange, Local) and exchange is self._exchange and exchange.request_done:
+            exchange.act()
+
+    def _begin(self, exchange: Exchange, origin: core.Origin) -> None:
         conversation = self.conversation
         conversation.timer(None)  # dial and handshake have their own deadlines
-        exchange = self._exchange = Exchange(self, request, attempt, origin, headers, target, secrets)
+        self._exchange = exchange
         idle, self._idle = self._idle, None
         if idle is not None and idle[1] in conversation.channels:
             if idle[0] == origin and conversation.state.clock() - idle[2] < limits.REUSE_WITHIN:
@@ -238,14 +255,6 @@ class HttpStage:
                 return
             conversation.abort(idle[1])
         exchange.dial()
-
-    def _push(
-        self, request: Request, attempt: Attempt, origin: core.Origin, headers: list[tuple[bytes, bytes]], target: str,
-        secrets: tuple[bytes, ...], rule: Rule,
-    ) -> None:  # fmt: skip
-        if rule.git is not None:
-            self._exchange = push = Push(self, request, attempt, origin, headers, target, secrets, rule, rule.git)
-            push.begin()
 
     def exchange_done(self, *, keep: bool, idle_link: int | None) -> None:
         """The exchange has ended well; `idle_link` may serve the next request."""
@@ -255,10 +264,12 @@ class HttpStage:
             self._idle = (exchange.origin, idle_link, conversation.state.clock())
         self._proceed(keep=keep)
 
-    def _answer(self, response: bytes, request: Request | None) -> None:
+    def answer_own(self, response: bytes, *, keep: bool) -> None:
+        """Give the client an answer of our own, and go on if `keep`."""
+        self._exchange = None
         self._answered += len(response)
         self.conversation.client.write(response)
-        self._proceed(keep=_keeps(request))
+        self._proceed(keep=keep)
 
     def _proceed(self, *, keep: bool) -> None:
         conversation = self.conversation
@@ -275,9 +286,8 @@ class HttpStage:
 
     def answer_refusal(self, attempt: Attempt, reason: str, request: Request | None) -> None:
         """Tell the client; the connection goes on only if where the next request begins is beyond doubt."""
-        self._exchange = None
-        head_only = request is not None and request.method == "HEAD"
-        self._answer(attempt.refusal(reason, head_only=head_only, close=not _keeps(request)), request)
+        head_only, keep = request is not None and request.method == "HEAD", _keeps(request)
+        self.answer_own(attempt.refusal(reason, head_only=head_only, close=not keep), keep=keep)
 
     def _forget_idle(self, link: int) -> None:
         if self._idle is not None and self._idle[1] == link:

@@ -59,6 +59,29 @@ class Injector:
     def __repr__(self) -> str:
         return f"Injector({[one.spec.name for one in self._all]})"
 
+    def signs_in(self, headers: Headers) -> tuple[str, ...]:
+        """The credentials whose placeholders these headers carry."""
+        found = (self._placeholder_in(name, value) for name, value in headers)
+        return tuple(one.spec.name for one in found if one is not None)
+
+    def placeholders(self) -> list[dict[str, object]]:
+        """What the bottle may know of its credentials: which header to send, with the placeholder, and where."""
+        return [
+            {"name": one.spec.name, "header": one.spec.header, "value": one.spec.fill(one.placeholder),
+             "hosts": [f"{host}:{port}" for host, port in one.hosts], "expired": one.spec.name in self._expired}
+            for one in self._all
+        ]  # fmt: skip
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(one.spec.name for one in self._all)
+
+    def replaced(self, credentials: Iterable[BoundCredential]) -> Injector:
+        """Other credentials from now on. A value that has expired stays so until another one comes."""
+        fresh = tuple(credentials)
+        stale = {one.spec.name: one.secret for one in self._all if one.spec.name in self._expired}
+        return Injector(fresh, frozenset(one.spec.name for one in fresh if stale.get(one.spec.name) == one.secret))
+
     def refreshed(self, values: Mapping[str, str | None]) -> Injector:
         """The same credentials with new secrets by credential name, None for one that has expired: until it gets another
         value, requests that need it are refused. Names not held are ignored."""
@@ -71,9 +94,10 @@ class Injector:
         return Injector(fresh, (self._expired | values.keys()) - given.keys())
 
     def apply(
-        self, host: str, port: int, *, tls: bool, rule: Rule, headers: Headers, target: bytes
+        self, host: str, port: int, *, tls: bool, rule: Rule, headers: Headers, target: bytes, git: bool = False
     ) -> tuple[Headers, tuple[bytes, ...]]:
-        """The headers to send up, and the secrets now in them. Raises ForeignCredential."""
+        """The headers to send up, and the secrets now in them. `git`: it is git's, and gets the rule's credential where it
+        comes without any. Raises ForeignCredential."""
         bound = host in self._bound_hosts
         self._check_target(target, bound)
         out: Headers = []
@@ -90,9 +114,12 @@ class Injector:
             elif (bound and _AUTH_HEADER.search(_dashed(name))) or (bound and self._is_bound_header(host, name)):
                 raise ForeignCredential(CREDENTIAL_FOREIGN, f"the header {_text(name)}")
             out.append((name, value))
+        if git and not any(name == b"authorization" for name, _ in out) and (signed := self._sign_in(host, port, rule)):
+            used.append(signed[0])
+            out.append((b"authorization", signed[1]))
         return out, tuple(used)
 
-    def sign_in(self, host: str, port: int, rule: Rule) -> tuple[bytes, bytes] | None:
+    def _sign_in(self, host: str, port: int, rule: Rule) -> tuple[bytes, bytes] | None:
         """(secret, value of Authorization) for a git request that came without one: git asks for a password only once a
         server has refused it, and inside the bottle nobody has one. None when the rule names no credential. Raises
         ForeignCredential for one that has expired."""

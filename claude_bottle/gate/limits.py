@@ -25,6 +25,14 @@ FLUSH = 120.0  # for a peer to take what waits for it once we want to close
 LINGER = 2.0  # for its farewell after that
 
 CONNECTIONS = 512
+OWN_BODY = 64 * 1024  # of a request to the gate itself
+WAITS = 64  # who waits for answers to requests, at once
+ASKS, ASK_EVERY = 20, 3.0  # requests at once, and seconds until there may be one more
+STREAMS, MCP_SESSIONS = 8, 32
+# So often something is said on a stream that waits: clients and proxies take silence for an end.
+BEAT = 15.0
+LONGEST_WAIT = 7 * 86400.0
+SPENT_EVERY = 1.0  # how often the keeper is told what a budget has come to
 PIPELINE = 64 * 1024
 HIGH_WATER = 256 * 1024  # queued per link before the other side is held back; above twice that its peer is not read either
 LOW_WATER = 64 * 1024

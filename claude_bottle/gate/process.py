@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
-    from claude_bottle.gate.ca import Authority
     from claude_bottle.gate.config import GateConfig
     from claude_bottle.gate.core import Origin
     from claude_bottle.gate.judge_line import JudgeLine
@@ -39,8 +38,11 @@ def serve(control: socket.socket, registration: socket.socket | None, config: Ga
 
 
 def _serve(control: socket.socket, registration: socket.socket | None, config: GateConfig) -> None:
-    authority = _authority(config)
-    _tell(control, "ca", pem=authority.pem if authority else None)
+    from claude_bottle.gate.ca import Authority
+
+    # Whatever the rules are now: one that is granted later may need it, and the bottle reads its trust only once.
+    authority = Authority()
+    _tell(control, "ca", pem=authority.pem)
 
     from claude_bottle.gate import confine, limits
 
@@ -57,6 +59,7 @@ def _serve(control: socket.socket, registration: socket.socket | None, config: G
     _tell(control, "listening")
     _let_the_bottle_boot([control, *listeners.values()])
 
+    from claude_bottle.gate.budget import Budget
     from claude_bottle.gate.decide import GateState
     from claude_bottle.gate.dial import Dialler, only_whole_names
     from claude_bottle.gate.inject import Injector
@@ -67,12 +70,13 @@ def _serve(control: socket.socket, registration: socket.socket | None, config: G
     roots = Roots(config)
     state = GateState(
         Policy(config.rules, operator_named=tuple(config.upstreams)), roots.context, authority, Injector(config.credentials),
-        explicit_proxy=config.explicit_proxy, judges=config.judges is not None,
+        explicit_proxy=config.explicit_proxy, operator_named=tuple(config.upstreams), judges=config.judges is not None,
+        budget=Budget(config.egress_bytes, config.egress_spent),
     )  # fmt: skip
     only_whole_names()
     confine.confine(roots.directories)
     loop = Loop()
-    server = Server(loop, state, Dialler(loop, config.upstreams), control, listeners, stop_now, _judges(loop, config))
+    server = Server(loop, state, Dialler(loop, config.upstreams), control, listeners, stop_now, judges=_judges(loop, config))
     server.send("ready")
     _settle_memory()
     loop.run()
@@ -97,14 +101,6 @@ def _let_the_bottle_boot(sockets: list[socket.socket]) -> None:
     for sock in sockets:
         waiting.register(sock, select.POLLIN)
     waiting.poll(BOOT_MILLISECONDS)
-
-
-def _authority(config: GateConfig) -> Authority | None:
-    if not any(rule.tls == "inspect" for rule in config.rules):
-        return None
-    from claude_bottle.gate.ca import Authority
-
-    return Authority()
 
 
 class Roots:

@@ -12,28 +12,40 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from claude_bottle.gate import inject, limits
-from claude_bottle.gate.audit import response
-from claude_bottle.gate.call import Call
+from claude_bottle.gate.answer import response
+from claude_bottle.gate.locate import Refusal
 from claude_bottle.gate.push_court import Court
 from claude_bottle.gate.push_intake import COMMANDS, DRAIN, PACK, Intake
+from claude_bottle.gate.push_remote import PUSHED, Remote
 from claude_bottle.model import pktline
 from claude_bottle.model import policy as reasons
 from claude_bottle.model import push as wire
+from claude_bottle.model.git_request import PACK as STEP_PACK
+from claude_bottle.model.git_request import PUSH
 from claude_bottle.model.pktline import BadPkt
 from claude_bottle.model.push import Asked, BadPush
 
 if TYPE_CHECKING:
     from claude_bottle.gate import core
     from claude_bottle.gate.audit import Attempt
+    from claude_bottle.gate.decide import GateState
     from claude_bottle.gate.head import Headers, Request
     from claude_bottle.gate.http import HttpStage
-    from claude_bottle.model.git_grant import GitGrant
     from claude_bottle.model.policy import Rule
 
+_NO_MORE = "it is not granted any more"
 _KIND = b"application/x-git-receive-pack-result"
-_OWN = [(b"user-agent", b"git/2.40.0 (claude-bottle)"), (b"accept", b"*/*")]
-_TAKEN = (b"content-type", b"application/x-git-receive-pack-request")
-_FETCHED = (b"content-type", b"application/x-git-upload-pack-request")
+
+
+def is_push(attempt: Attempt, state: GateState) -> bool:
+    """Whether an allowed request is one, with its commands and pack. Refusal where none can be judged at all."""
+    asked = attempt.git
+    if asked is None or asked.kind != PUSH:
+        return False
+    if not state.judges:
+        attempt.said = "pushes cannot be judged where this gate runs (in a container), so none is let through"
+        raise Refusal(reasons.PUSH_REFUSED, attempt.said)
+    return asked.step == STEP_PACK
 
 
 class Push:
@@ -41,19 +53,17 @@ class Push:
 
     def __init__(
         self, stage: HttpStage, request: Request, attempt: Attempt, origin: core.Origin, headers: Headers, target: str,
-        secrets: tuple[bytes, ...], rule: Rule, grant: GitGrant,
+        secrets: tuple[bytes, ...], rule: Rule,
     ) -> None:  # fmt: skip
+        if rule.git is None:
+            raise ValueError("not a rule for git")
         self.request, self._attempt, self.origin = request, attempt, origin
-        self.conversation, self._rule, self.grant = stage.conversation, rule, grant
-        self._signed = [pair for pair in headers if pair[0] == b"authorization"]
+        self.conversation, self._rule, self.grant = stage.conversation, rule, rule.git
         self._secrets = secrets
-        self._base = target.removesuffix("/git-receive-pack")
-        self.place = f"{origin.host}:{origin.port}{self._base}"
+        self._remote = Remote(self.conversation, origin, target.removesuffix("/git-receive-pack"), headers)
         self._intake = Intake(request, self, stage.take_buffer)
         self.asked = Asked((), False, False)
-        self._received = bytearray()  # from the remote, of the present call
         self._answer: bytes | None = None
-        self._call: Call | None = None
         self._court: Court | None = None
         self._started = self.conversation.state.clock()
         self._sending = self._recorded = False
@@ -68,14 +78,22 @@ class Push:
     def request_done(self) -> bool:
         return self._intake.done
 
+    @property
+    def outlives_client(self) -> bool:
+        return self._intake.done
+
+    @property
+    def place(self) -> str:
+        return self._remote.place
+
     def owns(self, link: int) -> bool:
-        return any(part is not None and part.link == link for part in (self._call, self._court))
+        return any(part is not None and part.link == link for part in (self._remote.call, self._court))
 
     def begin(self) -> None:
         self.conversation.timer(limits.IDLE_WITHIN, idle=True)
         if self.request.expects:
             self.conversation.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if [pair for pair in self.request.headers if pair[0] in (b"content-type", b"content-encoding")] != [_TAKEN]:
+        if [pair for pair in self.request.headers if pair[0] in (b"content-type", b"content-encoding")] != [PUSHED]:
             self.not_a_push("a push is of the type application/x-git-receive-pack-request, and not compressed")
         else:
             self._intake.turn(COMMANDS)
@@ -86,42 +104,56 @@ class Push:
 
     def link_ready(self, link: int) -> None:
         self.conversation.timer(limits.IDLE_WITHIN, idle=True)
-        if self._call and self._call.link == link:
-            self._call.ready()
+        if self._remote.call and self._remote.call.link == link:
+            self._remote.call.ready()
             if self._sending and self._court:
                 self.conversation.hold(self._court.link, False)
         elif self._court:
             self._court.begin()
 
     def link_received(self, link: int, data: bytes | bytearray | memoryview) -> None:
-        if self._call and self._call.link == link:
-            self._call.received(bytes(data))
+        if self._remote.call and self._remote.call.link == link:
+            self._remote.call.received(bytes(data))
         elif self._court:
             self._court.received(data)
 
     def link_ended(self, link: int, *, truncated: bool) -> None:
-        if self._call and self._call.link == link:
-            self._call.ended(truncated=truncated)
+        if self._remote.call and self._remote.call.link == link:
+            self._remote.call.ended(truncated=truncated)
         elif self._court:
             self._court.lost("")
 
-    def link_failed(self, link: int, reason: str, detail: str) -> None:
-        if self._call and self._call.link == link:
-            self._call.fail(f"{reason}: {detail}")
+    def failed(self, reason: str, detail: str) -> None:
+        """A link that was asked for is not there."""
+        call = self._remote.call
+        if call and not call.over and call.link not in self.conversation.channels:
+            call.fail(f"{reason}: {detail}")
         elif self._court:
             self._court.lost(detail)
 
     def flow(self, link: int, *, clogged: bool) -> None:
         """Whoever is slow holds back whoever feeds it."""
-        if self._call and self._court and link in (self._call.link, self._court.link):
-            self.conversation.hold(self._court.link if link == self._call.link else self._call.link, clogged)
+        if self._remote.call and self._court and link in (self._remote.call.link, self._court.link):
+            self.conversation.hold(self._court.link if link == self._remote.call.link else self._remote.call.link, clogged)
 
-    def expired(self) -> bool:
-        """Whether the time that ran out was a call's."""
-        if self._call is None or self._call.is_ready or self._call.over:
-            return False
-        self._call.fail("the server did not finish its TLS handshake in time")
-        return True
+    def expired(self) -> None:
+        """The time for what it waits for is over."""
+        if self._remote.call is None or self._remote.call.is_ready or self._remote.call.over:
+            self.conversation.finish("timed out")
+        else:
+            self._remote.call.fail("the server did not finish its TLS handshake in time")
+
+    def judged(self) -> None:
+        """The policy has changed: what it does not grant any more ends here, as far as that is still possible."""
+        if self._answer is None and not self._stands():
+            if self._sending:
+                self.give_up(_NO_MORE)
+            else:
+                self.refuse(_NO_MORE)
+
+    def _stands(self) -> bool:
+        state, origin, path = self.conversation.state, self.origin, self._attempt.path
+        return not state.halted and state.stands(self._rule, origin.host, origin.port, "POST", path, tls=origin.tls)
 
     def stop(self, why: str) -> None:
         self._record(why)
@@ -133,12 +165,11 @@ class Push:
         if not self.asked.commands:
             self._end_with(response(200, _KIND, b"", close=True))  # git's question whether it may push at all
             return
-        repository = self._attempt.git.repository if self._attempt.git else ""
-        self._attempt.pushed = {"repository": repository, "commands": [one.to_dict() for one in self.asked.commands]}
+        self._attempt.push_of(self.asked.commands)
         if why := wire.ungranted(self.asked.commands, self.grant):
             self.refuse("", why)
         else:
-            self._ask("info/refs?service=git-receive-pack", wire.MAX_ADVERTISED, self._tips)
+            self._remote.ask_tips(self._tips)
 
     def pack_came(self, piece: bytes) -> None:
         if self._court:
@@ -163,29 +194,12 @@ class Push:
 
     # The remote and the judge
 
-    def _ask(self, what: str, most: int, done: Callable[[int, str], object]) -> None:
-        """A small answer, whole."""
-        self._received.clear()
-        self._call = self._calling(what, lambda piece: self._more(piece, most), done)
-
-    def _calling(
-        self, what: str, took: Callable[[bytes], object], done: Callable[[int, str], object], *more: tuple[bytes, bytes],
-        body: bytes | None = None, follows: int = 0,
-    ) -> Call:  # fmt: skip
-        target, headers = f"{self._base}/{what}".encode("ascii"), [*_OWN, *self._signed, *more]
-        return Call(self.conversation, self.origin, target, headers, took, done, body=body, more=follows)
-
-    def _more(self, piece: bytes, most: int) -> None:
-        self._received += piece
-        if len(self._received) > most and self._call:
-            self._call.fail("the answer is too long")
-
     def _tips(self, status: int, why: str) -> None:
         """The remote has said what it has."""
         try:
             if status != 200:
                 raise BadPush(f"the remote could not be asked what it has: {why or f'HTTP {status}'}")
-            tips = wire.read_tips(bytes(self._received))
+            tips = wire.read_tips(bytes(self._remote.answer))
         except (BadPkt, BadPush) as bad:
             self.refuse(str(bad))
             return
@@ -198,7 +212,7 @@ class Push:
 
     def fetch(self, body: bytes, took: Callable[[bytes], object], done: Callable[[int, str], object]) -> None:
         """For the judge: the remote's history. The one thing it can have, and of this repository alone."""
-        self._call = self._calling("git-upload-pack", took, done, _FETCHED, body=body)
+        self._remote.fetch(body, took, done)
 
     def take_pack(self) -> None:
         """For the judge: it is ready for the client's pack."""
@@ -206,36 +220,31 @@ class Push:
 
     def send(self, size: int) -> None:
         """It is judged: make the push, with a pack of `size` bytes, which follows. What was granted may be no more."""
-        state, origin = self.conversation.state, self.origin
-        asked = state.request(origin.host, origin.port, "POST", self._attempt.path, tls=origin.tls)
-        if not asked.allow or asked.rule != self._rule:
-            self.refuse(f"it is not granted any more ({asked.reason or 'the rule has changed'})")
+        if not self._stands():
+            self.refuse(_NO_MORE)
             return
         if self._court and self._attempt.pushed is not None:
             self._attempt.pushed |= self._court.facts
-        self.conversation.commands.append(self._attempt.record(allow=True, rule=self._rule))
+        state, record = self.conversation.state, self._attempt.record(allow=True, rule=self._rule)
+        self.conversation.commands += [record, *state.use(self._rule)]
         self._sending = True
-        self._received.clear()
-        self._call = self._calling(
-            "git-receive-pack", lambda piece: self._more(piece, wire.MAX_ANSWER), self._answered, _TAKEN,
-            body=wire.write_commands(self.asked.commands), follows=size,
-        )  # fmt: skip
+        self._remote.push(self.asked.commands, size, self._answered)
 
     def give_up(self, why: str) -> None:
-        """The judge is gone while its pack was on its way: the remote must not take what came for a whole one."""
-        if self._call:
-            self._call.fail(why)
+        """It breaks off while its pack is on its way: the remote cannot take what came for a whole one."""
+        if self._remote.call:
+            self._remote.call.fail(why)
 
     def send_pack(self, piece: bytes) -> None:
-        if self._call:
-            self._call.write(piece)
+        if self._remote.call:
+            self._remote.call.write(piece)
 
     def _answered(self, status: int, why: str) -> None:
         """The remote has answered the push."""
         try:
             if status != 200:
                 raise BadPush(why or f"HTTP {status}")
-            answer = wire.read_answer(bytes(self._received), self.asked.commands)
+            answer = wire.read_answer(bytes(self._remote.answer), self.asked.commands)
         except (BadPkt, BadPush) as bad:
             why = f"the remote did not answer: {bad}"
             self._record(why, status)
@@ -270,10 +279,9 @@ class Push:
 
     def _end_with(self, answer: bytes) -> None:
         """Answer, once the client has sent all that it wants to."""
-        for part in (self._call, self._court):
-            if part is not None:
-                part.drop()
-        self._call = self._court = None
+        self._remote.drop()
+        if self._court is not None:
+            self._court.drop()
         self._answer = answer
         self.conversation.timer(limits.IDLE_WITHIN, idle=True)
         self._intake.turn(DRAIN)

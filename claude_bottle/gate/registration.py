@@ -47,7 +47,7 @@ def receive(channel: socket.socket, nonce: str, *, in_bottle: bool = True) -> di
         if len(names) != len(descriptors):
             raise _bad(f"{len(names)} names for {len(descriptors)} descriptors")
         for name in names:
-            listeners[name] = _listener(name, descriptors.pop(0), in_bottle)
+            listeners[name] = checked(name, descriptors.pop(0), in_bottle)
         channel.sendall(b"k")
         return listeners
     except (OSError, BottleError) as broken:
@@ -99,8 +99,9 @@ def _names(text: bytes, nonce: str) -> list[str]:
     return names
 
 
-def _listener(name: str, descriptor: int, in_bottle: bool) -> socket.socket:
-    """A socket object over `descriptor`, which it owns from here on, after asking the kernel what it is."""
+def checked(name: str, descriptor: int, in_bottle: bool) -> socket.socket:
+    """A socket object over `descriptor`, which it owns from here on, after asking the kernel what it is.
+    BottleError when it is not what its name says."""
     sock = socket.socket(fileno=descriptor)
     try:
         kind = socket.SOCK_DGRAM if name == "dns-udp" else socket.SOCK_STREAM

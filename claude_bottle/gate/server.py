@@ -1,7 +1,7 @@
 """Listeners, the control line and the journal's events: what keeps the conversations going.
 
-Accepts on the descriptors the bottle's opener handed over, answers DNS, carries events to the keeper and obeys `halt`,
-`resume` and `stop`. If the keeper is gone or does not take events any more, nothing is let through. May touch: the
+Accepts on the descriptors the bottle's opener handed over, answers DNS, carries events to the keeper and lets `Orders` obey
+it. If the keeper is gone or does not take events any more, nothing is let through. May touch: the
 sockets it was given; it opens none but through `dial`.
 """
 
@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from claude_bottle.gate import control, dns, limits
+from claude_bottle.gate.control_line import ControlLine
 from claude_bottle.gate.conversation import Conversation
 from claude_bottle.gate.decide import GateState, new_id
 from claude_bottle.gate.dial import Dialler
 from claude_bottle.gate.dns_stream import DnsStream
 from claude_bottle.gate.judge_line import JudgeLine
-from claude_bottle.gate.loop import READ, WRITE, Loop
+from claude_bottle.gate.loop import READ, Loop
+from claude_bottle.gate.orders import Orders
 from claude_bottle.gate.session import Session
 from claude_bottle.model import events
 from claude_bottle.model.policy import HOST_NOT_GRANTED
@@ -31,13 +32,15 @@ class Server:
 
     def __init__(
         self, loop: Loop, state: GateState, dialler: Dialler, control_line: socket.socket,
-        listeners: Mapping[str, socket.socket], gone: Callable[[], None], judges: JudgeLine | None = None,
+        listeners: Mapping[str, socket.socket], gone: Callable[[], None], *, in_bottle: bool = True,
+        judges: JudgeLine | None = None,
     ) -> None:  # fmt: skip
         self.loop, self.dialler, self._state, self.judges = loop, dialler, state, judges
         self._unrecorded = 0
-        self._line = ControlLine(loop, control_line, self._obey, gone, self._line_drained)
         self._gone = gone
         self._keeper_halts = False
+        self._orders = Orders(self, state, in_bottle=in_bottle)
+        self._line = ControlLine(loop, control_line, self._orders.obey, gone, self._line_drained)
         self._sessions: set[Session] = set()
         self._accepting = False
         self._denials = _Denials(loop, self.record)
@@ -51,6 +54,7 @@ class Server:
                 sock.close()
         self._most = min(limits.CONNECTIONS, max(8, (_descriptor_limit() - 64) // 6))
         self._accept_again()
+        self._watch_budget()
 
     def send(self, op: str, **data: object) -> None:
         """A control message to the keeper."""
@@ -88,7 +92,10 @@ class Server:
     def _accept_again(self) -> None:
         self._accepting = True
         for name, sock in self._listeners.items():
-            self.loop.watch(sock.fileno(), READ, lambda events, name=name, sock=sock: self._accept(name, sock))  # type: ignore[misc]
+            self._watch(name, sock)
+
+    def _watch(self, name: str, sock: socket.socket) -> None:
+        self.loop.watch(sock.fileno(), READ, lambda events: self._accept(name, sock))
 
     def _accept_no_more(self) -> None:
         """Further connections wait in the kernel's queue."""
@@ -141,26 +148,50 @@ class Server:
 
     # The keeper
 
-    def _obey(self, message: dict[str, object]) -> None:
-        match message.get("op"):
-            case "halt":
-                self._keeper_halts = True
-            case "resume":
-                self._keeper_halts = False
-            case "stop":
-                self._gone()
-            case "credentials":
-                self._refresh(message.get("values"))
-            case other:
-                self.fault(f"unknown control message {str(other)[:40]!r}")
+    def halt(self, halted: bool) -> None:
+        self._keeper_halts = halted
         self._settle_halt()
 
-    def _refresh(self, values: object) -> None:
-        """New secrets for credentials this gate holds, by name: `{"values": {"github": "…"}}`; null: it has expired."""
-        if not isinstance(values, dict) or not all(value is None or isinstance(value, str) for value in values.values()):
-            self.fault("credentials that are not texts by name")
-            return
-        self._state.injector = self._state.injector.refreshed(values)
+    def leave(self) -> None:
+        """The keeper wants this gate to end."""
+        self._tell_spent()
+        self._gone()
+
+    def listen(self, name: str, sock: socket.socket) -> None:
+        """One more listener. A second one of the same name takes the first one's place."""
+        former = self._listeners.pop(name, None)
+        if former is not None:
+            if self._accepting:
+                self.loop.forget(former.fileno())
+            former.close()
+        self._listeners[name] = sock
+        if self._accepting:
+            self._watch(name, sock)
+
+    def serves(self, ports: Collection[int]) -> Collection[int]:
+        """Those of `ports` that a listener of ours stands for."""
+        return [port for port in ports if port in (limits.HTTP_PORT, limits.TLS_PORT) or f"port-{port}" in self._listeners]
+
+    def judge_again(self) -> None:
+        """The policy has changed: what is under way goes on only as far as it is granted now."""
+        if not self._budget_watched:
+            self._watch_budget()
+        self.dialler.keep_only(lambda origin: self._state.granted(origin.host, origin.port))
+        for session in list(self._sessions):
+            session.judge()
+
+    def _tell_spent(self) -> None:
+        budget = self._state.budget
+        if budget.spent != budget.told:
+            budget.told = budget.spent
+            self.send("spent", egress_bytes=budget.spent)
+
+    def _watch_budget(self) -> None:
+        """Nobody wakes for a budget that is not there."""
+        self._budget_watched = self._state.budget.limit is not None
+        if self._budget_watched:
+            self._tell_spent()
+            self.loop.after(limits.SPENT_EVERY, self._watch_budget)
 
     def _settle_halt(self) -> None:
         self._state.halted = self._keeper_halts or self._line.clogged
@@ -175,71 +206,6 @@ def _descriptor_limit() -> int:
     import resource
 
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-class ControlLine:
-    """The gate's end of the control socket: never waits, never forgets, and ends the gate when the keeper is gone."""
-
-    def __init__(
-        self, loop: Loop, sock: socket.socket, obey: Callable[[dict[str, object]], None], gone: Callable[[], None],
-        drained: Callable[[], None],
-    ) -> None:  # fmt: skip
-        self._loop, self._sock, self._obey, self._gone, self._drained = loop, sock, obey, gone, drained
-        self._decoder = control.Decoder()
-        self._out: deque[bytes] = deque()
-        self._size = 0
-        sock.setblocking(False)
-        loop.watch(sock.fileno(), READ, self._ready)
-
-    @property
-    def clogged(self) -> bool:
-        return self._size > limits.CONTROL_HIGH_WATER
-
-    @property
-    def full(self) -> bool:
-        """So much waits that further lines would only cost memory."""
-        return self._size > 2 * limits.CONTROL_HIGH_WATER
-
-    def send(self, line: bytes) -> None:
-        self._out.append(line)
-        self._size += len(line)
-        self._flush()
-
-    def _ready(self, events: int) -> None:
-        if events & WRITE:
-            self._flush()
-            if not self._out:
-                self._drained()
-        try:
-            data = self._sock.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._gone()
-            return
-        try:
-            for message in self._decoder.feed(data):
-                self._obey(message)
-        except control.ControlBroken:
-            self._gone()
-
-    def _flush(self) -> None:
-        try:
-            while self._out:
-                sent = self._sock.send(self._out[0])
-                self._size -= sent
-                if sent < len(self._out[0]):
-                    self._out[0] = self._out[0][sent:]
-                else:
-                    self._out.popleft()
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._gone()
-            return
-        self._loop.change(self._sock.fileno(), READ | (WRITE if self._out else 0))
 
 
 class _Denials:

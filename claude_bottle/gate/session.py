@@ -18,6 +18,7 @@ from claude_bottle.gate.tunnel import Tunnel
 from claude_bottle.model.policy import PUSH_REFUSED
 
 if TYPE_CHECKING:
+    from claude_bottle.gate.budget import Budget
     from claude_bottle.gate.dial import Dialler, Dialling
     from claude_bottle.gate.judge_line import Asking, JudgeLine
     from claude_bottle.gate.loop import Loop, Timer
@@ -38,6 +39,7 @@ class Surroundings(Protocol):
     judges: JudgeLine | None
 
     def record(self, kind: str, data: dict[str, object]) -> None: ...
+    def send(self, op: str, **data: object) -> None: ...
     def fault(self, what: str) -> None: ...
     def session_over(self, session: Session) -> None: ...
 
@@ -49,6 +51,7 @@ class Session:
         self._server, self._logic = server, logic
         self._links: dict[int, Link] = {CLIENT: Link(server.loop, client, self, CLIENT)}
         self._dials: dict[int, Dialling | Asking] = {}
+        self._tunnel: Tunnel | None = None
         self._timer: Timer | None = None
         self._idle: float | None = None
         self._over = False
@@ -59,6 +62,10 @@ class Session:
     @property
     def over(self) -> bool:
         return self._over
+
+    def judge(self) -> None:
+        """The policy has changed."""
+        self._handle(core.Judged())
 
     # From links
 
@@ -134,8 +141,15 @@ class Session:
             case core.Release(number, origin, channel):
                 if (link := self._links.pop(number, None)) is not None:
                     self._server.dialler.keep(link, origin, channel)
-            case core.Splice(number):
-                self._splice(number)
+            case core.Splice(number, budget):
+                self._splice(number, budget)
+            case core.Cut(why):
+                if self._tunnel is not None:
+                    self._tunnel.end(why)
+            case core.Tell(op, data):
+                self._server.send(op, **data)
+            case core.Await(wait):
+                wait.changed = lambda: self._server.loop.submit(lambda: self._handle(core.Told(wait)))
             case core.Yield():
                 self._server.loop.submit(lambda: self._handle(core.Again()))
 
@@ -192,7 +206,7 @@ class Session:
         else:
             self._dials[number] = self._server.judges.ask(connected, failed)
 
-    def _splice(self, number: int) -> None:
+    def _splice(self, number: int, budget: Budget) -> None:
         """Hand both sockets to the kernel once nothing waits in our own queues."""
         client, upstream = self._links.pop(CLIENT), self._links.pop(number)
         first = (upstream.take_waiting(), client.take_waiting())
@@ -201,7 +215,7 @@ class Session:
             self._handle(core.Spliced(up, down, why))
             self._end()
 
-        Tunnel(self._server.loop, client.detach(), upstream.detach(), first, ended)
+        self._tunnel = Tunnel(self._server.loop, client.detach(), upstream.detach(), first, budget, ended)
 
     def _end(self) -> None:
         if self._over:

@@ -11,9 +11,14 @@ import fcntl
 import os
 import socket
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from claude_bottle.gate import limits
 from claude_bottle.gate.loop import EDGE, READ, WRITE, Loop
+from claude_bottle.model.policy import BUDGET_SPENT
+
+if TYPE_CHECKING:
+    from claude_bottle.gate.budget import Budget
 
 _SPLICE_F_MOVE, _SPLICE_F_NONBLOCK = 1, 2
 _FLAGS = _SPLICE_F_MOVE | _SPLICE_F_NONBLOCK
@@ -23,11 +28,15 @@ _PIPE_SIZE = 1 << 20
 _ROUNDS = 8  # per turn, so that one busy tunnel leaves room for the others
 
 
+class Spent(Exception):
+    """There is nothing left of the budget."""
+
+
 class _Way:
     """One direction: from `source` through a pipe to `sink`."""
 
-    def __init__(self, source: socket.socket, sink: socket.socket, first: bytes) -> None:
-        self.source, self.sink = source, sink
+    def __init__(self, source: socket.socket, sink: socket.socket, first: bytes, budget: Budget | None = None) -> None:
+        self.source, self.sink, self._budget = source, sink, budget
         self.read_end, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.large = False
         self.first = first
@@ -63,12 +72,21 @@ class _Way:
                 self.sink.shutdown(socket.SHUT_WR)
             return False
         try:
-            count = os.splice(self.source.fileno(), self.write_end, _PIPE_SIZE, flags=_FLAGS)
+            count = os.splice(self.source.fileno(), self.write_end, self._room(), flags=_FLAGS)
         except BlockingIOError:
             return False
+        if self._budget is not None:
+            self._budget.takes(count)
         self.held += count
         self.ended = count == 0
         return True
+
+    def _room(self) -> int:
+        """How much may be taken from the source at once."""
+        left = self._budget.left if self._budget is not None else None
+        if left == 0:
+            raise Spent
+        return _PIPE_SIZE if left is None else min(_PIPE_SIZE, left)
 
     def _drain(self) -> bool:
         try:
@@ -89,21 +107,22 @@ class _Way:
 
 
 class Tunnel:
-    """`first`: (bytes for the upstream, bytes for the client) to send before anything else; `ended` is called once with
+    """`first`: (bytes for the upstream, bytes for the client) to send before anything else; `budget` is what may still go
+    up; `ended` is called once with
     the bytes moved up and down and why it ended ("" when both sides were through)."""
 
     def __init__(
-        self, loop: Loop, client: socket.socket, upstream: socket.socket, first: Sequence[bytes],
+        self, loop: Loop, client: socket.socket, upstream: socket.socket, first: Sequence[bytes], budget: Budget,
         ended: Callable[[int, int, str], None],
     ) -> None:  # fmt: skip
         self._loop, self._client, self._upstream, self._ended = loop, client, upstream, ended
-        self._up = _Way(client, upstream, first[0])
+        self._up = _Way(client, upstream, first[0], budget)
         try:
             self._down = _Way(upstream, client, first[1])
         except OSError:
             self._up.close()
             raise
-        self._timer = loop.after(limits.TUNNEL_IDLE, lambda: self._end("idle for too long"))
+        self._timer = loop.after(limits.TUNNEL_IDLE, lambda: self.end("idle for too long"))
         self._over = False
         # Edge-triggered: a side that hung up while the other one is slow must not wake us over and over.
         loop.watch(client.fileno(), READ | WRITE | EDGE, lambda events: self._ready(events, self._up, self._down))
@@ -118,15 +137,19 @@ class Tunnel:
             more = events & ~WRITE and out.step()
             more_in = events & ~READ and into.step()
         except OSError as broken:
-            self._end(os.strerror(broken.errno or 0))
+            self.end(os.strerror(broken.errno or 0))
+            return
+        except Spent:
+            self.end(BUDGET_SPENT)
             return
         if self._up.done and self._down.done:
-            self._end("")
+            self.end("")
         elif more or more_in:
             again = (READ if more else 0) | (WRITE if more_in else 0)
             self._loop.submit(lambda: self._ready(again, out, into))
 
-    def _end(self, why: str) -> None:
+    def end(self, why: str) -> None:
+        """End it now, both ways."""
         if self._over:
             return
         self._over = True

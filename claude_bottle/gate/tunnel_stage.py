@@ -22,12 +22,12 @@ class TunnelStage:
     """`prefix`: client bytes read so far. `answer`: the client waits for an answer to its CONNECT."""
 
     def __init__(self, conversation: Conversation, attempt: Attempt, rule: Rule, prefix: bytes, answer: bool) -> None:
-        self._conversation, self._attempt, self._answer = conversation, attempt, answer
+        self._conversation, self._attempt, self._rule, self._answer = conversation, attempt, rule, answer
         self._prefix = bytearray(prefix)
         self._started = conversation.state.clock()
         attempt.method = attempt.method or "TUNNEL"
-        self._done = False
-        conversation.commands += [attempt.record(allow=True, rule=rule), core.Pause(CLIENT)]
+        self._done = self._joined = False
+        conversation.commands += [attempt.record(allow=True, rule=rule), *conversation.state.use(rule), core.Pause(CLIENT)]
         conversation.timer(None)  # the dial has its own deadline
         self._link = conversation.dial(core.Origin(attempt.host, attempt.port, tls=False), fresh=True)
 
@@ -35,14 +35,36 @@ class TunnelStage:
         self._prefix += data  # read before the pause took effect
 
     def dialled(self, link: int) -> None:
-        conversation = self._conversation
+        conversation, budget = self._conversation, self._conversation.state.budget
+        if not budget.takes(len(self._prefix)):
+            self._refuse(link)
+            return
         if self._answer:
             conversation.commands.append(core.Write(CLIENT, b"HTTP/1.1 200 Connection established\r\n\r\n"))
         if self._prefix:
             self._attempt.up += len(self._prefix)
             conversation.commands.append(core.Write(link, bytes(self._prefix)))
-        conversation.commands.append(core.Splice(link))
-        conversation.over = True  # the kernel moves the rest; only the tunnel's end is still heard
+        conversation.commands.append(core.Splice(link, budget))
+        conversation.over = self._joined = True  # the kernel moves the rest; only the tunnel's end is still heard
+
+    def _refuse(self, link: int) -> None:
+        self._conversation.abort(link)
+        self._conversation.commands.append(self._attempt.record(allow=False, reason=reasons.BUDGET_SPENT))
+        if self._answer:
+            self._conversation.client.write(self._attempt.refusal(reasons.BUDGET_SPENT))
+        self._conversation.finish(reasons.BUDGET_SPENT)
+
+    def judged(self) -> None:
+        """The policy has changed: a tunnel that it does not grant any more ends here."""
+        conversation, attempt = self._conversation, self._attempt
+        if self._done or conversation.state.stands(self._rule, attempt.host, attempt.port, "", "", tls=False):
+            return
+        why = "it is not granted any more"
+        conversation.commands.append(attempt.record(allow=False, reason=reasons.HOST_NOT_GRANTED, detail=why))
+        if self._joined:
+            conversation.commands.append(core.Cut(why))
+        else:
+            conversation.finish(why)
 
     def failed(self, link: int, reason: str, detail: str) -> None:
         conversation = self._conversation
@@ -55,6 +77,8 @@ class TunnelStage:
     def spliced(self, up: int, down: int, why: str) -> None:
         self._attempt.up += up
         self._attempt.down += down
+        if why == reasons.BUDGET_SPENT:
+            self._conversation.commands.append(self._attempt.record(allow=False, reason=why))
         self.stop(why)
 
     def ended(self, link: int, *, truncated: bool = False) -> None:

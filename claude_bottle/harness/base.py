@@ -54,7 +54,8 @@ class Launch:
     (never secrets). `session_id` is a UUID fixed by us at first start. `resume` says that a conversation with
     this id exists. `tty` says that the agent gets a terminal; `headless` that no operator is attached
     (`run`). `terminal` is the operator's TERM, COLORTERM and NO_COLOR (more does no harm: only those are
-    looked at).
+    looked at). `note` is what a conversation that goes on begins with, by itself and in place of a prompt in `args`: our
+    own words, which the agent reads as if the operator had typed them.
     """
 
     program: Program
@@ -68,6 +69,7 @@ class Launch:
     headless: bool = False
     placeholders: Mapping[str, str] = field(default_factory=dict)
     terminal: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 class Harness(Protocol):

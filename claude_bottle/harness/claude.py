@@ -19,6 +19,7 @@ from claude_bottle.harness import base, claude_program, install
 from claude_bottle.harness.agent_home import AgentHome, parse_object
 from claude_bottle.harness.base import Launch, Program, Progress
 from claude_bottle.harness.terminal_env import terminal_environment
+from claude_bottle.model.asking import BRIEF, MCP_SERVER, MCP_URL
 
 if TYPE_CHECKING:
     from claude_bottle.state.paths import Paths
@@ -33,6 +34,9 @@ _SUBAGENT = re.compile(r"agent-[A-Za-z0-9_-]{1,64}\.jsonl")
 _SESSION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl")
 # How much of an API key Claude Code remembers as approved.
 _KEY_TAIL = 20
+# How the agent asks its operator. Beside whatever servers it is given or sets up itself (`--strict-mcp-config` would drop
+# those): they run inside the bottle, with no more rights than it has.
+_MCP = json.dumps({"mcpServers": {MCP_SERVER: {"type": "http", "url": MCP_URL}}})
 _PREFIXES = {"ANTHROPIC_API_KEY": "sk-ant-api03-", "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-"}
 
 
@@ -57,10 +61,16 @@ class Claude:
             argv.append("--remote-control")
         if launch.model:
             argv.append(f"--model={launch.model}")
-        if launch.prompt_text:
-            argv.append(f"--append-system-prompt={launch.prompt_text}")
+        argv.append(f"--mcp-config={_MCP}")
+        prompt = "\n\n".join(text for text in (BRIEF, launch.prompt_text) if text)
+        argv.append(f"--append-system-prompt={prompt}")
         if launch.session_id:
             argv += ["--resume" if launch.resume else "--session-id", _session(launch.session_id)]
+        if launch.note and launch.resume:
+            from claude_bottle.harness.claude_arguments import without_prompt
+
+            # Behind the id, which --resume takes: a prompt there starts a turn of its own.
+            return [*argv, launch.note, *without_prompt(launch.args)]
         return [*argv, *launch.args]
 
     def environment(self, launch: Launch) -> dict[str, str]:

@@ -32,6 +32,12 @@ class Audit:
         self._owed: list[tuple[str, dict[str, object]]] = []
         self.halted = False
 
+    def watch_over(self, gate: GateLink | None) -> None:
+        """From now on it is this gate that a failing journal halts: the former one has ended."""
+        self._gate = gate
+        if gate and self.halted:
+            gate.tell("halt")
+
     def record(self, kind: str, /, *, durable: bool = False, **data: object) -> None:
         """One event. Never raises: a journal that fails halts the gate."""
         if kind not in _ENDINGS:

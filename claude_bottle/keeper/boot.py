@@ -53,13 +53,43 @@ class Booted(NamedTuple):
 
 def boot(order: Order) -> Booted:
     """Do it all. Whatever is raised, nothing of the launch is left but the state directory."""
-    with ExitStack() as undo, ExitStack() as regret:
+    with ExitStack() as undo:
         gate = _fork_gate(order, undo)
         store, journal = _own_setup(order, undo)
         loop = Loop()
         undo.callback(loop.close)
         audit = Audit(loop, journal, gate)
         _journal_plan(order, journal, audit)
+        booted = _raise(order, Lasting(loop, store, journal, audit), gate, undo, None)
+        return booted._replace(everything=undo.pop_all())
+
+
+def boot_again(order: Order, before: Booted) -> Booted:
+    """The next life of a bottle in the same keeper: another gate, bottle and agent. Whatever is raised, nothing of it is
+    left, and what lasts is as it was: loop, journal, recording, lock, socket."""
+    with ExitStack() as undo:
+        gate = _fork_gate(order, undo)
+        before.audit.watch_over(gate)
+        before.audit.record(events.PLANNED, digest=order.plan.digest)
+        lasting = Lasting(before.loop, before.store, before.journal, before.audit)
+        booted = _raise(order, lasting, gate, undo, before.recorder)
+        before.everything.callback(undo.pop_all().close)
+        return booted._replace(everything=before.everything)
+
+
+class Lasting(NamedTuple):
+    """What a keeper has once, however often its bottle boots."""
+
+    loop: Loop
+    store: Store
+    journal: Journal
+    audit: Audit
+
+
+def _raise(order: Order, lasting: Lasting, gate: GateLink | None, undo: ExitStack, recorder: Recorder | None) -> Booted:
+    """From a gate that has been forked to an agent that runs. `undo` takes all of it down."""
+    loop, store, journal, audit = lasting
+    with ExitStack() as regret:
         order.harness.seed(order.paths.home(order.identity), order.launch)
         log.mark("home seeded")
         bundle = _ca_bundle(order, gate)
@@ -72,7 +102,8 @@ def boot(order: Order) -> Booted:
         if gate:
             gate.expect("listening")
             log.mark("gate listening")
-        terminal, recorder = _terminal(order, loop, bottle, undo)
+        terminal = _terminal(order, loop, bottle, undo)
+        recorder = recorder or (_recorder(order, undo) if terminal else None)
         agent = _spawn_agent(order, bottle, terminal)
         audit.record(events.AGENT_STARTED, argv=list(order.plan.command))
         if audit.halted:
@@ -82,7 +113,7 @@ def boot(order: Order) -> Booted:
         proc.set_title(f"claude_bottle.keeper {order.identity}")
         daemon.hide_memory()
         regret.pop_all()  # from here on the settlement decides what is kept
-        return Booted(loop, store, journal, audit, gate, bottle, agent, terminal, recorder, sandbox, undo.pop_all())
+        return Booted(loop, store, journal, audit, gate, bottle, agent, terminal, recorder, sandbox, undo)
 
 
 def _fork_gate(order: Order, undo: ExitStack) -> GateLink | None:
@@ -176,20 +207,25 @@ def _to_copy(order: Order) -> Path | None:
     return Path(workspace.source)
 
 
-def _terminal(order: Order, loop: Loop, bottle: Bottle, undo: ExitStack) -> tuple[Terminal | None, Recorder | None]:
+def _terminal(order: Order, loop: Loop, bottle: Bottle, undo: ExitStack) -> Terminal | None:
     if order.io != PTY:
-        return None, None
+        return None
     from claude_bottle.keeper.pty import Terminal
-    from claude_bottle.keeper.recorder import Recorder
 
     terminal = Terminal(loop, bottle.open_pty(), order.rows, order.cols, bottle.resize)
     undo.callback(terminal.close)
+    return terminal
+
+
+def _recorder(order: Order, undo: ExitStack) -> Recorder | None:
+    from claude_bottle.keeper.recorder import Recorder
+
     try:
         recorder = Recorder(order.paths.recording(order.identity), order.rows, order.cols)
     except OSError:
-        return terminal, None  # a convenience, no reason not to start
+        return None  # a convenience, no reason not to start
     undo.callback(recorder.close)
-    return terminal, recorder
+    return recorder
 
 
 def _spawn_agent(order: Order, bottle: Bottle, terminal: Terminal | None) -> Process:
@@ -209,9 +245,9 @@ def _spawn_agent(order: Order, bottle: Bottle, terminal: Terminal | None) -> Pro
 
 def _note_running(store: Store, order: Order, bottle: Bottle) -> None:
     """One write, once everything has worked. A resumed bottle starts afresh: why it was kept the last time says nothing
-    about this time. Until now the record has named the CLI that waits, if anyone."""
+    about this time. Until now the record has named the CLI that waits, if anyone. `order.reasons` are of this time."""
     from claude_bottle.state.record import RUNNING, this_process
 
-    store.update(order.identity, status=RUNNING, keeper=this_process(), host_uid=bottle.host_uid, preserved=(),
+    store.update(order.identity, status=RUNNING, keeper=this_process(), host_uid=bottle.host_uid, preserved=order.reasons,
                  ended="", exit_code=None)  # fmt: skip
     log.mark("record written")

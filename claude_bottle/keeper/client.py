@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
@@ -17,6 +18,8 @@ from claude_bottle.keeper import frames
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from claude_bottle.state.paths import Paths
 
 Message = dict[str, object]
@@ -36,6 +39,7 @@ class Outcome:
 @dataclass
 class Control:
     """A connection to the keeper of `identity`; `sock` is one that exists already (`Up.connection`).
+    `seconds`: how long each answer may take (TimeoutError), None for as long as it takes.
 
     BottleError when the bottle does not run, or when its keeper speaks a newer protocol than we do.
     """
@@ -43,18 +47,19 @@ class Control:
     paths: Paths
     identity: str
     sock: socket.socket | None = None
+    seconds: float | None = None
     _decoder: frames.Decoder = field(default_factory=frames.Decoder)
     _received: list[tuple[bytes, bytes]] = field(default_factory=list)
     _settled: Message | None = None
 
     def __post_init__(self) -> None:
-        self._sock = self.sock or _connect(self.paths, self.identity)
-        self._sock.settimeout(_HELLO_SECONDS)
+        self._sock = self.sock or _connect(self.paths, self.identity, self.seconds)
+        self._sock.settimeout(self.seconds or _HELLO_SECONDS)
         try:
             hello: Message | None = self.next_message()
         except TimeoutError:
             hello = {}
-        self._sock.settimeout(None)
+        self._sock.settimeout(self.seconds)
         if hello is None:  # it ended while we were in its queue
             raise _not_running(self.paths, self.identity)
         version = hello.get("version")
@@ -153,9 +158,54 @@ class Control:
     def status(self) -> Message:
         """What the keeper says of itself (`clients.Clients._status`)."""
         self.send({"op": "status"})
+        return self._answer("status")
+
+    def requests(self, *, everything: bool = False) -> Message:
+        """What its agent asked for and what it was granted (`deciding.Deciding.message`)."""
+        self.send({"op": "requests", "all": everything})
+        return self._answer("requests")
+
+    def follow_requests(self) -> Iterator[Message]:
+        """The same now and after every change, until the keeper is gone."""
+        self.send({"op": "follow_requests"})
         while (message := self.next_message()) is not None:
-            if message.get("op") == "status":
+            if message.get("op") == "requests":
+                yield message
+
+    def decide(self, message: Message) -> Iterator[Message]:
+        """Send an approval, a rejection or a grant; the request's view as often as it changes, the last time when it is
+        settled. BottleError when nothing comes of it."""
+        self.send(message)
+        while True:
+            found = self._answer("decided").get("request")
+            view = found if isinstance(found, dict) else {}
+            yield view
+            if view.get("state") != "approved":
+                return
+
+    def revoke(self, grant: str) -> Message:
+        """End a grant; its view once the gate has cut what it allowed."""
+        self.send({"op": "revoke", "grant": grant})
+        found = self._answer("revoked").get("grant")
+        return found if isinstance(found, dict) else {}
+
+    def _answer(self, op: str) -> Message:
+        while (message := self.next_message()) is not None:
+            if message.get("op") == op:
                 return message
+        raise lost(self.identity)
+
+    def grant_capability(
+        self, capability: dict[str, object], progress: Callable[[str], None], *, request: str = "", note: str = ""
+    ) -> tuple[str, str]:  # fmt: skip
+        """Give the bottle a tool, which boots it again once it is built. How it went (`reboot_contract.Outcome`) and why.
+        `progress` gets the lines of the build. BottleError when it is no capability, or the keeper is lost."""
+        self.send({"op": "capability", "capability": capability, "request": request, "note": note})
+        while (message := self.next_message()) is not None:
+            if message.get("op") == "progress":
+                progress(str(message.get("line")))
+            elif message.get("op") == "capability":
+                return str(message.get("how")), str(message.get("why"))
         raise lost(self.identity)
 
     def wait(self) -> Outcome:
@@ -195,11 +245,12 @@ def lost(identity: str) -> BottleError:
                        do=f"claude-bottle resume {identity}")  # fmt: skip
 
 
-def _connect(paths: Paths, identity: str) -> socket.socket:
+def _connect(paths: Paths, identity: str, seconds: float | None = None) -> socket.socket:
     from claude_bottle.keeper.control import peer_uid
     from claude_bottle.state.sockets import connect_socket
 
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock.settimeout(seconds)
     try:
         connect_socket(sock, paths.socket(identity))
         if peer_uid(sock) != os.geteuid():
@@ -207,6 +258,9 @@ def _connect(paths: Paths, identity: str) -> socket.socket:
     except (FileNotFoundError, ConnectionRefusedError):
         sock.close()
         raise _not_running(paths, identity) from None
+    except (BlockingIOError, TimeoutError):  # connect(2): its queue is full
+        sock.close()
+        raise BottleError(f"the keeper of {identity} does not answer") from None
     except BaseException:
         sock.close()
         raise

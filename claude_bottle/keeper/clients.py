@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import frames
-from claude_bottle.keeper.control import Connection, Message, Server
+from claude_bottle.keeper.control import HIGH, Connection, Message, Server
 from claude_bottle.keeper.loop import READ
 from claude_bottle.keeper.order import PIPES
 from claude_bottle.model import events
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     import socket
 
     from claude_bottle.keeper.boot import Booted
+    from claude_bottle.keeper.desk import Desk
     from claude_bottle.keeper.execs import PipedExec, TerminalExec
     from claude_bottle.keeper.order import Order
+    from claude_bottle.keeper.reboot_contract import Reboots
     from claude_bottle.keeper.session import Session
 
 MAX_GRACE = 3600.0
@@ -31,20 +33,36 @@ MAX_GRACE = 3600.0
 PASSED_SIGNALS = (1, 2, 3, 15)
 # Of what a client's environment says, only the kind of its terminal matters inside.
 _TERM_LIMIT = 64
+_ID_LIMIT = 200
 
 
 class Clients:
-    """The server and its clients. `stop(grace, keep)` is the keeper's."""
+    """The server and its clients. `stop(grace, keep)` is the keeper's, `desk` what it has of requests."""
 
-    def __init__(self, order: Order, booted: Booted, session: Session | None, stop: Callable[[float, bool], None]) -> None:
+    def __init__(
+        self, order: Order, booted: Booted, session: Session | None, stop: Callable[[float, bool], None],
+        rebooter: Reboots, desk: Desk,
+    ) -> None:  # fmt: skip
         self._order, self._booted, self._session, self._stop = order, booted, session, stop
+        self.rebooter, self._desk = rebooter, desk
+        self._following: set[Connection] = set()
         self._execs: dict[Connection, TerminalExec | PipedExec] = {}
         self._attached: set[Connection] = set()
-        self._outputs = {1: order.pipes.operator[1], 2: order.pipes.operator[2]} if order.pipes else {}
+        # Our ends of what a `run` writes, as long as somebody reads them.
+        self.outputs = {1: order.pipes.operator[1], 2: order.pipes.operator[2]} if order.pipes else {}
         self._server = Server(booted.loop, order.paths.socket(order.identity), self._connected)
 
     def adopt(self, sock: socket.socket) -> Connection:
         return self._server.adopt(sock)
+
+    def renew(self, order: Order, booted: Booted) -> None:
+        """The bottle has booted again: from now on requests are about this one."""
+        self._order, self._booted = order, booted
+
+    def end_execs(self) -> None:
+        """The bottle is gone, and with it what ran beside the agent: tell whoever waits for it."""
+        for running in list(self._execs.values()):
+            running.ended()
 
     def close(self) -> None:
         """No new clients from now on; those that are there stay."""
@@ -57,8 +75,7 @@ class Clients:
     def farewell(self, message: Message, done: Callable[[], None]) -> bool:
         """The bottle is gone: tell everyone, and close each connection once it has got everything. Calls `done` when
         the last one is closed; False when there is none to wait for."""
-        for running in list(self._execs.values()):
-            running.ended()
+        self.end_execs()
         for connection in list(self._server.connections):
             connection.send(message)
             connection.on_close.append(lambda _: None if self._server.connections else done())
@@ -67,7 +84,7 @@ class Clients:
 
     def drain_pipes(self) -> None:
         """The CLI of a `run` has gone: read what the agent writes and forget it, so that it neither blocks nor dies."""
-        for fd in self._outputs.values():
+        for fd in self.outputs.values():
             os.set_blocking(fd, False)
             self._booted.loop.watch(fd, READ, lambda _ready, fd=fd: self._discard(fd))  # type: ignore[misc]
 
@@ -86,6 +103,7 @@ class Clients:
 
     def _disconnected(self, connection: Connection) -> None:
         self._execs.pop(connection, None)
+        self._following.discard(connection)
         if self._session and connection in self._attached:
             self._attached.discard(connection)
             self._booted.audit.record(events.DETACHED, attached=self._session.attached)
@@ -108,6 +126,7 @@ class Clients:
         self._demand_idle(connection)
         self._attached.add(connection)
         self._session.attach(connection, message)
+        self._desk.greet(connection)
         self._booted.audit.record(events.ATTACHED, attached=self._session.attached)
 
     def _exec(self, connection: Connection, message: Message) -> None:
@@ -124,7 +143,7 @@ class Clients:
         self._execs[connection] = kind(self._booted.loop, connection, self._booted.bottle, message, env)
 
     def _demand_idle(self, connection: Connection) -> None:
-        if connection in self._execs or connection in self._attached:
+        if connection in self._execs or connection in self._attached or connection in self._following:
             raise BottleError("this connection is already in use")
 
     def _resize(self, connection: Connection, message: Message) -> None:
@@ -143,7 +162,7 @@ class Clients:
     def _closed(self, _connection: Connection, message: Message) -> None:
         """Nobody will read this stream of `run` any more: the agent shall see a broken pipe, as it would outside."""
         stream = message.get("stream")
-        fd = self._outputs.pop(stream, None) if isinstance(stream, int) else None
+        fd = self.outputs.pop(stream, None) if isinstance(stream, int) else None
         if fd is not None:
             self._booted.loop.unwatch(fd)
             os.close(fd)
@@ -154,14 +173,50 @@ class Clients:
             raise BottleError(f"the time to wait is 0 to {MAX_GRACE:g} seconds")
         self._stop(float(grace), message.get("keep") is True)
 
+    def _capability(self, connection: Connection, message: Message) -> None:
+        """An operator gives the bottle a tool: told how it goes, and what has come of it (`Control.grant_capability`)."""
+        from claude_bottle.keeper.reboot_contract import Approved
+        from claude_bottle.model.capability import Capability
+
+        self._demand_idle(connection)
+        request, note = message.get("request", ""), message.get("note", "")
+        if not isinstance(request, str) or not isinstance(note, str) or len(request) > _ID_LIMIT:
+            raise BottleError("a request's id and a note are texts")
+        approved = Approved(request, Capability.from_dict(message.get("capability")), note)
+        self.rebooter.apply(
+            approved,
+            lambda outcome: connection.send({"op": "capability", **outcome._asdict()}),
+            lambda line: connection.send({"op": "progress", "line": line}) if connection.queued < HIGH else None,
+        )
+
     def _status(self, connection: Connection, _message: Message) -> None:
         gate = self._booted.gate
         connection.send({
             "op": "status", "identity": self._order.identity, "keeper": os.getpid(), "agent": self._booted.agent.pid,
             "attached": self._session.attached if self._session else 0, "execs": len(self._execs),
             "gate": "none" if gate is None else "up" if gate.up else "down", "io": self._order.io,
-            "halted": self._booted.audit.halted,
+            "halted": self._booted.audit.halted, "egress_spent": self._desk.spent, "busy": self.rebooter.busy,
         })  # fmt: skip
+
+    def _list_requests(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().list(connection, message)
+
+    def _follow_requests(self, connection: Connection, message: Message) -> None:
+        self._demand_idle(connection)
+        self._following.add(connection)
+        self._desk.deciding().follow(connection, message)
+
+    def _approve(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().approve(connection, message)
+
+    def _reject(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().reject(connection, message)
+
+    def _revoke(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().revoke(connection, message)
+
+    def _grant(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().grant(connection, message)
 
     def _wait(self, _connection: Connection, _message: Message) -> None:
         """Every connection is told when the agent has ended and when the bottle is settled; this one only that."""
@@ -176,4 +231,11 @@ _OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
     "stop": Clients._stop_asked,
     "status": Clients._status,
     "wait": Clients._wait,
+    "requests": Clients._list_requests,
+    "follow_requests": Clients._follow_requests,
+    "approve": Clients._approve,
+    "reject": Clients._reject,
+    "revoke": Clients._revoke,
+    "grant": Clients._grant,
+    "capability": Clients._capability,
 }

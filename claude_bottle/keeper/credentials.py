@@ -21,6 +21,7 @@ from claude_bottle.keeper.loop import READ
 from claude_bottle.model import events
 from claude_bottle.model.credentials import CredentialSpec, Secret
 from claude_bottle.redact import Redactor
+from claude_bottle.values import replace
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.audit import Audit
@@ -78,6 +79,16 @@ class Refresher:
     ) -> None:
         self._all = [_Refreshed(loop, one, read_at, tell, audit) for one in bound if one.spec.ttl]
 
+    def tell_expired(self) -> None:
+        """For a gate that has just begun with `current`: what of it has expired."""
+        for one in self._all:
+            one.tell_expired()
+
+    def current(self, bound: Sequence[BoundCredential]) -> tuple[BoundCredential, ...]:
+        """`bound` with the values that are known now; whether or not they have expired (`tell_expired`)."""
+        known = {one.name: one.secret for one in self._all}
+        return tuple(replace(one, secret=known.get(one.spec.name, one.secret)) for one in bound)
+
     def close(self) -> None:
         """No more refreshing; a command that runs is ended. May be called again."""
         for one in self._all:
@@ -95,6 +106,18 @@ class _Refreshed:
         self._timer: Timer | None = None
         self._failure = ""
         self._valid_from(read_at)
+
+    @property
+    def name(self) -> str:
+        return self._spec.name
+
+    @property
+    def secret(self) -> Secret:
+        return self._secret
+
+    def tell_expired(self) -> None:
+        if self._expired:
+            self._tell({self._spec.name: None})
 
     def close(self) -> None:
         if self._timer:
@@ -163,10 +186,12 @@ class HostCommand:
     `end`; a program that takes longer than COMMAND_SECONDS or prints too much is killed. OSError when it cannot be
     started."""
 
-    def __init__(self, loop: Loop, argv: Sequence[str], done: Callable[[int, bytes, bytes], None]) -> None:
+    def __init__(
+        self, loop: Loop, argv: Sequence[str], done: Callable[[int, bytes, bytes], None], *, stdin: int = proc.DEVNULL
+    ) -> None:
         self._loop, self._done = loop, done
         self._process = proc.popen(
-            argv, env=dict(os.environ), cwd=COMMAND_CWD, stdin=proc.DEVNULL, stdout=proc.PIPE, stderr=proc.PIPE,
+            argv, env=dict(os.environ), cwd=COMMAND_CWD, stdin=stdin, stdout=proc.PIPE, stderr=proc.PIPE,
             start_new_session=True, preexec_fn=die_with_parent,
         )  # fmt: skip
         self._written: dict[int, bytearray] = {}

@@ -11,6 +11,8 @@ import json
 
 VERSION = 1
 FRAME_LIMIT = 256 << 10
+# A message: one that lists requests holds all of them whole.
+MESSAGE_LIMIT = 4 << 20
 CHUNK = 64 << 10
 # How much piped input (`exec` without a terminal) may be on its way; the keeper says what has been `taken`.
 INPUT_WINDOW = 256 << 10
@@ -25,10 +27,14 @@ class ProtocolError(Exception):
 
 
 def encode(kind: bytes, payload: bytes) -> bytes:
-    """One frame; for payloads up to FRAME_LIMIT."""
-    if len(payload) > FRAME_LIMIT:
+    """One frame; for payloads up to FRAME_LIMIT, of JSON up to MESSAGE_LIMIT."""
+    if len(payload) > _limit(kind):
         raise ValueError("frame too large")
     return kind + len(payload).to_bytes(4, "big") + payload
+
+
+def _limit(kind: bytes) -> int:
+    return MESSAGE_LIMIT if kind == JSON else FRAME_LIMIT
 
 
 def encode_json(message: dict[str, object]) -> bytes:
@@ -67,7 +73,7 @@ class Decoder:
             kind, length = bytes(self._buffer[:1]), int.from_bytes(self._buffer[1:_HEADER], "big")
             if kind not in _KINDS:
                 raise ProtocolError("unknown frame kind")
-            if length > FRAME_LIMIT:
+            if length > _limit(kind):
                 raise ProtocolError("frame too large")
             if len(self._buffer) < _HEADER + length:
                 break

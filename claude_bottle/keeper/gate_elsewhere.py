@@ -71,6 +71,10 @@ class GateElsewhere(GateLink):
         self._told.join()
         super().tell(op, **data)
 
+    def give(self, op: str, sock: socket.socket, **data: object) -> None:
+        raise BottleError("the gate cannot be given a listener", why="it runs elsewhere",
+                          do="name the port in the manifest, and start again")  # fmt: skip
+
     def kill(self) -> None:
         super().kill()
         self._end_there()

@@ -31,6 +31,8 @@ BOOT_SECONDS = 120.0
 # For its last events. One that serves takes milliseconds, on a machine that has a moment for it.
 _STOP_SECONDS = 15.0
 _READS = 16
+# For a gate to take what it is told while we stand still.
+_DEAF_SECONDS = 3.0
 
 
 class GateLink:
@@ -103,9 +105,32 @@ class GateLink:
     def tell(self, op: str, **data: object) -> None:
         """Send a message. A gate that is gone or deaf is not an error here: it is noticed by its silence."""
         try:
-            self.channel.sendall(control.encode(op, **data))
+            self._send(control.encode(op, **data))
         except OSError:
             self.kill()
+
+    def give(self, op: str, sock: socket.socket, **data: object) -> None:
+        """As `tell`, with a socket of which the gate gets its own copy (SCM_RIGHTS, unix(7))."""
+        try:
+            line = control.encode(op, **data)
+            self._await_room()
+            sent = socket.send_fds(self.channel, [line], [sock.fileno()])
+            self._send(line[sent:])
+        except OSError:
+            self.kill()
+
+    def _send(self, data: bytes) -> None:
+        """All of it. What a gate reads at once it takes at once; one that does not read is waited for this once."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self.channel.send(view) :]
+            except BlockingIOError:
+                self._await_room()
+
+    def _await_room(self) -> None:
+        if not select.select([], [self.channel], [], _DEAF_SECONDS)[1]:
+            raise TimeoutError
 
     def kill(self) -> None:
         """End it at once, for when it must not go on and does not listen."""

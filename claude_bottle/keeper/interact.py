@@ -99,7 +99,9 @@ class _Interaction:
                 self._output += self._screen.shown(payload)
             elif kind == frames.JSON:
                 message = read(payload)
-                if message.get("op") == self._last:
+                if message.get("op") == "waiting":
+                    self._output += self._screen.title.show(message.get("title"), message.get("bell"))
+                elif message.get("op") == self._last:
                     self._control.put_back(received[index + 1 :])
                     self._end(Outcome(ENDED, int(str(message["code"]))))
                     return

@@ -25,12 +25,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.loop import Loop, Timer
+    from claude_bottle.keeper.order import Order
 
 SECONDS = 1200.0
 MAX_WAITING = 16
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = f"import sys; sys.path.insert(0, {_HERE!r}); from claude_bottle.keeper.push_judge import main; main()"
+
+
+def attend(loop: Loop, booted: Booted, order: Order) -> None:
+    """Have judges for the gate of a bottle, for as long as that bottle is up."""
+    if booted.gate and booted.gate.judges:
+        judges = Judges(loop, booted.gate.judges, order.paths.pushes(order.identity), booted.audit.fault)
+        booted.sandbox.callback(judges.close)
 
 
 class Judges:

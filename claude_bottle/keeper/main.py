@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING
 from claude_bottle import log
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import daemon, frames, settle
-from claude_bottle.keeper.boot import boot
+from claude_bottle.keeper.boot import boot, boot_again
 from claude_bottle.keeper.clients import Clients
+from claude_bottle.keeper.desk import Desk
 from claude_bottle.keeper.loop import READ, watch_exit
 from claude_bottle.keeper.order import PIPES
+from claude_bottle.keeper.reboot import Rebooter
+from claude_bottle.keeper.reports import as_error, write_report
 from claude_bottle.keeper.undo import undo_launch
 from claude_bottle.model import events
 
@@ -50,7 +53,7 @@ def keep(order: Order, birth: socket.socket) -> None:
         booted = boot(order)
     except BaseException as problem:
         undo_launch(order.paths, order.identity, order.former)
-        _tell(birth, {"op": "error", "error": _as_error(order, problem).to_dict()})
+        _tell(birth, {"op": "error", "error": as_error(order, problem).to_dict()})
         return
     with booted.everything:
         keeper, failure = _keeper(order, booted)
@@ -62,7 +65,7 @@ def keep(order: Order, birth: socket.socket) -> None:
         booted.bottle.release()
         undo_launch(order.paths, order.identity, order.former)
         if failure:
-            _tell(birth, {"op": "error", "error": _as_error(order, failure).to_dict()})
+            _tell(birth, {"op": "error", "error": as_error(order, failure).to_dict()})
 
 
 def _keeper(order: Order, booted: Booted) -> tuple[Keeper | None, BaseException | None]:
@@ -73,50 +76,59 @@ def _keeper(order: Order, booted: Booted) -> tuple[Keeper | None, BaseException 
 
 
 class Keeper:
-    """The serving part: what happens to the agent, the gate and the clients while the bottle is up."""
+    """The serving part: what happens to the agent, the gate and the clients while the bottle is up. `order` and `booted`
+    are those of the bottle's present life (see `reboot`): whoever needs them asks here, and keeps neither."""
 
     def __init__(self, order: Order, booted: Booted) -> None:
-        self._order, self._booted, self._loop = order, booted, booted.loop
+        self.order, self.booted, self._loop = order, booted, booted.loop
         self._session = _session(booted)
-        self._clients = Clients(order, booted, self._session, self.stop)
-        booted.everything.callback(self._clients.close)
+        self.rebooter = Rebooter(self)
+        self._desk = Desk(order, booted, self._session, self.rebooter)
+        self.clients = Clients(order, booted, self._session, self.stop, self.rebooter, self._desk)
+        booted.everything.callback(self.clients.close)
         self._birth: Connection | None = None
         self._timers: list[Timer] = []
         self._snapshots: Snapshots | None = None
         self._refresher: Refresher | None = None
         self._stopped = False
-        self._reasons: tuple[str, ...] = (settle.OPERATOR,) if order.keep else ()
+        self.reasons: tuple[str, ...] = (settle.OPERATOR,) if order.keep else ()
 
     def serve(self, birth: socket.socket, woken: int) -> None:
         """Until the agent has ended and everything is settled. A bug here ends in a settled bottle too."""
+        up = True
         try:
             gc.enable()  # which the command line does without
             self._watch(birth, woken)
             self._loop.run()
-            code = self._booted.agent.wait()
-            if self._session:
+            while up and self.rebooter.due and not self._stopped:
+                up = self._reboot()
+            code = self.booted.agent.wait()
+            if self._session and up:
                 self._session.finish(self._birth)
         except Exception as bug:
-            self._reasons = (*self._reasons, FAILED)
-            self._booted.audit.fault(FAILED, kind=type(bug).__name__, report=write_report(self._order, bug))
-            self._booted.agent.kill(signal.SIGKILL)
-            code = self._booted.agent.wait()
-        self._clients.broadcast({"op": "ended", "code": code})
-        self._settle(code)
+            self._fail(bug)
+            self.booted.agent.kill(signal.SIGKILL)
+            code = self.booted.agent.wait()
+        self.clients.broadcast({"op": "ended", "code": code})
+        self._settle(code, up)
 
     def stop(self, grace: float, keep: bool) -> None:
         """Ask the agent to end, and end it after `grace` seconds. Asking again counts from then."""
-        self._booted.audit.record(events.STOP_REQUESTED, grace=grace, keep=keep)
-        if keep and settle.OPERATOR not in self._reasons:
-            self._reasons = (*self._reasons, settle.OPERATOR)
+        self.booted.audit.record(events.STOP_REQUESTED, grace=grace, keep=keep)
+        if keep and settle.OPERATOR not in self.reasons:
+            self.reasons = (*self.reasons, settle.OPERATOR)
             try:
-                self._booted.store.mark_preserved(self._order.identity, settle.OPERATOR)
+                self.booted.store.mark_preserved(self.order.identity, settle.OPERATOR)
             except (BottleError, OSError) as problem:  # the settlement knows it all the same
-                self._booted.audit.fault("the record could not be written", why=str(problem))
+                self.booted.audit.fault("the record could not be written", why=str(problem))
         self._stopped = True
+        self.end_agent(grace)
+
+    def end_agent(self, grace: float) -> None:
+        """What `stop` does to the agent."""
         for timer in self._timers:
             timer.cancel()
-        kill = self._booted.agent.kill
+        kill = self.booted.agent.kill
         kill(signal.SIGTERM)
         kill(signal.SIGCONT)
         self._timers = [
@@ -124,74 +136,133 @@ class Keeper:
             self._loop.later(grace, lambda: kill(signal.SIGKILL)),
         ]
 
+    def let_go(self) -> None:
+        """The agent has ended and its bottle goes down: stop watching what goes with it."""
+        for timer in self._timers:
+            timer.cancel()
+        if self._snapshots:
+            self._snapshots.finish()
+            self._snapshots = None
+        if self.booted.gate:
+            self._loop.unwatch(self.booted.gate.channel.fileno())
+        if self._session:
+            self._session.interrupt(self.rebooter.notice)
+
+    def begin_again(self, order: Order) -> None:
+        """Boot the bottle's next life. BottleError as from a boot; nothing of that life is left then."""
+        self.booted = boot_again(order, self.booted)
+        self.order = order
+        self.clients.renew(order, self.booted)
+        self._desk.renew(order, self.booted)
+        if self._session and self.booted.terminal:
+            self._session.go_on(self.booted.terminal)
+        if self._refresher:
+            self._refresher.tell_expired()
+        self._watch_bottle()
+
+    def window(self) -> tuple[int, int]:
+        """Rows and columns of the agent's terminal."""
+        return self._session.window if self._session else (self.order.rows, self.order.cols)
+
+    def fresh_credentials(self) -> tuple[BoundCredential, ...]:
+        """Those of the gate with the values they have now."""
+        bound = self.order.gate.credentials if self.order.gate else ()
+        return self._refresher.current(bound) if self._refresher else bound
+
+    def _reboot(self) -> bool:
+        """Whether it has come up and ended again; else it is down, and all there is of it lies here."""
+        try:
+            self.rebooter.reboot()
+        except Exception as problem:
+            if isinstance(problem, BottleError):
+                self.booted.audit.fault("the bottle did not come up again", why=f"{problem.what}: {problem.why}")
+            else:
+                self._fail(problem)
+            why = f"{problem.what}: {problem.why}" if isinstance(problem, BottleError) else str(problem)
+            self.reasons = (*self.reasons, f"did not come up again: {why}"[:500])
+            return False
+        self._loop.run()
+        return True
+
+    def _fail(self, bug: Exception) -> None:
+        self.reasons = (*self.reasons, FAILED)
+        self.booted.audit.fault(FAILED, kind=type(bug).__name__, report=write_report(self.order, bug))
+
     def _watch(self, birth: socket.socket, woken: int) -> None:
         self._loop.watch(woken, READ, lambda _ready: self._signalled(woken))
-        watch_exit(self._loop, self._booted.agent, self._loop.stop)
-        if self._booted.gate:
-            self._loop.watch(self._booted.gate.channel.fileno(), READ, lambda _ready: self._heard_gate())
+        self._watch_bottle()
+        if self.booted.gate:
+            self._keep_fresh(self.order.gate.credentials if self.order.gate else ())
+        self._birth = self.clients.adopt(birth)
+        if self.order.io == PIPES:
+            self._birth.on_close.append(lambda _: self.clients.drain_pipes())
+
+    def _watch_bottle(self) -> None:
+        watch_exit(self._loop, self.booted.agent, self._loop.stop)
+        if self.booted.gate:
+            self._loop.watch(self.booted.gate.channel.fileno(), READ, lambda _ready: self._heard_gate())
             self._heard_gate()
-            self._keep_fresh(self._order.gate.credentials if self._order.gate else ())
-            self._judge_pushes()
-        if self._order.backend.snapshot_seconds:
+            if self.booted.gate.judges:
+                from claude_bottle.keeper.judges import attend
+
+                attend(self._loop, self.booted, self.order)
+        if self.order.backend.snapshot_seconds:
             from claude_bottle.keeper.snapshots import Snapshots
 
-            self._snapshots = Snapshots(self._order, self._booted, self._order.backend.snapshot_seconds)
-        self._birth = self._clients.adopt(birth)
-        if self._order.io == PIPES:
-            self._birth.on_close.append(lambda _: self._clients.drain_pipes())
-
-    def _judge_pushes(self) -> None:
-        gate = self._booted.gate
-        if gate and gate.judges:
-            from claude_bottle.keeper.judges import Judges
-
-            place = self._order.paths.pushes(self._order.identity)
-            judges = Judges(self._loop, gate.judges, place, self._booted.audit.fault)
-            self._booted.everything.callback(judges.close)
+            self._snapshots = Snapshots(self.order, self.booted, self.order.backend.snapshot_seconds)
 
     def _keep_fresh(self, credentials: Sequence[BoundCredential]) -> None:
-        gate = self._booted.gate
-        if gate and any(one.spec.ttl for one in credentials):
+        if any(one.spec.ttl for one in credentials):
             from claude_bottle.keeper.credentials import Refresher, Values
 
             def tell(values: Values) -> None:
-                gate.tell("credentials", values=values)
+                self._desk.refreshed(values)
+                if self.booted.gate:
+                    self.booted.gate.tell("credentials", values=values)
 
-            self._refresher = Refresher(self._loop, credentials, self._order.credentials_read, tell, self._booted.audit)
+            self._refresher = Refresher(self._loop, credentials, self.order.credentials_read, tell, self.booted.audit)
 
     def _signalled(self, woken: int) -> None:
         if signal.SIGTERM in os.read(woken, 256):
             self.stop(DEFAULT_GRACE, keep=False)
 
+    def heard(self, message: dict[str, object]) -> None:
+        """One message of the gate: about requests, or for the journal."""
+        if not self._desk.hear(message):
+            settle.record_gate_event(self.booted, message)
+
     def _heard_gate(self) -> None:
-        gate = self._booted.gate
+        gate = self.booted.gate
         if gate is None or not gate.up:
             return
         for message in gate.messages():
-            settle.record_gate_event(self._booted, message)
+            self.heard(message)
         if not gate.up:
             self._loop.unwatch(gate.channel.fileno())
-            self._booted.audit.fault("the gate has ended", effect="the bottle has no network any more")
+            self.booted.audit.fault("the gate has ended", effect="the bottle has no network any more")
             if self._refresher:
                 self._refresher.close()
             gate.end()
+            self._desk.gate_gone()
 
-    def _settle(self, code: int) -> None:
+    def _settle(self, code: int, up: bool) -> None:
         from claude_bottle.state.lock import held_here
 
+        self.rebooter.give_up("the session has ended")
         if self._snapshots:
             self._snapshots.finish()
         if self._refresher:
             self._refresher.close()
+        self._desk.close()
         # The name goes first: once the state is settled, it may belong to the next keeper of this identity.
-        self._clients.close()
-        settlement = settle.Settlement(self._order, self._booted, code, stopped=self._stopped, reasons=self._reasons)
-        settled = settlement.run()
-        lock = held_here(self._order.paths, self._order.identity)
+        self.clients.close()
+        settlement = settle.Settlement(self.order, self.booted, code, stopped=self._stopped, reasons=self.reasons)
+        settled = settlement.run() if up else settlement.finish_down()
+        lock = held_here(self.order.paths, self.order.identity)
         if lock:
             lock.release()  # before anyone is told that it may be resumed
         self._loop.later(_FAREWELL_SECONDS, self._loop.stop)
-        if self._clients.farewell({"op": "settled", **settled.to_dict()}, self._loop.stop):
+        if self.clients.farewell({"op": "settled", **settled.to_dict()}, self._loop.stop):
             self._loop.run()
 
 
@@ -201,33 +272,6 @@ def _session(booted: Booted) -> Session | None:
     from claude_bottle.keeper.session import Session
 
     return Session(booted.loop, booted.terminal, booted.recorder)
-
-
-def write_report(order: Order, bug: BaseException) -> str:
-    """Write what is known of a bug of ours under the state root; where, or "" if that failed too."""
-    import time
-    import traceback
-
-    from claude_bottle import __version__
-    from claude_bottle.redact import printable
-    from claude_bottle.state.files import ensure_private_dir, write_atomic
-
-    text = f"claude-bottle {__version__} keeper\n\n{''.join(traceback.format_exception(bug))}"
-    path = order.paths.root / "reports" / time.strftime(f"keeper-%Y%m%d-%H%M%S-{os.getpid()}.txt")
-    try:
-        ensure_private_dir(path.parent)
-        write_atomic(path, printable(without_secrets(order, text), keep_newlines=True).encode())
-    except Exception:  # the report must never hide the bug
-        return ""
-    return str(path)
-
-
-def without_secrets(order: Order, text: str) -> str:
-    """`text` of an unexpected error, which may quote whatever was at hand, without the values of the credentials."""
-    from claude_bottle.redact import Redactor
-
-    bound = order.gate.credentials if order.gate else ()
-    return Redactor(one.secret.reveal() for one in bound).text(text)
 
 
 def _inherited(order: Order, birth: socket.socket) -> list[int]:
@@ -242,13 +286,6 @@ def _inherited(order: Order, birth: socket.socket) -> list[int]:
     if order.pipes:
         kept += [*order.pipes.agent, *order.pipes.operator[1:]]
     return kept
-
-
-def _as_error(order: Order, problem: BaseException) -> BottleError:
-    if isinstance(problem, BottleError):
-        return problem
-    return BottleError("the bottle could not be started", why=without_secrets(order, f"{type(problem).__name__}: {problem}"),
-                       more=write_report(order, problem))  # fmt: skip
 
 
 def _tell(birth: socket.socket, message: dict[str, object]) -> bool:

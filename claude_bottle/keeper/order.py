@@ -16,9 +16,11 @@ from claude_bottle.values import dataclass, field
 if TYPE_CHECKING:
     import socket
 
-    from claude_bottle.backend.base import Backend
+    from claude_bottle.backend.base import Backend, Outlet
     from claude_bottle.gate.config import GateConfig
     from claude_bottle.harness.base import Harness, Launch
+    from claude_bottle.keeper.inbox_file import Carried
+    from claude_bottle.model.credentials import CredentialSpec
     from claude_bottle.model.plan import BottlePlan, Mount
     from claude_bottle.state.paths import Paths
     from claude_bottle.state.record import BottleRecord
@@ -70,8 +72,10 @@ class Order:
     inside trust beside the bottle's own CA. `gate` None: no gate, no listeners, no network. `ports` are listeners
     beyond the usual ones. `rows`, `cols`: the first window size.
     `keep`: preserve the state whatever the agent's exit code. `credentials_read`: when those of `gate` were read, by
-    `credentials.now`. `serve` is the gate's main function where it is not the
-    product's.
+    `credentials.now`. `serve` is the gate's main function where it is not the product's. `inbox`: what a resumed bottle has
+    of requests and grants, which `gate` has already; None for nothing. `offered`: the credentials of the bottle's manifest,
+    for those it may ask for. `notify`: the command that is told of every request. `outlet` is the way out of what is built
+    while the bottle runs. `reasons`: why the state is to be kept already, of a bottle that boots again in its keeper.
     """
 
     paths: Paths
@@ -95,6 +99,11 @@ class Order:
     keep: bool = False
     credentials_read: float = 0.0
     serve: Serve | None = None
+    inbox: Carried | None = None
+    offered: Mapping[str, tuple[CredentialSpec, ...]] = field(default_factory=dict)
+    notify: tuple[str, ...] = ()
+    outlet: Outlet | None = None
+    reasons: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -102,8 +111,8 @@ class Order:
 
     @property
     def inspects(self) -> bool:
-        """Whether the gate looks into TLS, so that the bottle needs its CA."""
-        return self.gate is not None and any(rule.tls == "inspect" for rule in self.gate.rules)
+        """Whether the gate looks into TLS, or may have to later, so that the bottle needs its CA."""
+        return self.gate is not None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,14 @@ class Ring:
             self._size -= len(dropped)
             self._before.note(dropped)
 
+    def modes(self) -> Modes:
+        """The modes that all of the output has switched on by now."""
+        for piece in self._pieces:
+            self._before.note(piece)
+        self._pieces.clear()
+        self._size = 0
+        return self._before
+
     def replay(self) -> bytes:
         """What to write to a fresh terminal."""
         return self._before.restoring() + b"".join(self._pieces)

@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper.filter import TerminalFilter
 from claude_bottle.keeper.modes import Modes, recovering
+from claude_bottle.keeper.title import Title
 
 # Leave (detach) on these; the agent runs on.
 LEAVING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
@@ -30,6 +31,7 @@ class Screen:
         self.fd_in, self.fd_out = fd_in, fd_out
         self.wakeup = -1
         self._filter, self._modes = TerminalFilter(), Modes()
+        self.title = Title()
         self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> Screen:
@@ -47,7 +49,7 @@ class Screen:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         try:
-            give_back(self.fd_in, self.fd_out, self._saved, self._modes.resetting())
+            give_back(self.fd_in, self.fd_out, self._saved, self.title.restoring() + self._modes.resetting())
         finally:
             self._restore_signals()
 

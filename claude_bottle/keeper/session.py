@@ -56,6 +56,11 @@ class Session:
             self._fit()
             self._terminal.nudge()
 
+    def say(self, message: Message) -> None:
+        """Something for every attached terminal's own command, which is no output of the agent's."""
+        for connection in list(self._clients):
+            connection.send(message)
+
     def resize(self, connection: Connection, message: Message) -> None:
         if connection in self._clients:
             self._clients[connection] = size(message.get("rows"), message.get("cols"))
@@ -73,10 +78,34 @@ class Session:
         if self._recorder:
             self._recorder.close()
 
+    def interrupt(self, notice: str) -> None:
+        """The agent has ended and another will follow: take what it left, hang up, leave every attached terminal as a
+        shell would expect it, and say why. `notice` is printable."""
+        self._terminal.listen(None)
+        self._output(self._terminal.drain())
+        self._terminal.close()
+        # What was on the screen belongs to a program that is gone: whoever attaches later is not shown it.
+        said = self._ring.modes().resetting() + f"\r\n{notice}\r\n".encode()
+        self._ring, self._filter = Ring(), TerminalFilter()
+        self._show(said)
+
+    def go_on(self, terminal: Terminal) -> None:
+        """The same clients on the terminal of the agent that follows."""
+        self._terminal = terminal
+        if not self._stalled:
+            terminal.listen(self._output)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self._terminal.rows, self._terminal.cols
+
     def _output(self, data: bytes) -> None:
         shown = self._filter.feed(data)
-        if not shown:
-            return
+        if shown:
+            self._show(shown)
+
+    def _show(self, shown: bytes) -> None:
         self._ring.add(shown)
         if self._recorder:
             self._recorder.output(shown)

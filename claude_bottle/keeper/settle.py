@@ -93,6 +93,24 @@ class Settlement:
             self._try("the record could not be completed", self._note_preserved)
         return Settled(identity, self._code, tuple(self._reasons), self._transcript, tuple(self._warnings))
 
+    def finish_down(self) -> Settled:
+        """The rest of it, for a bottle that has been taken down and did not come up again: what it left lies here. There
+        is a reason to preserve it, which is that."""
+        self._archive_here()
+        self._try("the journal is not complete", self._complete_journal)
+        self._merged()
+        self._journal_outcome()
+        self._try("the journal could not be completed", self._booted.journal.close)
+        self._try("the record could not be completed", self._note_preserved)
+        return Settled(self._order.identity, self._code, tuple(self._reasons), self._transcript, tuple(self._warnings))
+
+    def _archive_here(self) -> None:
+        def archive() -> None:
+            path = archive_home(self._order, self._booted)
+            self._transcript = str(path) if path else None
+
+        self._try("the conversation could not be archived", archive)
+
     def _bring_home(self) -> None:
         """What is preserved must lie here, whatever becomes of the place it ran in; until it does, that place keeps
         it."""

@@ -21,6 +21,8 @@ from claude_bottle.values import dataclass, field
 if TYPE_CHECKING:
     from typing import TypeVar
 
+    from claude_bottle.model.capability import Capability
+
     Number = TypeVar("Number", int, float)
 
 Alternatives = tuple[CredentialSpec, ...]
@@ -75,6 +77,7 @@ class Bottle:
     origin: str = "home"
     image: Image | None = None
     limits: Limits = Limits()
+    capabilities: tuple[Capability, ...] = ()
 
     def places(self, credential: str) -> tuple[tuple[str, int], ...]:
         """The (host, port) pairs a credential is bound to, sorted."""
@@ -108,6 +111,7 @@ class Bottle:
             "proxy_env": self.proxy_env,
             **({"image": self.image.to_dict()} if self.image else {}),
             **({"limits": self.limits.to_dict()} if self.limits.to_dict() else {}),
+            **({"capabilities": [one.to_dict() for one in self.capabilities]} if self.capabilities else {}),
         }
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from claude_bottle.manifest.positions import Path
     from claude_bottle.manifest.problems import Report
     from claude_bottle.manifest.shape import AgentDoc, BottleDoc
+    from claude_bottle.model.capability import Capability
     from claude_bottle.model.plan import Mount
     from claude_bottle.state.paths import Paths
 
@@ -112,6 +113,7 @@ class _Bottle:
             origin,
             self._image(),
             Limits() if self.doc.limits is UNSET else image.limits(self.doc.limits, (*self.path, "limits"), self.report),
+            self._capabilities(),
         )
 
     def _credentials(self, egress: Egress, inherited: frozenset[str]) -> dict[str, Alternatives]:
@@ -184,6 +186,13 @@ class _Bottle:
         if self.doc.image is UNSET or self.loaded.damaged(path):
             return None
         return image.image(self.doc.image, path, self.report)
+
+    def _capabilities(self) -> tuple[Capability, ...]:
+        if not self.doc.capabilities:
+            return ()  # what judges them is loaded where there are some
+        from claude_bottle.manifest.capabilities import capabilities
+
+        return capabilities(self.doc.capabilities, (*self.path, "capabilities"), self.loaded, self.report)
 
     def _mounts(self) -> tuple[Mount, ...]:
         path = (*self.path, "mounts")

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from claude_bottle.manifest.bottle import Bottle
-from claude_bottle.manifest.words import describe_image, describe_mount, describe_rule, describe_source, describe_workspace
+from claude_bottle.manifest.words import (
+    describe_capability,
+    describe_image,
+    describe_mount,
+    describe_rule,
+    describe_source,
+    describe_workspace,
+)
 from claude_bottle.model.plan import Mount
 from claude_bottle.model.policy import Rule
 from claude_bottle.model.urlpath import compile_pattern
@@ -67,6 +74,7 @@ def narrow(home: Bottle, project: Bottle) -> tuple[Bottle, list[str]]:
         origin="both",
         image=home.image,
         limits=home.limits.stricter(project.limits),
+        capabilities=home.capabilities,
     )
     left_out = _beyond(home.rules, project.rules, bound_by=(*home.rules, *project.rules))
     left_out += [f"{describe_rule(rule)} without what confines {rule.host} otherwise" for rule in loose]
@@ -140,6 +148,7 @@ def _beyond_rules(old: Bottle, new: Bottle) -> list[str]:
         found.append(describe_workspace(new.workspace))
     if new.image is not None and new.image != old.image:
         found.append(describe_image(new.image))
+    found += [describe_capability(one) for one in new.capabilities if one not in old.capabilities]
     return found
 
 

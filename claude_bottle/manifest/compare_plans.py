@@ -7,11 +7,13 @@ as not granted by it, so that damage asks rather than grants. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from claude_bottle.errors import Refused
 from claude_bottle.manifest.compare import mounts_widening, widening
 from claude_bottle.manifest.words import describe_workspace
+from claude_bottle.model.capability import KINDS, Capability
 from claude_bottle.model.plan import Mount
 from claude_bottle.model.policy import Rule
 from claude_bottle.redact import printable
@@ -19,8 +21,11 @@ from claude_bottle.redact import printable
 _RULE_KEYS = Rule.__match_args__
 
 
-def plan_widening(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
-    """Rules, credentials, mounts and the workspace of `new` that `old` did not grant, in words; empty for nothing."""
+def plan_widening(
+    old: Mapping[str, object], new: Mapping[str, object], granted: Collection[str] = ()
+) -> list[str]:  # fmt: skip
+    """Rules, credentials, mounts, the workspace and the layers of `new` that `old` did not grant, in words; empty for
+    nothing. `granted`: digests of the layers that the bottle was granted beside its plan."""
     found = widening(_rules(old), _rules(new))
     before = [_credential(one) for one in _objects(old, "credentials")]
     for one in _objects(new, "credentials"):
@@ -30,9 +35,26 @@ def plan_widening(old: Mapping[str, object], new: Mapping[str, object]) -> list[
     here, there = _workspace(new), _workspace(old)
     if here[1] is not None and here != there and not (here[0] == "copy" and there == ("bind", here[1])):
         found.append(f"{describe_workspace(str(here[0]))}: {printable(str(here[1]))}")
-    if new.get("image_build") and old.get("image_build") and new.get("image") != old.get("image"):
-        found.append(f"another image: {printable(str(new.get('image')))} instead of {printable(str(old.get('image')))}")
-    return found
+    before_hand = _objects(old, "approvals")
+    found += [printable(f"approve beforehand: {one}") for one in _objects(new, "approvals") if one not in before_hand]
+    if new.get("image_build") and old.get("image_build") and _image(new) != _image(old):
+        found.append(f"another image: {printable(_image(new))} instead of {printable(_image(old))}")
+    granted = {*granted, *(str(layer.get("digest")) for layer in _objects(old, "layers"))}
+    return found + [_layer(layer) for layer in _objects(new, "layers") if layer.get("digest") not in granted]
+
+
+def _image(plan: Mapping[str, object]) -> str:
+    """Without its layers, which are compared by what they are."""
+    steps = [str(step.get("tag")) for step in _objects(plan, "image_build") if step.get("kind") != "layer"]
+    return steps[-1] if steps and _objects(plan, "layers") else str(plan.get("image"))
+
+
+def _layer(layer: Mapping[str, Any]) -> str:
+    said = {key: value for key, value in layer.items() if key in (*KINDS, "network")}
+    try:
+        return f"one more layer: {Capability.from_dict(said).describe()}"
+    except Refused:
+        return "one more layer"
 
 
 def _objects(plan: Mapping[str, object], key: str) -> list[dict[str, Any]]:

@@ -94,6 +94,18 @@ def _take_preset(doc: RuleDoc, name: str, place: Path, made: Egress, report: Rep
     made.env |= found.env
 
 
+def preset_rules(name: str) -> tuple[Rule, ...]:
+    """The rules of a preset that ships with us. KeyError for a name that is none."""
+    found = preset_files.preset(name)
+    if found is None:
+        raise KeyError(name)
+    return tuple(
+        Rule(str(doc.host), 443 if doc.port is UNSET else doc.port, () if doc.methods is UNSET else tuple(doc.methods),
+             () if doc.paths is UNSET else tuple(doc.paths), origin=f"preset {found.preset} v{found.version}")
+        for doc in found.egress
+    )  # fmt: skip
+
+
 def rule(doc: RuleDoc, path: Path, report: Report, origin: str = "") -> Rule | None:
     """One rule; None (and problems, each at its key) when `Rule` refuses any part of it."""
     host = "" if doc.host is UNSET else doc.host

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from claude_bottle.model.capability import KINDS
+
 WORDS = {
     "ManifestDoc.version": "version of the manifest format; always 1",
     "ManifestDoc.$schema": "a hint for editors; ignored",
@@ -22,6 +24,14 @@ WORDS = {
     "BottleDoc.mounts": "paths of the host shown in the bottle",
     "BottleDoc.proxy_env": "set HTTP_PROXY and the like in the bottle; tools reach the gate without them",
     "BottleDoc.limits": "what the bottle may use of the machine; the plan says which of them are enforced",
+    "BottleDoc.capabilities": "tools beyond what is there, each a layer, in order; the plan says what their builds reach",
+    "CapabilityDoc.apt": "Debian packages, like ripgrep or ripgrep=13.0.0-4",
+    "CapabilityDoc.pip": "Python packages, like ruff or ruff==0.9.1",
+    "CapabilityDoc.npm": "npm packages, like prettier or prettier@3.4.0",
+    "CapabilityDoc.cargo": "Rust packages, like fd-find or fd-find@10.2.0",
+    "CapabilityDoc.go": "Go programs by their path, like example.com/mod/cmd/tool@v1.2.3",
+    "CapabilityDoc.dockerfile": "lines of a Dockerfile, RUN and ENV only; for container bottles",
+    "CapabilityDoc.network": "with `dockerfile`: its steps may reach the network; if missing they have none",
     "ImageDoc.dockerfile": "a Dockerfile beside or below the manifest; its directory is the build context",
     "ImageDoc.from": "an image of the engine or of its registry",
     "ImageDoc.network": "with `dockerfile`: its steps may reach the network; if missing they have none",
@@ -76,6 +86,7 @@ _TITLES = {
     "WorkspaceDoc": "workspace",
     "ImageDoc": "image",
     "LimitsDoc": "limits",
+    "CapabilityDoc": "capability",
     "MountDoc": "mount",
 }
 
@@ -92,6 +103,7 @@ def schema() -> dict[str, Any]:
             value["description"] = WORDS[f"{kind}.{key}"]
     made["$defs"]["RuleDoc"]["oneOf"] = [{"required": ["preset"]}, {"required": ["host"]}]
     made["$defs"]["ImageDoc"]["oneOf"] = [{"required": ["dockerfile"]}, {"required": ["from"]}]
+    made["$defs"]["CapabilityDoc"]["oneOf"] = [{"required": [kind]} for kind in KINDS]
     made["$defs"]["FromDoc"]["oneOf"] = [
         {"required": ["env"]},
         {"required": ["file"]},

@@ -15,6 +15,7 @@ from claude_bottle.manifest.typed import UNSET, Meta, Struct, UnsetType, field
 # UNSET and not None stands for "not said": a null in the file is an error.
 Text = Annotated[str, Meta(max_length=4096)]
 EnvValue = Annotated[str, Meta(max_length=32768)]
+Fragment = Annotated[str, Meta(max_length=65536)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
@@ -72,6 +73,18 @@ class ImageDoc(Struct, forbid_unknown_fields=True, frozen=True):
     network: bool = False
 
 
+class CapabilityDoc(Struct, forbid_unknown_fields=True, frozen=True):
+    """A tool the bottle has as a layer under its file system: exactly one of apt, pip, npm, cargo, go and dockerfile."""
+
+    apt: list[Text] | UnsetType = UNSET
+    pip: list[Text] | UnsetType = UNSET
+    npm: list[Text] | UnsetType = UNSET
+    cargo: list[Text] | UnsetType = UNSET
+    go: list[Text] | UnsetType = UNSET
+    dockerfile: Fragment | UnsetType = UNSET
+    network: bool | UnsetType = UNSET
+
+
 class LimitsDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """What a bottle may use of the machine."""
 
@@ -106,6 +119,7 @@ class BottleDoc(Struct, forbid_unknown_fields=True, frozen=True):
     mounts: list[MountDoc] = []
     proxy_env: bool = False
     limits: LimitsDoc | UnsetType = UNSET
+    capabilities: list[CapabilityDoc] = []
 
 
 class AgentDoc(Struct, forbid_unknown_fields=True, frozen=True):

@@ -12,6 +12,7 @@ from claude_bottle.redact import printable
 
 if TYPE_CHECKING:
     from claude_bottle.manifest.bottle import Bottle, Image
+    from claude_bottle.model.capability import Capability
     from claude_bottle.model.credentials import CredentialSpec
     from claude_bottle.model.plan import Mount
     from claude_bottle.model.policy import Rule
@@ -62,6 +63,15 @@ def describe_image(image: Image) -> str:
     return f"build the image of {printable(image.dockerfile)} {reach} (sha256 {image.sha256})"
 
 
+def describe_capability(capability: Capability) -> str:
+    """A fragment with its content as part of the words, as an image."""
+    words = f"build and use the layer {capability.describe()}"
+    if not capability.fragment:
+        return words
+    reach = "with the network" if capability.network else "without a network"
+    return f"{words} {reach} (sha256 {capability.digest})"
+
+
 def grants(bottle: Bottle) -> list[str]:
     """Everything a bottle grants, each line beginning with its name; empty for one without any right.
 
@@ -76,4 +86,5 @@ def grants(bottle: Bottle) -> list[str]:
         lines.append(describe_workspace(bottle.workspace))
     if bottle.image is not None:
         lines.append(describe_image(bottle.image))
+    lines += [describe_capability(one) for one in bottle.capabilities]
     return [f"{bottle.name}: {line}" for line in dict.fromkeys(lines)]

@@ -23,6 +23,12 @@ EGRESS, CREDENTIAL, CAPABILITY, BUDGET = "egress", "credential", "capability", "
 # Bounds on what an agent may submit (I16). A change is small enough to be shown whole on one screen.
 MAX_RULES, MAX_PATHS, MAX_TEXT = 8, 16, 512
 MAX_BYTES = 1 << 40
+# How a capability is written (`Capability.from_dict`): one of these keys, and what it holds.
+PACKAGES = {
+    "apt": "Debian packages.", "pip": "Python packages.", "npm": "npm packages, installed globally.",
+    "cargo": "Rust crates with programs.", "go": "Go modules with programs.",
+}  # fmt: skip
+FRAGMENT = "dockerfile"
 
 
 @dataclass(frozen=True)
@@ -123,9 +129,9 @@ def narrower(change: Change, shown: Change) -> bool:
     if type(change) is not type(shown):
         return False
     if isinstance(change, EgressChange) and isinstance(shown, EgressChange):
-        return all(any(_within(rule, wide) for wide in shown.rules) for rule in change.rules)
+        return all(any(within(rule, wide) for wide in shown.rules) for rule in change.rules)
     if isinstance(change, CredentialChange) and isinstance(shown, CredentialChange):
-        return change.name == shown.name and _within(change.rule, shown.rule)
+        return change.name == shown.name and within(change.rule, shown.rule)
     if isinstance(change, BudgetChange) and isinstance(shown, BudgetChange):
         return change.egress_bytes <= shown.egress_bytes
     return change == shown
@@ -171,7 +177,7 @@ def _rule_dict(rule: Rule) -> dict[str, object]:
     return {key: said[key] for key in ("host", "port", "methods", "paths", "tls", "credential")}
 
 
-def _within(rule: Rule, wide: Rule) -> bool:
+def within(rule: Rule, wide: Rule) -> bool:
     """Whether `rule` allows nothing that `wide` does not. Paths by name only: a pattern is within itself, or a plain path
     within a pattern that matches it."""
     from claude_bottle.model.urlpath import BadTarget, compile_pattern

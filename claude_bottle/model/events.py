@@ -30,12 +30,18 @@ ARCHIVED = "archived"
 SETTLED = "settled"
 RESUMED = "resumed"
 CLEANED = "cleaned"
+ASKED = "asked"  # a stuck agent asked for something: what, in our words
+DECIDED = "decided"  # what became of a request, by whom
+GRANTED = "granted"  # what was approved is in force
+GRANT_ENDED = "grant_ended"  # it no longer is, and why
+LAYER = "layer"  # a capability was approved: its build began, failed or is in the bottle from now on (`state`)
+REBOOTING = "rebooting"  # the bottle goes down to come up again with another layer
 FAULT = "fault"  # one of our own parts failed
 NOTE = "note"  # the journal about itself: repaired, or events lost while it could not be written
 KINDS = frozenset({
     CREATED, PLANNED, LAUNCHED, AGENT_STARTED, ATTACHED, DETACHED, EXEC, DECISION, TRAFFIC, DNS,
     CREDENTIAL_READ, SNAPSHOT, STOP_REQUESTED, AGENT_EXITED, BOTTLE_DOWN, PRESERVED, ARCHIVED, SETTLED,
-    RESUMED, CLEANED, FAULT, NOTE,
+    RESUMED, CLEANED, ASKED, DECIDED, GRANTED, GRANT_ENDED, LAYER, REBOOTING, FAULT, NOTE,
 })  # fmt: skip
 EGRESS = frozenset({DECISION, TRAFFIC, DNS})
 """What the gate said: the part of a journal that `egress` shows."""

@@ -195,3 +195,11 @@ def reserved_reason(host: str) -> str | None:
     if last in _RESERVED_SUFFIXES:
         return _RESERVED_SUFFIXES[last]
     return "it is a single label: a local name or a whole top-level domain" if "." not in name else None
+
+
+# Names that others are made to look like, for warnings only.
+FAMOUS = (
+    "github.com", "githubusercontent.com", "gitlab.com", "pypi.org", "pythonhosted.org", "npmjs.org", "npmjs.com",
+    "crates.io", "golang.org", "debian.org", "docker.com", "docker.io", "google.com", "googleapis.com", "anthropic.com",
+    "amazonaws.com", "microsoft.com", "cloudflare.com", "rubygems.org", "example.com",
+)  # fmt: skip

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from claude_bottle.model.credentials import CredentialSpec
 from claude_bottle.model.policy import Rule
 from claude_bottle.values import asdict, dataclass, field
+
+if TYPE_CHECKING:
+    from claude_bottle.model.capability import Capability
 
 RUNTIME_KEYS = ("slug", "digest", "resume_of", "warnings")
 SESSION = "<session>"  # stands in `command` for the conversation's id, which is a run-time value
@@ -78,8 +82,23 @@ class PlannedCredential:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """One capability on top of those before it: what its backend calls it once built, by its content, and where its build
+    reaches, in words (nothing: nowhere)."""
+
+    capability: Capability
+    name: str
+    reaches: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        return {**self.capability.to_dict(), "digest": self.capability.digest, "name": self.name,
+                "reaches": list(self.reaches)}  # fmt: skip
+
+
+@dataclass(frozen=True)
 class BottlePlan:
-    """See contract §4 for the meaning of each key; `env` maps a name to its value, placeholders excluded."""
+    """See contract §4 for the meaning of each key; `env` maps a name to its value, placeholders excluded. `approvals`:
+    what a file of the operator's approves beforehand (`supervise.rulefile`)."""
 
     slug: str
     agent: str
@@ -101,6 +120,8 @@ class BottlePlan:
     proxy_env: bool = False
     remote_control: bool = False
     image_build: tuple[dict[str, object], ...] = ()
+    approvals: tuple[dict[str, object], ...] = ()
+    layers: tuple[Layer, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -113,6 +134,10 @@ class BottlePlan:
         body = plan._body()
         return {"slug": plan.slug, "digest": digest_of(body), **body, "resume_of": plan.resume_of,
                 "warnings": list(plan.warnings)}  # fmt: skip
+
+    def has(self, capability: Capability) -> bool:
+        """Whether one of its layers is this very capability."""
+        return any(layer.capability.digest == capability.digest for layer in self.layers)
 
     def with_remote_control(self, wanted: bool) -> BottlePlan:
         from claude_bottle.values import replace
@@ -139,6 +164,7 @@ class BottlePlan:
             "backend": self.backend,
             "image": self.image,
             **({"image_build": list(self.image_build)} if self.image_build else {}),
+            **({"layers": [layer.to_dict() for layer in self.layers]} if self.layers else {}),
             "command": list(self.command),
             "workspace": asdict(self.workspace),
             "mounts": [asdict(mount) for mount in self.mounts],
@@ -150,6 +176,7 @@ class BottlePlan:
             "limits": [asdict(limit) for limit in self.limits],
             "budget": dict(self.budget),
             "protections": [asdict(protection) for protection in self.protections],
+            **({"approvals": list(self.approvals)} if self.approvals else {}),
         }  # fmt: skip
 
 

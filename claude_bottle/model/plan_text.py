@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from claude_bottle.model.capability import PACKAGES
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.plan import UNLIMITED
 from claude_bottle.redact import printable
@@ -42,8 +43,28 @@ def _head(plan: dict[str, Any]) -> list[str]:
         *_row("agent", f"{plan['agent']} · {program}"),
         *_row("runs", " ".join(plan["command"])),
         *_row("work", place),
-        *_made(plan.get("image_build") or []),
+        *_made([step for step in plan.get("image_build") or [] if step["kind"] != "layer"]),
+        *_layers(plan.get("layers") or []),
     ]
+
+
+def _layers(layers: list[dict[str, Any]]) -> list[str]:
+    """Every capability whole, however long: what cannot be seen cannot be agreed to."""
+    lines: list[str] = []
+    for layer in layers:
+        reach = ", ".join(layer["reaches"]) or "nothing"
+        said = _capability(layer).split("\n")
+        lines += _row("" if lines else "layers", said[0])
+        for more in said[1:]:
+            lines += _row("", f"  {more}")
+        lines += _row("", f"  (its build reaches {reach})")
+    return lines
+
+
+def _capability(layer: dict[str, Any]) -> str:
+    if "dockerfile" in layer:
+        return f"dockerfile\n{layer['dockerfile'].strip()}"
+    return " ".join(f"{kind} {' '.join(layer[kind])}" for kind in PACKAGES if kind in layer)
 
 
 def _made(steps: list[dict[str, Any]]) -> list[str]:

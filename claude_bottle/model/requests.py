@@ -65,6 +65,8 @@ class Request:
     grant: str = ""
     approved: Change | None = None
     """What was approved, where that is narrower than `change`."""
+    credential: str = ""
+    """The operator's credential that was approved for it, where that has another name than the one asked for."""
 
     @property
     def hash(self) -> str:
@@ -83,7 +85,7 @@ class Request:
             "id": self.id, "bottle": self.bottle, "launch": self.launch, "change": self.change.to_dict(),
             "reason": self.reason, "via": self.via, "created": self.created, "state": self.state, "outcome": self.outcome,
             "scope": self.scope, "until": self.until, "decided": self.decided, "grant": self.grant,
-            "approved": self.approved.to_dict() if self.approved else None,
+            "approved": self.approved.to_dict() if self.approved else None, "credential": self.credential,
         }  # fmt: skip
 
     @staticmethod
@@ -113,6 +115,8 @@ class Grant:
     created: str
     expires: str = ""
     ended: str = ""
+    credential: str = ""
+    """As in its request."""
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -126,7 +130,8 @@ class Grant:
 
     def to_dict(self) -> dict[str, object]:
         return {"id": self.id, "request": self.request, "change": self.change.to_dict(), "scope": self.scope,
-                "created": self.created, "expires": self.expires, "ended": self.ended}  # fmt: skip
+                "created": self.created, "expires": self.expires, "ended": self.ended,
+                "credential": self.credential}  # fmt: skip
 
     @staticmethod
     def from_dict(data: object) -> Grant:

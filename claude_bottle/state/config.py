@@ -7,7 +7,8 @@ we do not know is an error: a misspelt setting must not be silently without effe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from claude_bottle.errors import BottleError
@@ -33,16 +34,41 @@ class Upstream(NamedTuple):
     ca_file: str | None
 
 
+class Registry(NamedTuple):
+    """Where packages of one kind are built from in place of the public registry. `url` is https or http, with a host and no
+    more than a path; `suites` and `components` as in sources.list(5), for apt; `keyring` the absolute path of the keys
+    that its index must be signed by, None for the system's own."""
+
+    url: str
+    suites: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
+    keyring: str | None = None
+
+    def place(self) -> tuple[str, int]:
+        """The canonical host and the port that it is reached at."""
+        scheme, _, rest = self.url.partition("://")
+        return split_authority(rest.partition("/")[0], 443 if scheme == "https" else 80)
+
+    def to_dict(self) -> dict[str, object]:
+        return {"url": self.url, "suites": list(self.suites), "components": list(self.components), "keyring": self.keyring}
+
+
 class Settings(NamedTuple):
     """`upstreams` by canonical host and port; `ca` an absolute path to further roots for upstream TLS;
     `retention_days` after which `cleanup` may take preserved state, None for never; `default_backend` None
-    for auto; `gate` where the gate of a container bottle runs: auto, host or container."""
+    for auto; `gate` where the gate of a container bottle runs: auto, host or container; `notify` the command that
+    is told of every request, () for none; `credentials` what may be granted to bottles that ask, by name, in the
+    manifest's language and not looked into here (`manifest.offered`); `registries` by kind of capability (apt, pip, …):
+    where layers are built from instead of the public ones."""
 
     upstreams: dict[tuple[str, int], Upstream]
     ca: str | None = None
     retention_days: int | None = None
     default_backend: str | None = None
     gate: str = "auto"
+    notify: tuple[str, ...] = ()
+    credentials: Mapping[str, object] = MappingProxyType({})
+    registries: Mapping[str, Registry] = MappingProxyType({})
 
     @classmethod
     def load(cls, paths: Paths) -> Settings:
@@ -70,6 +96,9 @@ class _Reading:
             "retention_days": self._days,
             "default_backend": self._backend,
             "gate": self._gate,
+            "notify": self._notify,
+            "credentials": self._credentials,
+            "registries": self._registries,
         }
         found: dict[str, object] = {"upstreams": {}}
         for key, value in data.items():
@@ -98,6 +127,11 @@ class _Reading:
             if key is not None and upstream is not None:
                 upstreams[key] = upstream
         return upstreams
+
+    def _registries(self, value: object) -> dict[str, Registry]:
+        from claude_bottle.state.registries import registries
+
+        return registries(value, self.problems, self._file)
 
     def _authority(self, where: str, text: str) -> tuple[str, int] | None:
         try:
@@ -151,6 +185,19 @@ class _Reading:
             self._wrong("gate", f"one of {', '.join(GATES)}", value)
             return "auto"
         return str(value)
+
+    def _notify(self, value: object) -> tuple[str, ...]:
+        words = value if isinstance(value, list) else []
+        if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
+            self._wrong("notify", 'a command as a list of words: ["notify-send", "a bottle asks"]', value)
+            return ()
+        return tuple(words)
+
+    def _credentials(self, value: object) -> dict[str, object]:
+        if not isinstance(value, dict):
+            self._wrong("credentials", "an object of credentials by name, as in a manifest", value)
+            return {}
+        return value
 
     def _not_yet(self, _: object) -> None:
         self.problems.append("upstream_proxy: not supported yet")

@@ -73,6 +73,11 @@ class Paths:
         return self.root / "run"
 
     @property
+    def layer_store(self) -> Path:
+        """Where layers built on this host lie, each under its name; shared by all bottles, read-only to them."""
+        return self.root / "layers"
+
+    @property
     def states(self) -> Path:
         """The directory that holds one directory per identity."""
         return self.root / "state"
@@ -102,6 +107,14 @@ class Paths:
     def record_text(self, identity: str) -> str:
         """`record` as text, for `ls`."""
         return f"{self._root}/state/{check_identity(identity)}/record.json"
+
+    def requests(self, identity: str) -> Path:
+        """What its agent asked for, and what came of it."""
+        return self.state(identity) / "requests.json"
+
+    def requests_text(self, identity: str) -> str:
+        """`requests` as text, for `ls`."""
+        return f"{self._root}/state/{check_identity(identity)}/requests.json"
 
     def plan(self, identity: str) -> Path:
         return self.state(identity) / "plan.json"

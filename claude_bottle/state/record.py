@@ -12,11 +12,14 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.errors import BottleError
 
-SCHEMA = 2
+if TYPE_CHECKING:
+    from claude_bottle.model.capability import Capability
+
+SCHEMA = 3
 
 # Stored statuses. The first three need a living keeper; without one they read as `interrupted`.
 STARTING, RUNNING, SETTLING, PRESERVED, SETTLED = "starting", "running", "settling", "preserved", "settled"
@@ -31,11 +34,13 @@ CONVERSATION = (".claude/projects",)
 _WORD = re.compile(r"[A-Za-z0-9._:+-]{0,200}")
 _LONGEST = 4096  # PATH_MAX
 _SHOWN = 80
+_MOST_LAYERS = 64
 
 Migration = Callable[[dict[str, object]], dict[str, object]]
 # MIGRATIONS[n] turns a record of schema n+1 into one of schema n+2.
 MIGRATIONS: tuple[Migration, ...] = (
     lambda values: values,  # 2 knows where the journal ends; what is missing has its default
+    lambda values: values,  # 3 knows the layers that the bottle was granted
 )
 
 
@@ -68,7 +73,8 @@ class BottleRecord(NamedTuple):
     `preserved` holds the reasons why the state is kept; `manifests` the absolute paths of the manifest files
     it was planned from; `cwd` the operator's directory at start; `session_id` the harness's conversation;
     `conversation` the directories below its home whose `*.jsonl` files are conversation; `host_uid` who the
-    agent is on this host; `journal` where the journal ended when the bottle was preserved.
+    agent is on this host; `journal` where the journal ended when the bottle was preserved; `layers` the capabilities it
+    was granted while it ran, in order: every boot has them, beside those of its manifest.
     """
 
     identity: str
@@ -88,6 +94,7 @@ class BottleRecord(NamedTuple):
     keeper: ProcessId | None = None
     host_uid: int | None = None
     journal: JournalHead | None = None
+    layers: tuple[Capability, ...] = ()
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, object]:
@@ -95,6 +102,8 @@ class BottleRecord(NamedTuple):
         for name, value in zip(self._fields, self, strict=True):
             if isinstance(value, (ProcessId, JournalHead)):
                 data[name] = value._asdict()
+            elif name == "layers":
+                data[name] = [layer.to_dict() for layer in self.layers]
             else:
                 data[name] = list(value) if isinstance(value, tuple) else value
         return data
@@ -253,6 +262,20 @@ def _journal_head(name: str, value: object) -> JournalHead | None:
     return JournalHead(_number(name, value["seq"]), _word(name, value["hash"]))
 
 
+def _layers(name: str, value: object) -> tuple[Capability, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_LAYERS:
+        raise BadRecord(f"{name} is not a list of capabilities")
+    if not value:
+        return ()  # what judges them is loaded where there are some
+
+    from claude_bottle.model.capability import Capability
+
+    try:
+        return tuple(Capability.from_dict(item) for item in value)
+    except BottleError as problem:
+        raise BadRecord(f"{name}: {problem.why}") from problem
+
+
 _REQUIRED = {"schema", "identity", "agent", "harness", "backend", "status"}
 _CHECKS: dict[str, Callable[[str, object], object]] = {
     **dict.fromkeys(BottleRecord._fields, _word),
@@ -261,5 +284,6 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     **dict.fromkeys(("exit_code", "host_uid"), _number_or_none),
     "keeper": _process,
     "journal": _journal_head,
+    "layers": _layers,
     "schema": _number,
 }

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from claude_bottle.gate import core
 from claude_bottle.gate.conversation import Conversation
 from claude_bottle.gate.core import CLIENT
 from claude_bottle.gate.decide import GateState
+
+if TYPE_CHECKING:
+    from claude_bottle.gate.desk import Wait
 
 
 class TlsPeer:
@@ -111,6 +115,16 @@ class Playbook:
         return [record for record in self.records if record["kind"] == "decision"]
 
     @property
+    def told(self) -> list[dict[str, object]]:
+        """What the keeper was told."""
+        return [{"op": c.op, **c.data} for c in self.commands if isinstance(c, core.Tell)]
+
+    @property
+    def cut(self) -> bool:
+        """Whether the tunnel was ended."""
+        return any(isinstance(c, core.Cut) for c in self.commands)
+
+    @property
     def closed(self) -> bool:
         return any(c.link == CLIENT for c in self.commands if isinstance(c, (core.Close, core.Abort)))
 
@@ -118,6 +132,9 @@ class Playbook:
         """How many bytes were ever sent towards any server."""
         written = (c for c in self.commands if isinstance(c, core.Write))
         return sum(len(c.data) for c in written if c.link != CLIENT)
+
+    def _hear_of(self, wait: Wait) -> None:
+        wait.changed = lambda: self.event(core.Told(wait))
 
     def _send(self, link: int, data: bytes) -> None:
         peer = self.peers.get(link)
@@ -149,6 +166,8 @@ class Playbook:
                     alerted = alert if command.link == CLIENT else alerted
             else:
                 self.commands.append(command)
+                if isinstance(command, core.Await):
+                    self._hear_of(command.wait)
                 again = again or isinstance(command, core.Yield)
         if alerted is not None:
             raise alerted

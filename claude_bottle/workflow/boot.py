@@ -65,12 +65,19 @@ def order(
         check_on_host(mount)
     harness = harnesses.get(plan.harness)
     credentials_read = now()
-    bound = secrets.bind(plan.credentials, harness)
+    own = spec.manifest.bottles[spec.manifest.agent(spec.agent_name).bottle].credentials
+    rules, inbox = plan.egress, None
+    if former is None:
+        bound = secrets.bind(plan.credentials, harness)
+    else:
+        from claude_bottle.workflow import carrying
+
+        inbox, rules, bound = carrying.load(paths, plan, harness, settings, own)
     log.mark("secrets")
     before = former or archived
     session = before.session_id if before and before.session_id else new_session_id()
     agent = spec.manifest.agent(spec.agent_name)
-    record = _record(spec, plan, session, former)
+    record = _record(spec, plan, session, former)._replace(layers=before.layers if before else ())
     with held_back() as let_go:
         lock = _claim(Store(paths), record, former)
         try:
@@ -83,15 +90,17 @@ def order(
             )
             backend, trusted = get_bottle_backend(plan.backend), roots.bundle(settings.ca)
             elsewhere = backend.gate_command(plan) is not None
-            gate = gates.configure(plan, bound, settings, trusted if elsewhere else None)
+            gate = replace(gates.configure(plan, bound, settings, trusted if elsewhere else None), rules=rules)
             columns, lines = _terminal_size()
             return Order(
                 paths=paths, plan=plan, record=record, backend=backend, harness=harness,
                 launch=launch, argv=tuple(harness.command(launch)), workspace=_workspace(plan, paths),
                 env=environment(plan, launch, bound), former=former, keep=keep, credentials_read=credentials_read, gate=gate,
-                ports=tuple(p for p in sorted({r.port for r in plan.egress}) if p not in _USUAL_PORTS),
+                ports=tuple(p for p in sorted({r.port for r in rules}) if p not in _USUAL_PORTS),
+                inbox=inbox, offered=own, notify=settings.notify,
                 mounts=program_mounts(program), roots=trusted, io=PIPES if spec.headless else PTY,
                 rows=lines, cols=columns, pipes=Pipes.make() if spec.headless else None,
+                outlet=gates.outlet(paths),
             )  # fmt: skip
         except BaseException:
             undo_launch(paths, plan.slug, former)

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.gate.config import MAX_WIRE, GateConfig, Upstream
+from claude_bottle.workflow import roots
 
 if TYPE_CHECKING:
+    from claude_bottle.keeper.outlet import BuildOutlet
     from claude_bottle.model.credentials import BoundCredential
     from claude_bottle.model.plan import BottlePlan
     from claude_bottle.state.config import Settings
+    from claude_bottle.state.paths import Paths
 
 
 def configure(plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Settings, trusted: bytes | None) -> GateConfig:
@@ -23,12 +26,25 @@ def configure(plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Se
     BottleError for certificates that cannot be read."""
     own = authorities(settings.ca) if settings.ca else ""
     extra = own if trusted is None else _only_certificates(trusted)
-    upstreams = {
+    nonce = os.urandom(16).hex()
+    return GateConfig(plan.slug, plan.egress, bound, _upstreams(settings), extra, nonce, explicit_proxy=True)
+
+
+def outlet(paths: Paths) -> BuildOutlet:
+    """The way out of builds, by the operator's settings. BottleError as from `configure`."""
+    from claude_bottle.keeper.outlet import BuildOutlet
+    from claude_bottle.state.config import Settings
+
+    settings = Settings.load(paths)
+    extra = authorities(settings.ca) if settings.ca else ""
+    return BuildOutlet(_upstreams(settings), extra, roots.bundle(settings.ca))
+
+
+def _upstreams(settings: Settings) -> dict[tuple[str, int], Upstream]:
+    return {
         place: Upstream(one.connect_host, one.connect_port, authorities(one.ca_file) if one.ca_file else "")
         for place, one in settings.upstreams.items()
     }
-    nonce = os.urandom(16).hex()
-    return GateConfig(plan.slug, plan.egress, bound, upstreams, extra, nonce, explicit_proxy=True)
 
 
 def authorities(path: str) -> str:

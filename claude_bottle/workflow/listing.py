@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 
+from claude_bottle.errors import BottleError
 from claude_bottle.redact import printable
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import INTERRUPTED, RUNNING, SETTLING, STARTING, BottleRecord, unix_time
 from claude_bottle.state.store import Entry, Store
 
 _LIVE = (STARTING, RUNNING, SETTLING)
+_REQUESTS_LIMIT = 16 << 20
+SUBMITTED = "submitted"  # as in model.requests, which loads more than `ls` may
 
 
 def listing(*, everything: bool, paths: Paths | None = None) -> list[dict[str, object]]:
     """One row a bottle, oldest first; without `everything` only those that run. Texts are safe to print."""
-    entries = Store(paths or Paths.default()).list()
-    return [_row(entry) for entry in entries if everything or entry.status in _LIVE]
+    paths = paths or Paths.default()
+    entries = Store(paths).list()
+    rows = [_row(entry) for entry in entries if everything or entry.status in _LIVE]
+    return [row | {"waiting": _waiting(paths, str(row["identity"]))} if row["status"] == RUNNING else row for row in rows]
 
 
 def _row(entry: Entry) -> dict[str, object]:
@@ -39,6 +44,23 @@ def _row(entry: Entry) -> dict[str, object]:
         "preserved": list(record.preserved),
         "why": _why(record, entry.status),
     }
+
+
+def _waiting(paths: Paths, identity: str) -> str:
+    """What its agent waits for, "" for nothing: from the state file alone, whose keeper may be busy."""
+    from claude_bottle.state import files
+    from claude_bottle.supervise.summary import summary
+
+    try:
+        found = files.read_json(paths.requests_text(identity), _REQUESTS_LIMIT).get("requests")
+    except FileNotFoundError:
+        return ""
+    except (BottleError, OSError):
+        return "! unreadable"
+    requests = found if isinstance(found, list) else []
+    waiting = [one for one in requests if isinstance(one, dict) and one.get("state") == SUBMITTED]
+    more = f" (+{len(waiting) - 1})" if len(waiting) > 1 else ""
+    return f"! {summary(waiting[-1].get('change'))}{more}" if waiting else ""
 
 
 def _why(record: BottleRecord, status: str) -> str:

@@ -9,11 +9,13 @@ from claude_bottle import harness as harnesses
 from claude_bottle import log
 from claude_bottle.backend import get_bottle_backend
 from claude_bottle.backend.base import BottleSpec
+from claude_bottle.backend.planning import build_layers
 from claude_bottle.harness.base import Program
 from claude_bottle.harness.progress import ProgressLine
 from claude_bottle.model.plan import BottlePlan
 from claude_bottle.state.paths import Paths
 from claude_bottle.values import replace
+from claude_bottle.workflow import gates
 
 
 def provide(spec: BottleSpec, plan: BottlePlan, paths: Paths, stage: Path) -> tuple[Program, BottlePlan]:
@@ -26,6 +28,8 @@ def provide(spec: BottleSpec, plan: BottlePlan, paths: Paths, stage: Path) -> tu
         plan = replace(whole, slug=plan.slug, warnings=plan.warnings)
     with ProgressLine() as progress:
         backend.provide(spec, plan, progress)
+        if plan.layers:
+            build_layers(backend, plan, progress, gates.outlet(paths))
     return program, plan
 
 

@@ -42,9 +42,13 @@ def resume(identity: str, options: Options) -> int:
         raise BottleError(f"no bottle called {identity}", do="claude-bottle ls --all lists them")
     options = replace(options, name=known.agent, backend=options.backend or known.backend)
     with temporary_directory() as stage:
-        spec, plan = prepare(options, paths, stage, resume_of=identity, cwd=directory(known))
+        spec, plan = prepare(options, paths, stage, resume_of=identity, cwd=directory(known), layers=known.layers)
+        if former is not None:
+            from claude_bottle.workflow import carrying
+
+            plan = replace(plan, warnings=(*plan.warnings, *carrying.described(paths, plan)))
         if not options.dry_run and former is not None:
-            accept_widening(paths, plan, options)
+            accept_widening(paths, plan, options, former)
         if not confirmed(plan, options):
             return 0
         program, plan = programs.provide(spec, plan, paths, stage)
@@ -83,9 +87,9 @@ def directory(record: BottleRecord) -> Path:
     return place
 
 
-def accept_widening(paths: Paths, plan: BottlePlan, options: Options) -> None:
+def accept_widening(paths: Paths, plan: BottlePlan, options: Options, former: BottleRecord) -> None:
     """Ask before a bottle that already ran gets more than it had. Refused (exit 3) when the answer is no."""
-    wider = plan_widening(_former_plan(paths, plan.slug), plan.to_dict())
+    wider = plan_widening(_former_plan(paths, plan.slug), plan.to_dict(), {one.digest for one in former.layers})
     if not wider or options.expect_plan is not None:
         return
     log.say(f"the manifest grants {plan.slug} more than it had:")

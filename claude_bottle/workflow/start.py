@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claude_bottle import log
 from claude_bottle.backend import BottleSpec
@@ -28,12 +29,16 @@ from claude_bottle.workflow import boot, programs
 from claude_bottle.workflow.terminal import ask, mend
 from claude_bottle.workflow.trust import obtain
 
+if TYPE_CHECKING:
+    from claude_bottle.model.capability import Capability
+
 _SHORTEST_DIGEST = 8
 
 
 @dataclass(frozen=True)
 class Options:
-    """The command line of `start`, `run` and `resume`. `format` is "text" or "json"; `args` go to the agent."""
+    """The command line of `start`, `run` and `resume`. `format` is "text" or "json"; `args` go to the agent.
+    `approvals`: the file of what is approved beforehand, "" for none."""
 
     name: str
     args: tuple[str, ...] = ()
@@ -46,6 +51,7 @@ class Options:
     backend: str | None = None
     expect_plan: str | None = None
     keep: bool = False
+    approvals: str = ""
 
 
 def start(options: Options) -> int:
@@ -87,14 +93,16 @@ def prepare(
     headless: bool = False,
     resume_of: str | None = None,
     cwd: Path | None = None,
+    layers: tuple[Capability, ...] = (),
 ) -> tuple[BottleSpec, BottlePlan]:
-    """Manifest, plan and consent. Nothing is started and nothing but `stage` is touched."""
+    """Manifest, plan and consent. `layers`: those that a bottle to resume was granted. Nothing is started and nothing but
+    `stage` is touched."""
     where = cwd or Path.cwd()
     manifest = Manifest.resolve(where, paths=paths)
     log.mark("manifest")
     spec = BottleSpec(
         manifest, options.name, copy_cwd=options.copy_cwd, user_cwd=where, args=options.args,
-        remote_control=options.remote_control, headless=headless, resume_of=resume_of,
+        remote_control=options.remote_control, headless=headless, resume_of=resume_of, layers=layers,
     )  # fmt: skip
     agent = manifest.agent(options.name)
     bottle = manifest.bottles[agent.bottle]
@@ -112,6 +120,10 @@ def prepare(
         plan = replace(plan, warnings=(warning, *plan.warnings))
     if plan.egress and backend.gate_command(plan) is None:
         plan = replace(plan, protections=(*plan.protections, *confine.available()))
+    if options.approvals:
+        from claude_bottle.workflow.approvals import with_approvals
+
+        plan = with_approvals(plan, options.approvals, paths)
     log.mark("plan")
     if manifest.consent is not None and not options.dry_run:
         agree(manifest, paths, options)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 import trustme
 
+from claude_bottle.gate.budget import Budget
 from claude_bottle.gate.ca import Authority
 from claude_bottle.gate.config import Upstream
 from claude_bottle.gate.decide import GateState
@@ -162,9 +163,8 @@ class RunningGate:
         self.gone = threading.Event()
         listeners = {name: _listener(name) for name in names}
         self.ports = {name: sock.getsockname()[1] for name, sock in listeners.items()}
-        line = JudgeLine(self.loop, judges) if judges else None
-        dialler = Dialler(self.loop, upstreams, resolver)
-        self.server = Server(self.loop, state, dialler, ours, listeners, self._keeper_gone, line)
+        self.server = Server(self.loop, state, Dialler(self.loop, upstreams, resolver), ours, listeners, self._keeper_gone,
+                             in_bottle=False, judges=JudgeLine(self.loop, judges) if judges else None)  # fmt: skip
         self._sockets = [ours, *listeners.values()]
         self._thread = threading.Thread(target=self.loop.run, daemon=True)
         self._thread.start()
@@ -243,11 +243,13 @@ class Rig:
         self, *rules: Rule, to: dict[tuple[str, int], RecordingServer] | None = None,
         credentials: tuple[BoundCredential, ...] = (),
         resolver: Callable[[str, int], list[Address]] = resolve,
-        names: tuple[str, ...] = ("proxy",),
+        names: tuple[str, ...] = ("proxy",), budget: Budget | None = None,
     ) -> RunningGate:  # fmt: skip
         """A running gate; `to` maps places to servers, as the operator's `upstreams` would."""
         upstreams = {place: Upstream("127.0.0.1", server.port) for place, server in (to or {}).items()}
-        gate = RunningGate(self.make_state(*rules, credentials=credentials), upstreams, resolver, names)
+        state = self.make_state(*rules, credentials=credentials)
+        state.budget = budget or state.budget
+        gate = RunningGate(state, upstreams, resolver, names)
         self._close.append(gate.close)
         return gate
 

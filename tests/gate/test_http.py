@@ -317,7 +317,8 @@ def test_a_refusal_says_what_contract_section_5_promises(direct: Playbook) -> No
     answer = direct.client(b"GET /p?q=1 HTTP/1.1\r\nHost: evil.test\r\n\r\n")
     said = body(answer)
     assert said.pop("request_id") == direct.decisions[0]["id"]
-    assert "grant" in str(said.pop("ask"))
+    ask = str(said.pop("ask"))
+    assert "request_egress" in ask and "POST http://bottle.internal/request" in ask and '"host": "evil.test"' in ask
     assert said == {
         "blocked": True,
         "reason": "host_not_granted",
@@ -333,7 +334,7 @@ def test_the_gate_tells_what_is_granted(direct: Playbook, make_state: MakeState)
     play = Playbook(make_state(PLAIN), "http", "198.18.0.1", 80)
     said = body(play.client(b"GET /policy HTTP/1.1\r\nHost: bottle.internal\r\n\r\n"))
     assert said["granted"] == [{"host": HOST, "port": 80, "methods": [], "paths": [], "tls": "inspect", "credential": None}]
-    assert b" 404 " in play.client(b"POST /mcp HTTP/1.1\r\nHost: bottle.internal\r\nContent-Length: 0\r\n\r\n")
+    assert b" 404 " in play.client(b"GET /nothing HTTP/1.1\r\nHost: bottle.internal\r\n\r\n")
 
 
 def test_a_halted_gate_refuses_everything(direct: Playbook) -> None:

@@ -171,10 +171,13 @@ def test_a_gate_tells_its_certificate_before_it_has_listeners_and_is_ready_after
     gate.expect("ready")
 
 
-def test_a_bottle_without_inspected_rules_has_no_certificate(started: list[Process]) -> None:
-    gate = Process(GateConfig("test-abc123", (Rule(HOST, tls="tunnel"),), nonce=NONCE))
+@pytest.mark.parametrize("rules", [(), (Rule(HOST, tls="tunnel"),)])
+def test_every_bottle_has_a_certificate_for_what_may_be_granted_later(
+    started: list[Process], rules: tuple[Rule, ...]
+) -> None:
+    gate = Process(GateConfig("test-abc123", rules, nonce=NONCE))
     started.append(gate)
-    assert gate.expect("ca")["pem"] is None
+    assert str(gate.expect("ca")["pem"]).startswith("-----BEGIN CERTIFICATE-----")
 
 
 def test_a_wrong_nonce_ends_the_gate(started: list[Process]) -> None:

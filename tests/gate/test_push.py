@@ -14,7 +14,7 @@ import pytest
 from claude_bottle.gate.ca import Authority
 from claude_bottle.model import pktline
 from claude_bottle.model.git_grant import GitGrant
-from claude_bottle.model.policy import Policy, Rule
+from claude_bottle.model.policy import Rule
 from claude_bottle.model.push import ZERO
 from tests.gate.forge import URL, Forge, git, rule
 from tests.git_remote import HOST, TOKEN
@@ -134,7 +134,7 @@ def test_case_82_history_is_not_rewritten_unless_that_is_granted(forge: Forge, a
     forge.do("push", "origin", "bottle/x")
     forge.do("commit", "--quiet", "--amend", "-m", "another")
     refused(forge, "--force", "origin", "bottle/x", said="not a fast-forward")
-    forge.gate.state.policy = Policy((rule(force=True),))
+    forge.gate.state.replace_policy([rule(force=True)], revision=2)
     forge.do("push", "--force", "origin", "bottle/x")
     assert forge.refs()["refs/heads/bottle/x"] == forge.do("rev-parse", "HEAD")
 
@@ -143,7 +143,7 @@ def test_case_82_a_ref_is_not_deleted_unless_that_is_granted(forge: Forge) -> No
     forge.commit(branch="bottle/x")
     forge.do("push", "origin", "bottle/x")
     refused(forge, "origin", ":bottle/x", said="deleting refs is not granted")
-    forge.gate.state.policy = Policy((rule(delete=True),))
+    forge.gate.state.replace_policy([rule(delete=True)], revision=2)
     forge.do("push", "origin", ":bottle/x")
     assert "refs/heads/bottle/x" not in forge.refs()
 
@@ -268,7 +268,7 @@ def test_a_remote_that_refuses_the_credential_is_named_as_the_reason(forge: Forg
 
 def test_a_grant_that_ends_while_a_push_is_judged_ends_the_push(forge: Forge) -> None:
     forge.commit(branch="bottle/x")
-    forge.remote.before["git-upload-pack"] = lambda: setattr(forge.gate.state, "policy", Policy((rule(push=()),)))
+    forge.remote.before["git-upload-pack"] = lambda: forge.gate.state.replace_policy([rule(push=())], revision=2)
     refused(forge, "origin", "bottle/x", said="it is not granted any more")
 
 

@@ -15,6 +15,7 @@ from claude_bottle.gate import control, limits
 from claude_bottle.model import policy as reasons
 from claude_bottle.model.policy import Rule
 from tests.gate.conftest import HOST, OTHER, PLACEHOLDER, SECRET, Recorded, Rig, RunningGate, bound, read_head, read_response
+from tests.gate.keeper import Keeper
 from tests.gate.test_http import body
 from tests.waiting import SECONDS
 
@@ -22,24 +23,6 @@ GET = b"GET /x HTTP/1.1\r\nHost: api.example.com\r\n\r\n"
 PROXY_GET = b"GET http://api.example.com/x HTTP/1.1\r\nHost: api.example.com\r\n\r\n"
 PLAIN = Rule(HOST, port=80)
 OPAQUE = Rule(HOST, port=2222, tls="tunnel")
-
-
-class Keeper:
-    """The keeper's end: messages as they come."""
-
-    def __init__(self, gate: RunningGate) -> None:
-        self._sock, self._decoder = gate.keeper, control.Decoder()
-        self._messages: list[dict[str, object]] = []
-
-    def next(self) -> dict[str, object]:
-        while not self._messages:
-            if not select.select([self._sock], [], [], 20)[0]:
-                raise AssertionError("the gate says nothing")
-            self._messages += self._decoder.feed(self._sock.recv(65536))
-        return self._messages.pop(0)
-
-    def tell(self, op: str, **data: object) -> None:
-        self._sock.sendall(control.encode(op, **data))
 
 
 def open_tunnel(gate: RunningGate, port: int = 2222) -> socket.socket:
@@ -428,12 +411,12 @@ def test_dns_over_tcp_is_answered(rig: Rig) -> None:
 
 
 def test_a_bug_in_one_conversation_ends_only_that_one(gate: RunningGate, monkeypatch: pytest.MonkeyPatch) -> None:
-    from claude_bottle.gate import internal
+    from claude_bottle.gate.pages import Pages
 
     def broken(*_: object, **__: object) -> bytes:
         raise RuntimeError(SECRET)
 
-    monkeypatch.setattr(internal, "respond", broken)
+    monkeypatch.setattr(Pages, "take", broken)
     with gate.connect() as client:
         client.sendall(b"GET http://bottle.internal/policy HTTP/1.1\r\nHost: bottle.internal\r\n\r\n")
         assert client.recv(100) == b""

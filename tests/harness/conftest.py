@@ -39,6 +39,8 @@ class Stage:
     place: Path
     program: Program
     tls: bool = True
+    bottled: bool = False
+    """Where it is started there is a bottle's network already, which it keeps, with its resolver."""
     env: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,9 +94,13 @@ class Stage:
         if bwrap is None:
             pytest.skip("needs bubblewrap on PATH")
         argv = [bwrap, "--unshare-all", "--uid", "1000", "--gid", "1000", "--die-with-parent", "--clearenv"]
+        argv += ["--share-net"] if self.bottled else []
         for name in ("bin", "lib", "lib64", "sbin"):
             argv += ["--symlink", f"usr/{name}", f"/{name}"]
         argv += ["--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc"]
+        if self.bottled:
+            (self.place / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+            argv += ["--ro-bind", str(self.place / "resolv.conf"), os.path.realpath("/etc/resolv.conf")]
         argv += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
         for path in dict.fromkeys([sys.base_prefix, sys.prefix, str(PACKAGE)]):
             if not path.startswith("/usr/"):

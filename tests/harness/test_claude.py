@@ -11,6 +11,7 @@ import pytest
 from claude_bottle.errors import BottleError
 from claude_bottle.harness import get
 from claude_bottle.harness.base import Launch, Program
+from claude_bottle.model.asking import BRIEF
 from tests.harness.conftest import REAL_KEY, Stage
 from tests.harness.screen import Screen
 
@@ -158,7 +159,8 @@ def test_the_command_is_the_contracts_with_the_operators_arguments_last(program:
     launch = launch_of(program, "-p", "hi", model="sonnet", prompt_text="Be brief.", remote_control=True)
     assert CLAUDE.command(launch) == [
         "/opt/claude/claude", "--dangerously-skip-permissions", "--remote-control", "--model=sonnet",
-        "--append-system-prompt=Be brief.", "--session-id", SESSION, "-p", "hi",
+        '--mcp-config={"mcpServers": {"bottle": {"type": "http", "url": "http://bottle.internal/mcp"}}}',
+        f"--append-system-prompt={BRIEF}\n\nBe brief.", "--session-id", SESSION, "-p", "hi",
     ]  # fmt: skip
     resumed = CLAUDE.command(launch_of(program, resume=True))
     assert resumed[1:] == ["--dangerously-skip-permissions", "--resume", SESSION]

@@ -372,7 +372,8 @@ def a_gate(control: Any, registration: Any, config: GateConfig) -> None:
     """Says what a gate says, dies when told to, and answers `halt` with an event."""
     proc.set_title("claude_bottle.gate tester-000000")
     control.sendall(
-        b'{"op":"ca","pem":null}\n{"op":"event","event":{"kind":"dns","data":{"name":"early"}}}\n{"op":"listening"}\n'
+        b'{"op":"ca","pem":"-----BEGIN CERTIFICATE-----"}\n'
+        b'{"op":"event","event":{"kind":"dns","data":{"name":"early"}}}\n{"op":"listening"}\n'
     )
     while line := control.recv(4096):
         for message in line.splitlines():

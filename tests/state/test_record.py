@@ -68,7 +68,7 @@ def test_a_missing_key_is_refused(record: BottleRecord) -> None:
 
 def test_a_newer_schema_is_told_from_damage(record: BottleRecord) -> None:
     with pytest.raises(NewerSchema) as caught:
-        BottleRecord.from_dict({**record.to_dict(), "schema": 3, "something": "new"})
+        BottleRecord.from_dict({**record.to_dict(), "schema": records.SCHEMA + 1, "something": "new"})
     assert "nothing was changed" in caught.value.do
 
 

@@ -11,15 +11,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claude_bottle.backend import tree
-from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Check
+from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Check, Images, Outlet
 from claude_bottle.backend.bubblewrap import launcher, orphans, owners, prereqs, programs, seccomp
 from claude_bottle.backend.bubblewrap.bottle import BubblewrapBottle
+from claude_bottle.backend.bubblewrap.overlay import Pile
 from claude_bottle.backend.bubblewrap.protections import limits, protections, supplementary_groups
 from claude_bottle.errors import BottleError
 from claude_bottle.model.plan import BottlePlan, Workspace
 from claude_bottle.values import replace
+
+if TYPE_CHECKING:
+    from claude_bottle.harness.base import Progress
+    from claude_bottle.model.capability import Capability
 
 IMAGE = "this host's /usr, read-only"
 
@@ -30,13 +36,14 @@ class BubblewrapBackend(Backend):
     def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
         from claude_bottle.backend import planning
 
-        return planning.compose(
+        plan = planning.compose(
             spec,
             backend=self.name,
             image=IMAGE,
             limits=limits,
             protections=protections(root=os.geteuid() == 0, groups=supplementary_groups()),
         )
+        return planning.with_layers(self, spec, plan)
 
     def check(self) -> list[Check]:
         return prereqs.check(self._trial)
@@ -44,10 +51,37 @@ class BubblewrapBackend(Backend):
     def require(self) -> None:
         prereqs.require()
 
+    def with_layer(self, plan: BottlePlan, capability: Capability) -> BottlePlan:
+        from claude_bottle.backend.bubblewrap import layers
+
+        return layers.with_layer(plan, capability)
+
+    def build_layer(
+        self, plan: BottlePlan, capability: Capability, progress: Progress, outlet: Outlet
+    ) -> BottlePlan:  # fmt: skip
+        from claude_bottle.backend.bubblewrap import layers
+
+        return layers.build_layer(plan, capability, progress, outlet, self._on)
+
+    def images(self) -> Images:
+        from claude_bottle.backend.bubblewrap.layers import BuiltLayers
+
+        return BuiltLayers()
+
     @contextmanager
     def _launch(self, plan: BottlePlan, boot: Boot) -> Iterator[Bottle]:
+        pile: tuple[Path, ...] = ()
+        if plan.layers:
+            from claude_bottle.backend.bubblewrap import layers
+
+            pile = layers.pile(plan)
+        with self._on(plan, boot, pile) as bottle:
+            yield bottle
+
+    @contextmanager
+    def _on(self, plan: BottlePlan, boot: Boot, layers: tuple[Path, ...]) -> Iterator[Bottle]:
         host = owners.host_uid(boot.identity) if os.geteuid() == 0 else None
-        recipe = launcher.Recipe(programs.find_programs(), seccomp.filter_program(), host, tmp_bytes())
+        recipe = launcher.Recipe(programs.find_programs(), seccomp.filter_program(), host, tmp_bytes(), Pile.of(layers))
         everything = replace(boot, mounts=(*plan.mounts, *boot.mounts))
         if boot.copy_from:
             tree.copy_into(boot.copy_from, boot.workspace)

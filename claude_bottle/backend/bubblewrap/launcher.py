@@ -20,6 +20,7 @@ from claude_bottle.backend import childhood, idmaps, registration, sources
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.base import GID, HOSTNAME, UID, Boot
 from claude_bottle.backend.bubblewrap import mounts, opener, orphans, owners, rootfs, terminals
+from claude_bottle.backend.bubblewrap.overlay import Pile
 from claude_bottle.backend.bubblewrap.programs import Programs
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.values import dataclass
@@ -49,13 +50,14 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the child needs beside `Boot`: programs, filter, and the host uid of the bottle's user (None:
-    our own)."""
+    """What the child needs beside `Boot`: programs, filter, the host uid of the bottle's user (None: our own), and the
+    layers of its root file system."""
 
     programs: Programs
     program: bytes
     host: int | None
     tmp_bytes: int
+    pile: Pile = Pile()
 
 
 def start(boot: Boot, recipe: Recipe) -> Sandbox:
@@ -227,6 +229,7 @@ def _sources(boot: Boot, recipe: Recipe) -> list[sources.Source]:
     ]
     for index, mount in enumerate(boot.mounts):
         found.append(sources.Source(mount.source, f"mount-{index}", mount.mode == "rw"))
+    found += recipe.pile.sources()
     return found + [sources.Source(path, name, False) for name, path in recipe.programs.staged()]
 
 
@@ -244,7 +247,8 @@ def _fill_stage(boot: Boot, recipe: Recipe) -> int:
     stage = mounts.make_stage(STAGE_BYTES)
     for one in opened:
         mounts.attach(one, stage)
-    authorities = rootfs.write_files(stage, trust=bool(boot.ca_bundle))
+    authorities = rootfs.write_files(stage, trust=bool(boot.ca_bundle), cache=recipe.pile.cache_file)
+    recipe.pile.mount(stage)
     terminals.mount(mounts.STAGE, UID if recipe.host is None else recipe.host)
     os.close(stage)
     for descriptor in namespaces_by_owner.values():
@@ -259,8 +263,9 @@ def _options(boot: Boot, recipe: Recipe) -> list[str]:
                "--seccomp", str(_FILTER), "--json-status-fd", str(_STATUS)]  # fmt: skip
     staged = tuple(f"mount-{index}" for index in range(len(boot.mounts)))
     return options + rootfs.arguments(
-        home="home", workspace="workspace", mounts=boot.mounts, staged=staged, tmp_size=recipe.tmp_bytes
-    )
+        home="home", workspace="workspace", mounts=boot.mounts, staged=staged, tmp_size=recipe.tmp_bytes,
+        system=recipe.pile.system(),
+    )  # fmt: skip
 
 
 def stop(sandbox: Sandbox) -> None:

@@ -46,9 +46,10 @@ _TEXTS = {
 }
 
 
-def write_files(stage: int, *, trust: bool) -> int:
+def write_files(stage: int, *, trust: bool, cache: str | None = None) -> int:
     """Lay the synthetic files on the stage: `etc/`, `init/cat`, an empty file and an empty directory. With `trust` also
-    the bundle of authorities, which the caller writes: the descriptor to do it with, else -1."""
+    the bundle of authorities, which the caller writes: the descriptor to do it with, else -1. `cache`: the
+    cache of libraries in place of the host's."""
     for directory in ("etc", "etc/ssl", "etc/ssl/certs", "etc/pki", "etc/pki/tls", "etc/pki/tls/certs",
                       "etc/alternatives", "etc/ld.so.conf.d", "init", "empty.d"):  # fmt: skip
         os.mkdir(directory, 0o755, dir_fd=stage)
@@ -56,7 +57,7 @@ def write_files(stage: int, *, trust: bool) -> int:
     for name, text in _TEXTS.items():
         _write(stage, f"etc/{name}", text.encode(), 0o444)
     for name in _COPIED:
-        _copy(stage, f"/etc/{name}", f"etc/{name}")
+        _copy(stage, cache if cache and name == "ld.so.cache" else f"/etc/{name}", f"etc/{name}")
     # Readable by nobody: the kernel then keeps the process that runs it from being traced or read.
     _copy(stage, find_cat(), "init/cat", mode=0o111, limit=_INIT_LIMIT)
     return _open_bundle(stage) if trust else -1
@@ -95,10 +96,13 @@ def _copy(stage: int, source: str, name: str, mode: int = 0o444, limit: int = _C
                 _write(stage, name, content, mode)
 
 
-def arguments(*, home: str, workspace: str, mounts: tuple[Mount, ...], staged: tuple[str, ...], tmp_size: int) -> list[str]:
+def arguments(
+    *, home: str, workspace: str, mounts: tuple[Mount, ...], staged: tuple[str, ...], tmp_size: int,
+    system: tuple[str, str] = ("/usr", f"{STAGE}/etc"),
+) -> list[str]:  # fmt: skip
     """bwrap's file system options, in order. `home`, `workspace` and `staged` (parallel to `mounts`) are
-    stage names."""
-    options = ["--ro-bind", "/usr", "/usr", *_system_links(), "--ro-bind", f"{STAGE}/etc", "/etc"]
+    stage names; `system` is what becomes /usr and /etc."""
+    options = ["--ro-bind", system[0], "/usr", *_system_links(), "--ro-bind", system[1], "/etc"]
     for directory in ("/etc/alternatives", "/etc/ld.so.conf.d"):
         options += ["--ro-bind-try", directory, directory]
     options += ["--proc", "/proc", *_masks(), "--dev", "/dev", "--dev-bind", f"{STAGE}/pts", "/dev/pts",

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from claude_bottle.backend.base import GID, UID, Backend, Boot, Bottle, BottleSpec, Check, GateCommand, Images
+from claude_bottle.backend.base import GID, UID, Backend, Boot, Bottle, BottleSpec, Check, GateCommand, Images, Outlet
 from claude_bottle.backend.docker import (
     argv,
     gate_container,
@@ -37,6 +38,9 @@ from claude_bottle.model.plan import BottlePlan, Mount
 from claude_bottle.state.config import Settings
 from claude_bottle.state.paths import Paths
 
+if TYPE_CHECKING:
+    from claude_bottle.model.capability import Capability
+
 SECCOMP = Path(__file__).with_name("seccomp.json")
 
 
@@ -58,7 +62,7 @@ class DockerBackend(Backend):
             from claude_bottle.backend.docker import gate_image
 
             gate, machine = gate_image.beside(recipes, paths), placement.machine(self._engine)
-        return planning.compose(
+        plan = planning.compose(
             spec,
             backend=self.name,
             image=recipes[-1].tag,
@@ -66,6 +70,7 @@ class DockerBackend(Backend):
             protections=protections.protections(protections.BESIDE if gate else protections.HERE),
             image_build=tuple(recipe.to_dict() for recipe in (*recipes, *gate)),
         )
+        return planning.with_layers(self, spec, plan)
 
     def provide(self, spec: BottleSpec, plan: BottlePlan, progress: Progress) -> None:
         paths = Paths.default()
@@ -76,6 +81,23 @@ class DockerBackend(Backend):
             from claude_bottle.backend.docker import gate_image
 
             images.build(self._engine, gate_image.beside(recipes, paths), paths.root, progress)
+
+    def with_layer(self, plan: BottlePlan, capability: Capability) -> BottlePlan:
+        from claude_bottle.backend.docker import layers
+
+        return layers.with_layer(plan, capability)
+
+    def below(self, plan: BottlePlan, count: int) -> BottlePlan:
+        from claude_bottle.backend.docker import layers
+
+        return layers.below(plan, count)
+
+    def build_layer(
+        self, plan: BottlePlan, capability: Capability, progress: Progress, outlet: Outlet
+    ) -> BottlePlan:  # fmt: skip
+        from claude_bottle.backend.docker import layers
+
+        return layers.build_layer(self._engine, plan, capability, progress)
 
     def images(self) -> Images:
         return images.EngineImages(self._engine)

@@ -44,7 +44,7 @@ class PodmanBackend(DockerBackend):
             controllers = podman_prereqs.controllers(self._engine.info())
         except BottleError:
             controllers = frozenset(_CONTROLLERS.values())  # its launch will tell what it lacks
-        return planning.compose(
+        plan = planning.compose(
             spec,
             backend=self.name,
             image=recipes[-1].tag,
@@ -52,6 +52,7 @@ class PodmanBackend(DockerBackend):
             protections=_protections(),
             image_build=tuple(recipe.to_dict() for recipe in recipes),
         )
+        return planning.with_layers(self, spec, plan)
 
     def check(self) -> list[Check]:
         return podman_prereqs.check(self._engine)

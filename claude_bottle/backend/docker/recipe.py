@@ -21,6 +21,7 @@ from claude_bottle.backend.docker import context, dockerfile
 from claude_bottle.backend.docker.argv import check_image
 from claude_bottle.backend.docker.context import File
 from claude_bottle.errors import BottleError
+from claude_bottle.model.capability import instructions
 
 if TYPE_CHECKING:
     from claude_bottle.manifest.bottle import Image
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 REPOSITORY = "claude-bottle"
 # Bumped when what an image must hold changes in a way no text or file of a recipe shows.
 VERSION = 1
-_ESCAPE = re.compile(r"(?:#[^\n]*\n)*?#\s*escape\s*=\s*(\S)", re.IGNORECASE)
 _REMOTE = re.compile(r"://|git@|\$|^github\.com/|\.git\b")
 
 
@@ -104,16 +104,6 @@ def _own(image: Image) -> Recipe:
     except (OSError, UnicodeError) as problem:
         raise BottleError(f"cannot use {directory} as a build context", why=str(problem)) from problem
     return Recipe("own", "", text, files, image.network, directory)
-
-
-def instructions(text: str) -> list[list[str]]:
-    """The words of each instruction, its name first and in capitals. The lines of a heredoc count as some, too."""
-    said = _ESCAPE.match(text)
-    lines = [line.removesuffix("\r") for line in text.split("\n") if not line.lstrip().startswith("#")]
-    # An escaped escape goes on on the next line in old engines only.
-    mark = re.escape(said[1] if said else "\\")
-    whole = re.sub(rf"(?<!{mark}){mark}[ \t]*(?:\n|$)", "", "\n".join(lines))
-    return [[words[0].upper(), *words[1:]] for line in whole.split("\n") if (words := line.split())]
 
 
 def _takes(words: list[str]) -> bool:

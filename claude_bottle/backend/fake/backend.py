@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend import tree
-from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Check
+from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Check, Outlet
+from claude_bottle.backend.fake import layers
 from claude_bottle.backend.fake.bottle import FakeBottle
 from claude_bottle.errors import BottleError
 from claude_bottle.model.plan import UNLIMITED, BottlePlan, Limit, Protection
 
 if TYPE_CHECKING:
+    from claude_bottle.harness.base import Progress
     from claude_bottle.manifest.bottle import Limits
+    from claude_bottle.model.capability import Capability
 
 
 class FakeBackend(Backend):
@@ -34,7 +37,16 @@ class FakeBackend(Backend):
         from claude_bottle.backend import planning
 
         nothing = Protection("everything", "off", "the fake backend protects nothing")
-        return planning.compose(spec, backend=self.name, image="this host", limits=limits, protections=(nothing,))
+        plan = planning.compose(spec, backend=self.name, image="this host", limits=limits, protections=(nothing,))
+        return planning.with_layers(self, spec, plan)
+
+    def with_layer(self, plan: BottlePlan, capability: Capability) -> BottlePlan:
+        return layers.with_layer(plan, capability)
+
+    def build_layer(
+        self, plan: BottlePlan, capability: Capability, progress: Progress, outlet: Outlet
+    ) -> BottlePlan:  # fmt: skip
+        return layers.build(plan, capability, progress)
 
     def check(self) -> list[Check]:
         return [Check("nothing", "ok", "it needs nothing")]
@@ -51,7 +63,9 @@ class FakeBackend(Backend):
                 raise BottleError(f"cannot show {mount.source} in a bottle", why="it is not there")
         if boot.copy_from:
             tree.copy_into(boot.copy_from, boot.workspace)
+        programs = layers.directories(plan)
         bottle = self.bottle(plan, boot)
+        bottle.programs = [str(place) for place in programs]
         try:
             yield bottle
         finally:

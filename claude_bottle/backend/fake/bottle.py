@@ -60,6 +60,7 @@ class FakeProcess(Process):
 class FakeBottle(Bottle):
     def __init__(self, plan: BottlePlan, boot: Boot) -> None:
         self.name, self.plan, self.boot = boot.identity, plan, boot
+        self.programs: list[str] = []  # directories that come first in every PATH: the programs of its layers
         self.processes: list[Process] = []
         self._down, self._up = os.pipe()
 
@@ -137,6 +138,8 @@ class FakeBottle(Bottle):
         try:
             # A home of its own name is what this backend cannot give; without one in `env` the program gets none.
             home = {"HOME": str(self.boot.home)} if "HOME" in env else {}
+            if self.programs:
+                home["PATH"] = ":".join([*self.programs, env.get("PATH", os.defpath)])
             try:
                 os.execvpe(argv[0], argv, {**env, **home})
             except OSError as failure:

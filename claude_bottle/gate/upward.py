@@ -1,7 +1,4 @@
-"""The head of a request as it goes up: written anew from judged values, without what could make a server read it otherwise.
-
-Pure.
-"""
+"""The head of a request as it goes up: written anew from what was judged, without what could change it further on. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from claude_bottle.gate.head import Headers, Request, end_to_end, write_head
 if TYPE_CHECKING:
     from claude_bottle.gate import core
 
-SAFE_TO_REPEAT = ("GET", "HEAD", "OPTIONS")
 # Fields by which some servers let a client change what was judged: method, host or path. Compared with dashes.
 _OVERRIDES = frozenset(
     (
@@ -22,10 +18,11 @@ _OVERRIDES = frozenset(
     )
 )  # fmt: skip
 # With these some servers overlook a body and would take its bytes for the next request ("CL.0"), one that nobody judged.
-_BODY_OVERLOOKED = (*SAFE_TO_REPEAT, "DELETE")
+_BODY_OVERLOOKED = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
 def request_head(request: Request, origin: core.Origin, headers: Headers, target: bytes) -> bytes:
+    """The head that goes up, written anew from judged values."""
     default = 443 if origin.tls else 80
     host = origin.host if origin.port == default else f"{origin.host}:{origin.port}"
     out: Headers = [(b"host", host.encode())]
@@ -36,11 +33,11 @@ def request_head(request: Request, origin: core.Origin, headers: Headers, target
         out.append((b"transfer-encoding", b"chunked"))
     elif request.length is not None:
         out.append((b"content-length", b"%d" % request.length))
-    if last(request):
+    if is_last(request):
         out.append((b"connection", b"close"))
     return write_head(b"%s %s HTTP/1.1\r\n" % (request.method.encode(), target), out)
 
 
-def last(request: Request) -> bool:
+def is_last(request: Request) -> bool:
     """Whether the server is told to read no further request after this one (RFC 9112 §9.6)."""
     return request.has_body and request.method in _BODY_OVERLOOKED

@@ -1,0 +1,318 @@
+"""Building one layer: a bottle without an agent fetches and unpacks, then this host takes over what it made.
+
+The build bottle is like any other: no right, its own root file system with the layers below, and a gate that grants the
+package registry and nothing else. What it leaves is hostile: it is copied out with no link followed, without set-id bits
+and devices, bounded, into a directory of our own, which becomes the layer only when all is well. A second bottle, without
+any network, then makes the cache of libraries that fits the whole pile, and so proves that the pile can be mounted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import stat
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claude_bottle.backend import tree
+from claude_bottle.backend.base import BASE_ENV, Boot
+from claude_bottle.backend.bubblewrap import distribution, layer_scripts
+from claude_bottle.backend.bubblewrap.layer_store import CACHE, ROOT, LayerStore
+from claude_bottle.errors import BottleError
+from claude_bottle.model.capability import APT, PIP
+from claude_bottle.model.plan import BottlePlan, Mount, Workspace
+from claude_bottle.redact import printable
+from claude_bottle.state.beneath import make_dirs_beneath, open_beneath
+from claude_bottle.state.files import read_up_to, write_all
+
+if TYPE_CHECKING:
+    from claude_bottle.backend.base import Bottle, Outlet, Way
+    from claude_bottle.harness.base import Progress
+    from claude_bottle.model.capability import Capability
+    from claude_bottle.model.policy import Rule
+    from claude_bottle.state.config import Registry
+
+# Makes a bottle of `Boot` whose root file system has these layers, lowest first.
+Launcher = Callable[[BottlePlan, Boot, tuple[Path, ...]], AbstractContextManager["Bottle"]]
+
+BUILD_SECONDS = 1800.0
+MAX_BYTES = 8 << 30  # of one layer
+RESERVE_BYTES = 1 << 30  # what a build leaves free on the disk of the state root
+_TURN_SECONDS = 1.0
+_SHOWN_LINES, _SHOWN_WIDTH = 12, 200
+_DPKG_STATUS = Path("/var/lib/dpkg/status")
+_STATUS_LIMIT, _SCRIPT_LIMIT, _MOST_SCRIPTS = 64 << 20, 256 << 10, 2000
+# Where a layer may have something, and where it then lies: /bin and its like are /usr/bin on every host we know today.
+_TOPS = {"usr": "usr", "etc": "etc", "bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib32": "usr/lib32",
+         "lib64": "usr/lib64", "libx32": "usr/libx32"}  # fmt: skip
+# What a bottle's /etc says of users and loading is ours to say, and so is what every other program is started by.
+_NOT_TAKEN = frozenset({
+    "etc/ld.so.preload", "etc/ld.so.cache", "etc/passwd", "etc/group", "etc/shadow", "etc/gshadow",
+    *(f"{place}/{name}" for place in ("usr/bin", "bin") for name in ("env", "setpriv", "cat")),
+})  # fmt: skip
+_CONF_LINE = re.compile(r"/[A-Za-z0-9._+-]+(?:/[A-Za-z0-9._+-]+)*")
+_LDCONFIG = """set -eu
+cat > conf
+[ ! -e /etc/ld.so.conf ] || echo 'include /etc/ld.so.conf' >> conf
+if [ -x /usr/sbin/ldconfig ]; then /usr/sbin/ldconfig -X -f /workspace/conf -C /workspace/cache 2> /dev/null; fi
+test -d /usr/bin
+"""
+
+
+def build(
+    store: LayerStore, below: tuple[Path, ...], name: str, capability: Capability, registry: Registry | None,
+    granted: tuple[Rule, ...], progress: Progress, outlet: Outlet, launch: Launcher,
+) -> None:  # fmt: skip
+    """Make the layer `name` on top of `below` (lowest first) and put it into the store. BottleError as from
+    `Backend.build_layer`; nothing is left then."""
+    store.make_room()
+    with store.staging() as place:
+        for part in ("home", "work", "made", "given"):
+            (place / part).mkdir(mode=0o700)
+        _fetch(place, below, capability, registry, granted, progress, outlet, launch)
+        made = place / "made"
+        copied = _take_over(place / "work", made / ROOT)
+        _make_cache(place, (*below, made), progress, launch)
+        store.publish(made, name, {"capability": capability.to_dict(), "size": copied, "created": int(time.time())})
+
+
+def _fetch(
+    place: Path, below: tuple[Path, ...], capability: Capability, registry: Registry | None, granted: tuple[Rule, ...],
+    progress: Progress, outlet: Outlet, launch: Launcher,
+) -> None:  # fmt: skip
+    kind = capability.kind
+    sources = distribution.sources(registry) if kind == APT else ()
+    for relative, text in layer_scripts.files(kind, registry, sources).items():
+        target = place / "work" / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    mounts = _given(place / "given", registry) if kind == APT else _our_pip() if kind == PIP else ()
+    identity = f"build-{os.urandom(3).hex()}"
+    progress(f"building the layer {capability.describe()}")
+    with outlet(identity, granted) as way:
+        ports = tuple(sorted({rule.port for rule in granted} - {80, 443}))
+        boot = Boot(identity, place / "home", place / "work", way.registration, way.nonce, ports, way.bundle, mounts)
+        with launch(plan_of(identity), boot, below) as bottle:
+            words = layer_scripts.command(kind, capability.items)
+            environment = {**BASE_ENV, **layer_scripts.environment(kind, registry)}
+            _run(bottle, words, environment, b"", place, progress, way)
+
+
+def plan_of(identity: str) -> BottlePlan:
+    """A plan for a bottle of ours that nobody is shown."""
+    return BottlePlan(identity, "build", "", "", "", "", (), Workspace("none", "/workspace"))
+
+
+def _given(place: Path, registry: Registry | None) -> tuple[Mount, ...]:
+    """What apt must know of this host, as files of our own: what is installed, so that it is not fetched again."""
+    try:
+        with _DPKG_STATUS.open("rb") as file:
+            known = file.read(_STATUS_LIMIT)
+    except OSError:
+        known = b""
+    (place / "status").write_bytes(known)
+    found = [Mount(str(place / "status"), layer_scripts.STATUS)]
+    if registry and registry.keyring:
+        (place / "keyring").write_bytes(Path(registry.keyring).read_bytes())
+        found.append(Mount(str(place / "keyring"), distribution.KEYRING))
+    for path in place.iterdir():
+        path.chmod(0o444)
+    return tuple(found)
+
+
+def _our_pip() -> tuple[Mount, ...]:
+    """The pip that we were installed with, if any, for a host whose own Python has none."""
+    import importlib.util
+
+    found = importlib.util.find_spec("pip")
+    if found is None or not found.origin:
+        return ()
+    return (Mount(os.path.realpath(os.path.dirname(found.origin)), layer_scripts.OUR_PIP),)
+
+
+def _run(
+    bottle: Bottle, words: list[str], env: dict[str, str], given: bytes, place: Path, progress: Progress, way: Way | None
+) -> None:  # fmt: skip
+    """A program of the build to its end, its output told line by line. BottleError when it fails, takes too long or too
+    much of the disk."""
+    source, sink = os.pipe(), os.pipe()
+    try:
+        os.set_blocking(source[1], False)
+        os.write(source[1], given)
+        os.close(source[1])
+        if bottle.host_uid is not None:
+            for fd in (source[0], sink[1]):
+                os.fchown(fd, bottle.host_uid, -1)
+        process = bottle.spawn(words, env=env, stdio=(source[0], sink[1], sink[1]))
+    finally:
+        os.close(source[0])
+        os.close(sink[1])
+    last: deque[str] = deque(maxlen=_SHOWN_LINES)
+    try:
+        why = _follow(sink[0], place, progress, last, way)
+    finally:
+        os.close(sink[0])
+    if why:
+        raise BottleError("the layer could not be built", why="\n".join([*last, why]))
+    code = process.wait()
+    if code:
+        refused = [f"the build may not reach {one}" for one in (way.refused() if way else ())]
+        said = [*last, *refused] or [f"it ended with exit code {code}"]
+        raise BottleError("the layer could not be built", why="\n".join(said), do="ask for other packages or versions")
+
+
+def _follow(out: int, place: Path, progress: Progress, last: deque[str], way: Way | None) -> str:
+    """Until the output ends; "" or why it must not go on."""
+    deadline, rest = time.monotonic() + BUILD_SECONDS, b""
+    while True:
+        if select.select([out], [], [], _TURN_SECONDS)[0]:
+            data = os.read(out, 1 << 16)
+            *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > 1 << 16 or not data:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                shown = printable(line.decode("utf-8", "replace").strip(), width=_SHOWN_WIDTH)
+                if shown:
+                    last.append(shown)
+                    progress(shown)
+            if not data:
+                return ""
+        if way:
+            way.refused()  # or a gate that has much to tell would wait for us
+        if time.monotonic() > deadline:
+            return f"it took longer than {BUILD_SECONDS / 60:g} minutes"
+        free = os.statvfs(place)
+        if free.f_bavail * free.f_frsize < RESERVE_BYTES:
+            return f"less than {RESERVE_BYTES >> 30} GiB are left on the disk of the state root"
+
+
+def _take_over(work: Path, root: Path) -> int:
+    """Copy what the build made of the layer to `root`, and make it read-only; its bytes. The bottle is gone by now."""
+    root.mkdir(mode=0o755)
+    copied = 0
+    with tree.opened(work) as hostile, tree.opened(root) as writing:
+        try:
+            layer = open_beneath(hostile, "layer", os.O_DIRECTORY)
+        except OSError as problem:
+            raise BottleError("the layer could not be built", why="the build left nothing") from problem
+        try:
+            for top, target in _TOPS.items():
+                copied += _take_top(layer, top, writing, target, MAX_BYTES - copied)
+        finally:
+            os.close(layer)
+        _link_alternatives(hostile, writing)
+    _close_to_writing(root)
+    return copied
+
+
+def _take_top(layer: int, top: str, writing: int, target: str, most: int) -> int:
+    try:
+        reading = open_beneath(layer, top, os.O_DIRECTORY)
+    except OSError:
+        return 0  # not there, or a link, which says nothing about the files of this layer
+    place = make_dirs_beneath(writing, target)
+    try:
+        copy = tree.Copy(fresh=top == target, without=_NOT_TAKEN, most=most)
+        copy.whole(reading, place, top)
+        copy.demand_all()
+        return copy.size
+    finally:
+        os.close(reading)
+        os.close(place)
+
+
+def _link_alternatives(hostile: int, writing: int) -> None:
+    """The names that maintainer scripts would have made, where neither this host nor the layer has them."""
+    for script in _scripts(hostile):
+        for link, path in layer_scripts.alternatives(script):
+            inside = link.lstrip("/") if link.startswith("/usr/") else f"usr{link}"
+            if os.path.lexists(link):
+                continue
+            directory, _, name = inside.rpartition("/")
+            with suppress(OSError, ValueError):
+                where = make_dirs_beneath(writing, directory)
+                try:
+                    os.symlink(path, name, dir_fd=where)
+                finally:
+                    os.close(where)
+
+
+def _scripts(hostile: int) -> list[str]:
+    found: list[str] = []
+    try:
+        control = open_beneath(hostile, "control", os.O_DIRECTORY)
+    except OSError:
+        return found
+    try:
+        for name in sorted(os.listdir(control))[:_MOST_SCRIPTS]:
+            with suppress(OSError, ValueError):
+                fd = open_beneath(control, f"{name}/postinst")
+                try:
+                    if stat.S_ISREG(os.fstat(fd).st_mode):
+                        found.append(read_up_to(fd, _SCRIPT_LIMIT).decode("utf-8", "replace"))
+                finally:
+                    os.close(fd)
+    finally:
+        os.close(control)
+    return found
+
+
+def _close_to_writing(root: Path) -> None:
+    """Everybody may read and nobody write; what anybody could execute everybody can."""
+    for _, _, names, fd in os.fwalk(root, topdown=False):
+        for name in names:
+            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+            if stat.S_ISREG(mode):
+                os.chmod(name, 0o555 if mode & 0o111 else 0o444, dir_fd=fd)
+        os.fchmod(fd, 0o555)
+
+
+def _make_cache(place: Path, layers: tuple[Path, ...], progress: Progress, launch: Launcher) -> None:
+    """The cache of libraries for the whole pile, made by the host's own ldconfig in a bottle of it without a network."""
+    work, home = place / "last", place / "last-home"
+    work.mkdir(mode=0o700)
+    home.mkdir(mode=0o700)
+    identity = f"build-{os.urandom(3).hex()}"
+    with launch(plan_of(identity), Boot(identity, home, work), layers) as bottle:
+        words = ["/bin/sh", "-c", _LDCONFIG]
+        _run(bottle, words, dict(BASE_ENV), _library_directories(layers), place, lambda _line: None, None)
+    with tree.opened(work) as hostile, suppress(FileNotFoundError):
+        fd = open_beneath(hostile, "cache")
+        try:
+            data = read_up_to(fd, 16 << 20)
+        finally:
+            os.close(fd)
+        target = os.open(layers[-1] / CACHE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        try:
+            write_all(target, data)
+        finally:
+            os.close(target)
+
+
+def _library_directories(layers: tuple[Path, ...]) -> bytes:
+    """What the layers say in /etc/ld.so.conf.d, plain directories only: a bottle shows the host's."""
+    found: list[str] = []
+    for layer in layers:
+        with suppress(FileNotFoundError), tree.opened(layer / ROOT) as root:
+            try:
+                directory = open_beneath(root, "etc/ld.so.conf.d", os.O_DIRECTORY)
+            except OSError:
+                continue
+            try:
+                for name in sorted(os.listdir(directory))[:100]:
+                    with suppress(OSError, ValueError):
+                        fd = open_beneath(directory, name)
+                        try:
+                            text = read_up_to(fd, 1 << 16).decode("utf-8", "replace") \
+                                if stat.S_ISREG(os.fstat(fd).st_mode) else ""  # fmt: skip
+                        finally:
+                            os.close(fd)
+                        found += [line.strip() for line in text.splitlines() if _CONF_LINE.fullmatch(line.strip())]
+            finally:
+                os.close(directory)
+    return "".join(f"{line}\n" for line in found[:200]).encode()

@@ -1,0 +1,135 @@
+"""A stuck agent gets a tool: real Claude Code, rebuilt around, goes on with the same conversation by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from tests.e2e.project import Project, submit
+from tests.registries import Registries
+from tests.waiting import SECONDS, eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTE = "The operator granted: brandnew. It is installed now. Go on."
+FRAGMENT = "RUN printf '#!/bin/sh\\necho tool-of-the-layer\\n' > /usr/local/bin/brandnew && chmod 755 /usr/local/bin/brandnew\n"
+GRANTS: dict[str, dict[str, Any]] = {"bubblewrap": {"pip": ["brandnew"]}, "docker": {"dockerfile": FRAGMENT}}
+# The agent runs a tool that it has not, then waits; told that it has it, it runs it by itself.
+TURNS: list[dict[str, Any]] = [
+    {"tools": [{"name": "Bash", "input": {"command": "brandnew"}}], "when": "use brandnew"},
+    {"say": "Missing-so-I-wait.", "if_result_matches": "not found"},
+    {"tools": [{"name": "Bash", "input": {"command": "touch waiting; sleep 1000"}}], "when": "wait for brandnew"},
+    {"tools": [{"name": "Bash", "input": {"command": "brandnew"}}], "when": "operator granted"},
+    {"say": "Used-it-now.", "if_result_matches": "tool-of-the-layer"},
+]
+
+
+@pytest.fixture
+def registries(tmp_path: Path) -> Iterator[Registries]:
+    made = Registries(tmp_path / "registries")
+    made.python("brandnew", says="tool-of-the-layer")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest, tmp_path: Path, tools: Path, registries: Registries) -> Iterator[Project]:
+    """With the turns of this file, and registries that its builds find."""
+    found = request.getfixturevalue("containers") if getattr(request, "param", "bubblewrap") == "docker" else None
+    made = Project(tmp_path, tools, TURNS, containers=found)
+    said, more = json.loads((made.home / "config.json").read_text()), registries.settings()
+    made.settings("config.json", {**said, **more, "upstreams": {**said["upstreams"], **more["upstreams"]}})
+    made.trust()
+    yield made
+    made.close()
+    assert made.objects() == []
+
+
+def grant(project: Project, capability: dict[str, Any], note: str = NOTE) -> dict[str, Any]:
+    words = [sys.executable, "-m", "tests.e2e.granting", project.only()["identity"], json.dumps(capability), note]
+    done = subprocess.run(words, cwd=ROOT, env=project.env, capture_output=True, text=True, timeout=4 * SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def kind(project: Project) -> str:
+    return "docker" if project.containers else "bubblewrap"
+
+
+@pytest.mark.parametrize("project", ["bubblewrap", "docker"], indirect=True)
+def test_the_conversation_goes_on_by_itself_with_the_tool(project: Project) -> None:
+    child = project.session()
+    submit(child, "use brandnew")
+    child.expect("Missing-so-I-wait")
+    identity = project.only()["identity"]
+    told = grant(project, GRANTS[kind(project)])
+    assert told["how"] == "applied", told
+    child.expect("booting again with")
+    child.expect("Used-it-now")  # in the same terminal, and nobody has typed anything
+    said = json.dumps(project.seen[-1].body["messages"])
+    assert all(words in said for words in ("use brandnew", "Missing-so-I-wait", NOTE, "tool-of-the-layer"))
+    assert project.only()["identity"] == identity
+    assert project.only()["status"] == "running"
+    submit(child, "/exit")
+    child.expect(pexpect.EOF)
+    assert project.listing() == []
+
+
+@pytest.mark.parametrize("project", ["bubblewrap", "docker"], indirect=True)
+def test_nobody_need_be_there_and_resume_has_the_tool_too(project: Project) -> None:
+    child = project.session()
+    submit(child, "use brandnew")
+    child.expect("Missing-so-I-wait")
+    child.sendcontrol("]")
+    child.expect(pexpect.EOF)
+    identity = project.only()["identity"]
+    assert grant(project, GRANTS[kind(project)])["how"] == "applied"
+    project.model.wait_for(lambda _: "tool-of-the-layer" in json.dumps(project.seen[-1].body["messages"]), SECONDS)
+    assert project.do("exec", identity, "--", "brandnew") == "tool-of-the-layer\n"
+    project.do("stop", "--keep", identity)
+    eventually(lambda: not project.living(identity))
+    assert project.record(identity)["layers"] == [GRANTS[kind(project)]]
+    child = project.session("resume", identity, "--yes")
+    assert project.do("exec", identity, "--", "brandnew") == "tool-of-the-layer\n"
+    project.ask(child, "still there?")
+    submit(child, "/exit")
+    child.expect(pexpect.EOF)
+
+
+def test_an_agent_that_waits_in_a_tool_goes_on_from_there(project: Project) -> None:
+    """As one does that has asked and waits for its answer: what it waited for is answered by the note."""
+    child = project.session()
+    submit(child, "wait for brandnew")
+    identity = project.only()["identity"]
+    eventually(lambda: project.run("exec", identity, "--", "test", "-e", "waiting").returncode == 0)
+    assert grant(project, GRANTS["bubblewrap"])["how"] == "applied"
+    child.expect("Used-it-now")
+    messages = project.seen[-1].body["messages"]
+    blocks = [block for message in messages if isinstance(message["content"], list) for block in message["content"]]
+    asked = {block["id"] for block in blocks if block["type"] == "tool_use"}
+    answered = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
+    assert asked == answered and len(asked) == 2, messages  # or the real model's service would refuse it
+    assert NOTE in json.dumps(messages)
+    submit(child, "/exit")
+    child.expect(pexpect.EOF)
+
+
+def test_a_failed_build_leaves_the_session_alone(project: Project) -> None:
+    child = project.session()
+    submit(child, "use brandnew")
+    child.expect("Missing-so-I-wait")
+    told = grant(project, {"pip": ["nosuchthing"]})
+    assert told["how"] == "failed"
+    assert "nosuchthing" in told["why"]
+    assert os.listdir(project.home / "layers") == []
+    project.ask(child, "still there?", answer="Hello")
+    submit(child, "/exit")
+    child.expect(pexpect.EOF)

@@ -1,0 +1,314 @@
+"""A bottle that boots again with one more layer, in its keeper: what goes on, what is told, and what a failure leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude_bottle.backend.fake.backend import FakeBackend
+from claude_bottle.errors import BottleError
+from claude_bottle.keeper.order import PIPES, Order, Pipes
+from claude_bottle.keeper.relay import pump
+from claude_bottle.keeper.settle import settle_interrupted
+from claude_bottle.model.capability import Capability
+from claude_bottle.state.journal import read
+from claude_bottle.state.record import BottleRecord
+from claude_bottle.state.store import Store
+from tests.keeper import orders
+from tests.keeper.conftest import Kept, Launch
+from tests.keeper.test_life import SAY, outcome
+from tests.waiting import eventually
+
+TOOL: dict[str, object] = {"apt": ["brandnew"]}
+# One life of an agent: what it can run, what it was started with, then it waits to be asked to end.
+LIVES = "trap 'exit 0' TERM; " + 'echo "life $(brandnew 2>/dev/null || echo bare) note=$NOTE" >> lives; echo shown; ' + SAY + \
+    "while :; do sleep 0.05; done"  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def layers_of_the_tests(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAUDE_BOTTLE_HOME", str(root))
+
+
+class Noting(orders.Talker):
+    """Its agent reads the note as a variable of its shell."""
+
+    def command(self, launch: Any) -> list[str]:
+        return ["sh", "-c", f"NOTE='{launch.note}'; {launch.args[1]}"]
+
+
+def no_outlet(_name: str, _rules: Any) -> Any:
+    raise AssertionError("the fake builds without a network")
+
+
+def ready(root: Path, script: str = LIVES, **options: Any) -> Order:
+    from claude_bottle.values import replace
+
+    made = orders.order(root, "sh", "-c", script, outlet=no_outlet, **options)
+    return replace(made, harness=Noting(), launch=replace(made.launch, args=("-c", script)))
+
+
+def begun(launch: Launch, root: Path, script: str = LIVES, **options: Any) -> Kept:
+    kept = launch(order=ready(root, script, **options))
+    eventually(lambda: len(lives(kept)) == 1)
+    return kept
+
+
+def lives(kept: Kept) -> list[str]:
+    path = kept.order.workspace / "lives"
+    return [line for line in path.read_text().splitlines() if line.startswith("life")] if path.exists() else []
+
+
+def grant(kept: Kept, capability: dict[str, object] = TOOL, **more: str) -> tuple[str, str]:
+    lines: list[str] = []
+    with kept.control() as control:
+        return control.grant_capability(capability, lines.append, **more)
+
+
+def record(kept: Kept) -> BottleRecord:
+    return Store(kept.order.paths).load(kept.identity)
+
+
+def events(kept: Kept) -> list[dict[str, Any]]:
+    return [line.event for line in read(kept.order.paths.journal(kept.identity)) if line.event]
+
+
+def states(kept: Kept) -> list[str]:
+    return [str(event["data"]["state"]) for event in events(kept) if event["kind"] == "layer"]
+
+
+def kinds(kept: Kept) -> list[str]:
+    return [str(event["kind"]) for event in events(kept)]
+
+
+def test_the_agent_comes_back_with_the_tool_and_the_note_in_the_same_keeper(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root)
+    keeper, agent = kept.up.keeper, kept.agent()
+    assert grant(kept, note="you got it") == ("applied", "")
+    eventually(lambda: len(lives(kept)) == 2)
+    assert lives(kept) == ["life bare note=", "life brandnew note=you got it"]
+    with kept.control() as control:
+        status = control.status()
+    assert status["keeper"] == keeper
+    assert status["agent"] != agent
+    assert status["busy"] == ""
+
+
+def test_it_is_in_plan_and_record_and_is_no_reason_to_preserve_what_ends_well(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root)
+    grant(kept)
+    assert record(kept).layers == (Capability.from_dict(TOOL),)
+    assert record(kept).preserved == ()
+    plan = json.loads(kept.order.paths.plan(kept.identity).read_text())
+    assert plan["layers"][0]["apt"] == ["brandnew"]
+    assert plan["digest"] == record(kept).plan_digest
+    eventually(lambda: len(lives(kept)) == 2)
+    kept.birth.send({"op": "stop", "grace": 60, "keep": False})
+    assert outcome(kept) == (0, [])
+
+
+def test_the_journal_tells_all_of_it_in_order(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root)
+    grant(kept, request="r-1")
+    found = kinds(kept)
+    at = [found.index(kind) for kind in ("layer", "rebooting", "agent_exited", "bottle_down", "archived")]
+    assert at == sorted(at)
+    assert found.count("launched") == found.count("agent_started") == 2
+    assert states(kept) == ["building", "built", "added"]
+    assert {event["data"]["request"] for event in events(kept) if event["kind"] == "layer"} == {"r-1"}
+
+
+def test_an_attached_terminal_stays_and_sees_what_follows(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root)
+    with kept.control() as attached:
+        attached.send({"op": "attach", "rows": 33, "cols": 99})
+        grant(kept)
+        seen = b""
+        while seen.count(b"shown") < 2:
+            received = attached.receive()
+            assert received is not None
+            seen += b"".join(payload for kind, payload in received if kind == b"1")
+        assert b"booting again with apt brandnew; the session goes on in a moment" in seen
+        attached.send_frame(b"0\0\0\0\1\x03")  # Ctrl-C reaches the one that follows
+        assert kept.birth.wait().code == 130
+
+
+def test_a_build_that_fails_is_told_and_changes_nothing(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root)
+    agent, before = kept.agent(), record(kept)
+    assert grant(kept, {"apt": ["missing"]}) == ("failed", "the layer could not be built\nno package is called missing")
+    assert kept.agent() == agent
+    assert record(kept) == before
+    assert "rebooting" not in kinds(kept)
+    assert grant(kept)[0] == "applied"
+
+
+def test_what_it_has_already_is_applied_without_another_boot(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root)
+    grant(kept)
+    assert grant(kept) == ("applied", "")
+    assert kinds(kept).count("rebooting") == 1
+    assert record(kept).layers == (Capability.from_dict(TOOL),)
+
+
+def test_what_is_no_capability_costs_its_sender_the_connection_only(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root)
+    with pytest.raises(BottleError, match="no capability"):
+        grant(kept, {"apt": ["--option"]})
+    assert grant(kept)[0] == "applied"
+
+
+def test_two_at_a_time_come_up_in_one_boot(launch: Launch, root: Path) -> None:
+    """The second is asked for while the first is being built: the builder waits for it."""
+    os.mkfifo(held := root.parent / "held")
+    kept = begun(launch, root, backend=Held(held))
+    with kept.control() as one, kept.control() as other:
+        one.send({"op": "capability", "capability": TOOL, "note": "first"})
+        eventually(lambda: "layer" in kinds(kept))
+        other.send({"op": "capability", "capability": {"pip": ["other"]}, "note": "second"})
+        other.send({"op": "status"})
+        while (other.next_message() or {}).get("op") != "status":
+            pass
+        with held.open("w"):
+            eventually(lambda: states(kept).count("built") == 2)
+        eventually(lambda: len(lives(kept)) == 2)
+    assert kinds(kept).count("rebooting") == 1
+    assert [layer.kind for layer in record(kept).layers] == ["apt", "pip"]
+    assert (kept.order.workspace / "lives").read_text().endswith("note=first\n\nsecond\n")
+
+
+class Held(FakeBackend):
+    """Each build waits until somebody has opened the pipe."""
+
+    def __init__(self, pipe: Path) -> None:
+        super().__init__()
+        self._pipe = pipe
+
+    def build_layer(self, *args: Any) -> Any:
+        self._pipe.open().close()
+        return super().build_layer(*args)
+
+
+class Unbootable(FakeBackend):
+    """Boots once: a bottle with layers does not come up."""
+
+    def _launch(self, plan: Any, boot: Any) -> Any:
+        if plan.layers:
+            raise BottleError("the layers cannot be mounted", why="the test says so")
+        return super()._launch(plan, boot)
+
+
+def test_a_bottle_that_does_not_come_up_again_is_preserved_with_the_layer(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root, backend=Unbootable())
+    assert grant(kept)[0] == "preserved"
+    waited = kept.birth.wait()
+    settled = kept.birth.settled()
+    assert settled is not None
+    assert waited.code == 0
+    assert settled["preserved"] == ["capability", "did not come up again: the layers cannot be mounted: the test says so"]
+    assert kept.gone()
+    assert record(kept).status == "preserved"
+    assert record(kept).layers == (Capability.from_dict(TOOL),)
+    assert "hello" in (kept.order.paths.home(kept.identity) / orders.CONVERSATION).read_text()
+    assert kinds(kept)[-1] == "preserved"
+
+
+def test_a_keeper_killed_between_two_lives_leaves_the_layer_for_resume(launch: Launch, root: Path) -> None:
+    os.mkfifo(held := root.parent / "held")
+    kept = begun(launch, root, backend=HeldBoot(held))
+    with kept.control() as control:
+        control.send({"op": "capability", "capability": TOOL})
+        eventually(lambda: "bottle_down" in kinds(kept))
+        os.kill(kept.up.keeper, signal.SIGKILL)
+    assert kept.gone()
+    settled = settle_interrupted(kept.order.paths, kept.identity)
+    assert settled.layers == (Capability.from_dict(TOOL),)
+    assert settled.preserved == ("capability", "interrupted")
+
+
+class HeldBoot(FakeBackend):
+    """A second boot waits until somebody opens the pipe."""
+
+    def __init__(self, pipe: Path) -> None:
+        super().__init__()
+        self._pipe = pipe
+
+    def _launch(self, plan: Any, boot: Any) -> Any:
+        if plan.layers:
+            self._pipe.open().close()
+        return super()._launch(plan, boot)
+
+
+def test_a_keeper_killed_while_it_builds_has_applied_nothing(launch: Launch, root: Path) -> None:
+    os.mkfifo(held := root.parent / "held")
+    kept = begun(launch, root, backend=Held(held))
+    with kept.control() as control:
+        control.send({"op": "capability", "capability": TOOL})
+        eventually(lambda: "layer" in kinds(kept))
+        os.kill(kept.up.keeper, signal.SIGKILL)
+    assert kept.gone()
+    assert settle_interrupted(kept.order.paths, kept.identity).layers == ()
+
+
+def test_an_agent_that_ends_while_its_tool_is_built_is_settled_as_ever(launch: Launch, root: Path) -> None:
+    os.mkfifo(held := root.parent / "held")
+    kept = begun(launch, root, backend=Held(held))
+    with kept.control() as control:
+        control.send({"op": "capability", "capability": TOOL})
+        eventually(lambda: "layer" in kinds(kept))
+        os.kill(kept.agent(), signal.SIGTERM)
+        while (message := control.next_message()) is not None and message.get("op") != "capability":
+            pass
+        assert message == {"op": "capability", "how": "failed", "why": "the session has ended"}
+    assert outcome(kept) == (0, [])
+
+
+def test_what_was_granted_live_is_in_the_next_life_too(launch: Launch, root: Path) -> None:
+    """By `amend`, which this keeper gets before the fork."""
+    kept = begun(launch, root)
+    grant(kept)
+    eventually(lambda: len(lives(kept)) == 2)
+    grant(kept, {"pip": ["more"]})
+    eventually(lambda: len(lives(kept)) == 3)
+    assert [layer.kind for layer in record(kept).layers] == ["apt", "pip"]
+
+
+def test_an_exec_beside_the_agent_ends_with_the_bottle(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root)
+    with kept.control() as beside:
+        beside.send({"op": "exec", "argv": ["sleep", "1000"], "tty": False})
+        while (beside.next_message() or {}).get("op") != "started":
+            pass
+        grant(kept)
+        while (message := beside.next_message()) is not None and message.get("op") != "exited":
+            pass
+        assert message is not None
+        assert message["code"] == 128 + signal.SIGKILL
+
+
+def test_a_run_goes_on_writing_where_it_wrote(launch: Launch, root: Path) -> None:
+    pipes = Pipes.make()
+    script = 'n=$(cat n 2>/dev/null); echo x$n > n; if [ "$n" ]; then echo second; exit 4; fi; ' + SAY + \
+        "trap 'exit 0' TERM; echo first; while :; do sleep 0.05; done"  # fmt: skip
+    kept = launch(order=ready(root, script, io=PIPES, pipes=pipes))
+    eventually(lambda: (kept.order.workspace / "n").exists())
+    eventually(lambda: record(kept).status == "running")
+    assert grant(kept)[0] == "applied"
+    out, null = os.memfd_create("out"), os.open("/dev/null", os.O_RDONLY)
+    waited = pump(kept.birth, pipes, (null, out, out))
+    os.close(null)
+    assert waited.code == 4
+    assert os.pread(out, 100, 0) == b"first\nsecond\n"
+
+
+def test_a_note_that_could_act_on_a_terminal_is_refused(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root)
+    assert grant(kept, note="\x1b]0;x\x07")[0] == "failed"
+    assert grant(kept, note="x" * 2001)[0] == "failed"
+
+
