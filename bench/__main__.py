@@ -11,11 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import containers, copying, gate, launch, memory
+from bench import asking, containers, copying, gate, launch, memory, rebooting
 from bench.figures import Report
 from bench.product import Product
 
-PARTS = ("launch", "containers", "gate", "memory", "copy")
+PARTS = ("launch", "containers", "gate", "memory", "asking", "copy", "reboot")
 
 
 def main() -> int:
@@ -40,11 +40,15 @@ def main() -> int:
             containers.measure(report, Path(scratch), options.runs)
         if "memory" in parts:
             memory.measure(report, product)
+        if "asking" in parts:
+            asking.measure(report, product, options.runs)
         if "gate" in parts:
             gate.measure(report, product, Path(scratch), options.rounds, options.size << 20)
         if "copy" in parts:
             files, mib = (200, 4) if options.quick else (50_000, 1024)
             copying.measure(report, Path(scratch), 1 if options.quick else 3, files, mib)
+        if "reboot" in parts:
+            rebooting.measure(report, Path(scratch), max(1, options.runs // 3))
     print(report.text())
     if options.json:
         report.write(options.json)

@@ -42,11 +42,16 @@ class Registries:
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        # The same without TLS, for who cannot call it by its name.
+        self._plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.plain_port = self._plain.server_address[1]
+        threading.Thread(target=self._plain.serve_forever, daemon=True).start()
         self.keyring: Path | None = None
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        for server in (self._server, self._plain):
+            server.shutdown()
+            server.server_close()
 
     def settings(self) -> dict[str, Any]:
         """What config.json says to find them."""
@@ -128,11 +133,10 @@ class Registries:
     def _signed(self, release: bytes) -> bytes:
         home = self.place / "gnupg"
         home.mkdir(mode=0o700, exist_ok=True)
-        gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--no-autostart", "--pinentry-mode", "loopback"]
-        plain = [word for word in gpg if word != "--no-autostart"]
+        plain = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--pinentry-mode", "loopback"]
         if self.keyring is None:
-            subprocess.run([*plain, "--passphrase", "", "--quick-generate-key", "tests@example.test", "rsa2048", "sign", "1d"],
-                           check=True, capture_output=True)  # fmt: skip
+            words = ["--passphrase", "", "--quick-generate-key", "tests@example.test", "rsa2048", "sign", "1d"]
+            subprocess.run([*plain, *words], check=True, capture_output=True)
             self.keyring = self.place / "keyring.gpg"
             self.keyring.write_bytes(subprocess.run([*plain, "--export"], check=True, capture_output=True).stdout)
         done = subprocess.run([*plain, "--passphrase", "", "--clearsign"], input=release, check=True, capture_output=True)
@@ -176,8 +180,8 @@ def package(
         target.write_text(text)
         target.chmod(mode if text.startswith("#!") else 0o644)
     (tree / "DEBIAN").mkdir(parents=True)
-    lines = [f"Package: {name}", f"Version: {version}", f"Architecture: {_debian_machine()}", "Maintainer: t <t@example.test>",
-             *([f"Depends: {depends}"] if depends else []), "Description: a test"]  # fmt: skip
+    lines = [f"Package: {name}", f"Version: {version}", f"Architecture: {_debian_machine()}",
+             "Maintainer: t <t@e.test>", "Description: a test", *([f"Depends: {depends}"] if depends else [])]  # fmt: skip
     (tree / "DEBIAN" / "control").write_text("\n".join(lines) + "\n")
     if postinst:
         (tree / "DEBIAN" / "postinst").write_text(postinst)

@@ -118,7 +118,10 @@ Outlet = Callable[[str, tuple["Rule", ...]], AbstractContextManager[Way]]
 
 
 class Images(ABC):
-    """The images of a backend that makes its bottles from some."""
+    """The images of a backend that makes its bottles from some, or its layers."""
+
+    layers_only = False
+    """They are layers, on this host's disk."""
 
     @abstractmethod
     def build(self, base: str | None, program: Program | None, progress: Progress) -> str:

@@ -73,6 +73,7 @@ def compose(
         egress=bottle.rules,
         credentials=_credentials(bottle),
         limits=limits(bottle.limits),
+        budget={"egress_bytes": bottle.egress_bytes} if bottle.egress_bytes is not None else {},
         protections=protections,
         resume_of=spec.resume_of,
         warnings=(*spec.manifest.warnings, *_warnings(bottle, agent, program)),

@@ -1,4 +1,4 @@
-"""The images container bottles are made from: build the default one, list them, remove what no bottle needs.
+"""The images container bottles are made from, and layers: build the default image, list them, remove what no bottle needs.
 
 `start` builds what it needs by itself, so this is for choosing the base, for building beforehand, and for tidying up."""
 
@@ -12,7 +12,8 @@ EXAMPLES = """\
 claude-bottle image build
 claude-bottle image build --base debian:13-slim
 claude-bottle image ls
-claude-bottle image prune"""
+claude-bottle image prune
+claude-bottle image ls --json"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps(found, indent=2))
         for image in () if options.json else found:
-            print(f"{image['name']:<42}{_amount(image['size']):>10}  {image['created']}")
+            about = f"  {image['layer']}" if image.get("layer") else ""
+            print(f"{image['name']:<42}{_amount(image['size']):>10}  {image['created']}{about}")
     else:
         gone = images.prune(options.backend)
         print(json.dumps(gone, indent=2) if options.json else "\n".join(gone) or "nothing to remove")

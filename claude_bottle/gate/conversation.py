@@ -7,6 +7,7 @@ opaque rules only, `tunnel`. Events in, commands out; the only state shared with
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from claude_bottle.gate import clienthello, core, limits
@@ -46,6 +47,8 @@ class Conversation:
         self.over = False
         self.clogged: set[int] = set()
         """Links with more waiting to be sent than they should have."""
+        self.flow_changed: Callable[[int, bool], object] = _ignore
+        """Told of links that clog and drain, beside what is always done."""
         self._dialling: dict[int, core.Origin] = {}
         self._next_link = 1
 
@@ -182,7 +185,7 @@ class Conversation:
                 self.commands.append(core.Pause(other) if clogged else core.Resume(other))
         if link == CLIENT and not clogged:
             self._stage.drained()
-        getattr(self._stage, "flow", _ignore)(link, clogged)
+        self.flow_changed(link, clogged)
 
     # What stages ask for
 

@@ -31,7 +31,8 @@ _OF_GRANT = "grant "
 @dataclass
 class GateState:
     """Everything the conversations of one bottle share. `client_tls` gives the context an origin is verified with;
-    `operator_named` is as in `Policy`."""
+    `operator_named` is as in `Policy`; `only_ports` are those that can be granted where no listener comes later (None:
+    any)."""
 
     policy: Policy
     client_tls: Callable[[core.Origin], ssl.SSLContext]
@@ -40,6 +41,7 @@ class GateState:
     explicit_proxy: bool = True
     operator_named: Collection[tuple[str, int]] = ()
     budget: Budget = field(default_factory=Budget)
+    only_ports: Collection[int] | None = None
     halted: bool = False
     judges: bool = False
     """Whether pushes can be judged here at all."""
@@ -63,7 +65,9 @@ class GateState:
             return Decision(False, GATE_HALTED)
         found = self._lasting.connect(host, port)
         found = found if found.allow else self.policy.connect(host, port)
-        return Decision(False, BUDGET_SPENT) if found.allow and self.budget.spent_up else found
+        # Where requests are judged one by one, they are refused with words, not the connection without.
+        opaque = found.rule is not None and found.rule.tls == TUNNEL
+        return Decision(False, BUDGET_SPENT) if opaque and self.budget.spent_up else found
 
     def request(
         self, host: str, port: int, method: str, path: str, *, tls: bool, query: str | None = None,

@@ -107,13 +107,13 @@ class Desk:
                 del self._following[wait.id]
 
     def heard(self, ticket: str, request: str, state: str, text: str) -> None:
-        """What the keeper says of a request. Without an id it is none: it was turned away."""
-        state = state if state in STATES else REJECTED
+        """What the keeper says of a request. Without an id there is none: it was turned away, or is granted already."""
+        state = state if state in STATES and (request or state not in OPEN) else REJECTED
         text = printable(text[:MAX_TEXT], keep_newlines=True)
         wait = self._asked.pop(ticket, None)
         if not request:
             if wait is not None:
-                wait.news(REJECTED, text)
+                wait.news(state, text)
             return
         if wait is not None:
             wait.id = request

@@ -83,24 +83,23 @@ class HttpStage:
         if not isinstance(self._exchange, Local | None) and self._exchange.owns(link):
             self._exchange.failed(reason, detail)
 
-    def flow(self, link: int, clogged: bool) -> None:
-        if isinstance(self._exchange, Push):
-            self._exchange.flow(link, clogged=clogged)
-
     def drained(self) -> None:
         if self._exchange is None:
             self._next()
 
     def expired(self) -> None:
-        (self._exchange.expired if self._exchange else lambda: self.conversation.finish("timed out"))()
+        if self._exchange is not None:
+            self._exchange.expired()
+        else:
+            self.conversation.finish("timed out")
 
     def judged(self) -> None:
-        """The policy has changed. An idle connection to what is not granted any more ends; so does a kept upstream link."""
-        conversation, name = self.conversation, self._place.name
+        """The policy has changed: a connection, or a kept upstream link, to a place that is not granted any more ends."""
+        conversation, name, idle = self.conversation, self._place.name, self._idle
         if conversation.over:
             return
-        if self._idle is not None and not conversation.state.granted(self._idle[0].host, self._idle[0].port):
-            self._forget_idle(self._idle[1])
+        if idle is not None and not conversation.state.granted(idle[0].host, idle[0].port):
+            self._forget_idle(idle[1])
         if self._exchange is not None:
             self._exchange.judged()
         elif name not in (None, INTERNAL_NAME) and not conversation.state.granted(name or "", self._place.port):
@@ -226,7 +225,7 @@ class HttpStage:
             push.begin()
             return
         self.conversation.commands += [attempt.record(allow=True, rule=decision.rule), *state.use(decision.rule)]
-        self._begin(Exchange(self, request, attempt, origin, headers, target.wire, secrets, decision.rule), origin)
+        self._begin(Exchange(self, request, attempt, origin, headers, target.wire, secrets, decision.rule))
 
     # Answers
 
@@ -244,13 +243,12 @@ class HttpStage:
         if isinstance(exchange, Local) and exchange is self._exchange and exchange.request_done:
             exchange.act()
 
-    def _begin(self, exchange: Exchange, origin: core.Origin) -> None:
-        conversation = self.conversation
+    def _begin(self, exchange: Exchange) -> None:
+        conversation, self._exchange = self.conversation, exchange
         conversation.timer(None)  # dial and handshake have their own deadlines
-        self._exchange = exchange
         idle, self._idle = self._idle, None
         if idle is not None and idle[1] in conversation.channels:
-            if idle[0] == origin and conversation.state.clock() - idle[2] < limits.REUSE_WITHIN:
+            if idle[0] == exchange.origin and conversation.state.clock() - idle[2] < limits.REUSE_WITHIN:
                 exchange.use(idle[1])
                 return
             conversation.abort(idle[1])
@@ -286,8 +284,8 @@ class HttpStage:
 
     def answer_refusal(self, attempt: Attempt, reason: str, request: Request | None) -> None:
         """Tell the client; the connection goes on only if where the next request begins is beyond doubt."""
-        head_only, keep = request is not None and request.method == "HEAD", _keeps(request)
-        self.answer_own(attempt.refusal(reason, head_only=head_only, close=not keep), keep=keep)
+        head, keep = request is not None and request.method == "HEAD", _keeps(request)
+        self.answer_own(attempt.refusal(reason, head_only=head, close=not keep), keep=keep)
 
     def _forget_idle(self, link: int) -> None:
         if self._idle is not None and self._idle[1] == link:

@@ -32,7 +32,7 @@ STREAMS, MCP_SESSIONS = 8, 32
 # So often something is said on a stream that waits: clients and proxies take silence for an end.
 BEAT = 15.0
 LONGEST_WAIT = 7 * 86400.0
-SPENT_EVERY = 1.0  # how often the keeper is told what a budget has come to
+SPENT_EVERY = 5.0  # how often the keeper is told what a budget has come to, which it then writes down
 PIPELINE = 64 * 1024
 HIGH_WATER = 256 * 1024  # queued per link before the other side is held back; above twice that its peer is not read either
 LOW_WATER = 64 * 1024

@@ -147,7 +147,7 @@ class Mcp:
 
     def _ask(self, session: Session, call: Call, ident: Id, name: str, arguments: dict[str, object]) -> Pending:
         reason, seconds = tools.reason(arguments["reason"]), tools.seconds(arguments.get("wait_seconds"))
-        change = tools.checked(tools.asked(name, arguments), self._state.operator_named)
+        change = tools.checked(tools.asked(name, arguments), self._state)
         wait, tell = self._desk.ask(change.to_dict(), reason, "mcp")
         session.calls[ident] = wait
 
@@ -168,7 +168,7 @@ class Mcp:
         if not asked.accepts("text/event-stream"):
             return Reply(406, {"error": "accept text/event-stream"})
         if self._streams >= limits.STREAMS:
-            return Reply(429, {"error": "too many streams are open"})
+            return Reply(405, {"error": "too many streams are open"})  # "offers no stream", which clients can do without
         wait = Wait()
         session.streams.append(wait)
         self._streams += 1

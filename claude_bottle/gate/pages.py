@@ -15,6 +15,7 @@ from claude_bottle.gate import tools
 from claude_bottle.gate.desk import Busy, Desk
 from claude_bottle.gate.jsonrpc import BadMessage, read_object
 from claude_bottle.model.asking import MCP_URL, URL
+from claude_bottle.model.requests import REJECTED
 
 if TYPE_CHECKING:
     from claude_bottle.gate.core import Command
@@ -136,7 +137,7 @@ class Pages:
             change = read_object(asked.body)
             reason = tools.reason(change.pop("reason", None))
             seconds = _patience(asked)
-            checked = tools.checked(change, self._state.operator_named)
+            checked = tools.checked(change, self._state)
             wait, tell = self.desk.ask(checked.to_dict(), reason, "http")
         except BadMessage as bad:
             return Reply(400, {"error": bad.why, "ask": _HOW})
@@ -177,7 +178,7 @@ class _Plain:
         return COMMENT
 
     def last(self, wait: Wait) -> Reply:
-        status = 429 if not wait.id else 200 if wait.done else 202
+        status = 429 if not wait.id and wait.state == REJECTED else 200 if wait.done else 202
         return Reply(status, _state(wait))
 
 

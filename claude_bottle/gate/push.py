@@ -91,6 +91,7 @@ class Push:
 
     def begin(self) -> None:
         self.conversation.timer(limits.IDLE_WITHIN, idle=True)
+        self.conversation.flow_changed = self._flow
         if self.request.expects:
             self.conversation.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if [pair for pair in self.request.headers if pair[0] in (b"content-type", b"content-encoding")] != [PUSHED]:
@@ -131,7 +132,7 @@ class Push:
         elif self._court:
             self._court.lost(detail)
 
-    def flow(self, link: int, *, clogged: bool) -> None:
+    def _flow(self, link: int, clogged: bool) -> None:
         """Whoever is slow holds back whoever feeds it."""
         if self._remote.call and self._court and link in (self._remote.call.link, self._court.link):
             self.conversation.hold(self._court.link if link == self._remote.call.link else self._remote.call.link, clogged)
@@ -253,8 +254,6 @@ class Push:
             return
         self._record("; ".join(f"{ref}: {one}" for ref, one in answer.results.items() if one), status)
         self._end_with(self._told(list(answer.results.items()), answer.said, answer.unpack))
-
-    # Ends
 
     def refuse(self, why: str, refs: dict[str, str] | None = None) -> None:
         """None of it goes up. `refs`: why, where it is about some of them."""

@@ -65,7 +65,8 @@ def listen(path: str) -> socket.socket:
 def _serve(control: socket.socket, registration: socket.socket) -> NoReturn:
     try:
         config = GateConfig.from_wire(read_line(control))
-        config = replace(config, upstreams=seen_from_here(config.upstreams))
+        # Descriptors pass the door once; afterwards there is nothing but pipes.
+        config = replace(config, upstreams=seen_from_here(config.upstreams), late_ports=False)
     except ValueError as problem:
         control.sendall(encode("fault", what=str(problem)))
         os._exit(1)

@@ -12,10 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from claude_bottle.errors import BottleError
 from claude_bottle.gate import limits
-from claude_bottle.model.changes import FRAGMENT, MAX_BYTES, MAX_PATHS, MAX_RULES, MAX_TEXT, PACKAGES, change_from_dict
+from claude_bottle.model.changes import (
+    FRAGMENT,
+    MAX_BYTES,
+    MAX_PATHS,
+    MAX_RULES,
+    MAX_TEXT,
+    PACKAGES,
+    CredentialChange,
+    EgressChange,
+    change_from_dict,
+)
 from claude_bottle.model.requests import MAX_REASON
 
 if TYPE_CHECKING:
+    from claude_bottle.gate.decide import GateState
     from claude_bottle.model.changes import Change
 
 STATUS, POLICY = "request_status", "my_policy"
@@ -156,10 +167,12 @@ def asked(name: str, arguments: dict[str, object]) -> dict[str, object]:
             return {"kind": "capability", "capability": given}
 
 
-def checked(change: object, operator_named: Collection[tuple[str, int]]) -> Change:
+def checked(change: object, state: GateState) -> Change:
     """The change, if it may be asked for at all. Raises NoSuchThing."""
     try:
-        return change_from_dict(change, operator_named=operator_named)
+        made = change_from_dict(change, operator_named=state.operator_named)
+        _check_ports(made, state.only_ports)
+        return made
     except BottleError as refused:
         why = f"{refused.what}: {refused.why}" if refused.why else refused.what
     except (ValueError, TypeError) as refused:
@@ -167,6 +180,17 @@ def checked(change: object, operator_named: Collection[tuple[str, int]]) -> Chan
     except ImportError:
         why = "tools cannot be asked for in this bottle"
     raise NoSuchThing(f"this cannot be asked for: {why[:MAX_TEXT]}")
+
+
+def _check_ports(change: Change, open_ports: Collection[int] | None) -> None:
+    rules = (
+        change.rules if isinstance(change, EgressChange) else (change.rule,) if isinstance(change, CredentialChange) else ()
+    )
+    for rule in rules:
+        if open_ports is not None and rule.port not in open_ports:
+            there = ", ".join(map(str, sorted(open_ports)))
+            raise ValueError(f"port {rule.port} cannot be opened while this bottle runs, only {there} are open; the operator "
+                             "can name it in the manifest and start the bottle again")  # fmt: skip
 
 
 def reason(value: object) -> str:

@@ -36,7 +36,7 @@ _SESSION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl")
 _KEY_TAIL = 20
 # How the agent asks its operator. Beside whatever servers it is given or sets up itself (`--strict-mcp-config` would drop
 # those): they run inside the bottle, with no more rights than it has.
-_MCP = json.dumps({"mcpServers": {MCP_SERVER: {"type": "http", "url": MCP_URL}}})
+_MCP = json.dumps({"mcpServers": {MCP_SERVER: {"type": "http", "url": MCP_URL}}}, separators=(",", ":"))
 _PREFIXES = {"ANTHROPIC_API_KEY": "sk-ant-api03-", "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-"}
 
 

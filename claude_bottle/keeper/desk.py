@@ -67,7 +67,7 @@ class Desk:
         if message.get("op") == "spent":
             spent = message.get("egress_bytes")
             self.spent = spent if type(spent) is int and spent >= 0 else self.spent
-            return True
+            return False  # and the settlement's part keeps it over the runs
         return message.get("op") in OF_GATES and not self._closed and self.parts.asking.heard(message)
 
     def greet(self, connection: Connection) -> None:

@@ -20,6 +20,7 @@ from claude_bottle.keeper import daemon, frames, settle
 from claude_bottle.keeper.boot import boot, boot_again
 from claude_bottle.keeper.clients import Clients
 from claude_bottle.keeper.desk import Desk
+from claude_bottle.keeper.gate_events import record_gate_event
 from claude_bottle.keeper.loop import READ, watch_exit
 from claude_bottle.keeper.order import PIPES
 from claude_bottle.keeper.reboot import Rebooter
@@ -229,7 +230,7 @@ class Keeper:
     def heard(self, message: dict[str, object]) -> None:
         """One message of the gate: about requests, or for the journal."""
         if not self._desk.hear(message):
-            settle.record_gate_event(self.booted, message)
+            record_gate_event(self.booted, message, self.order)
 
     def _heard_gate(self) -> None:
         gate = self.booted.gate

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.errors import BottleError
+from claude_bottle.keeper.gate_events import record_gate_event
 from claude_bottle.model import events
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Settlement:
         gate = self._booted.gate
         if gate:
             for message in gate.finish():
-                record_gate_event(self._booted, message)
+                record_gate_event(self._booted, message, self._order)
             gate.end()
 
     def _complete_journal(self) -> None:
@@ -224,18 +225,6 @@ def archive(order: Order, record: BottleRecord) -> tuple[object, str]:
 def note_session(order: Order, booted: Booted, session: str) -> None:
     if session != booted.store.load(order.identity).session_id:
         booted.store.update(order.identity, session_id=session)
-
-
-def record_gate_event(booted: Booted, message: dict[str, object]) -> None:
-    """One message of the gate, as one line of the journal. What no gate has to tell is a fault."""
-    event = message.get("event")
-    kind, data = (event.get("kind"), event.get("data")) if isinstance(event, dict) else (None, None)
-    if message.get("op") == "event" and isinstance(kind, str) and kind in events.OF_GATES:
-        booted.audit.record(kind, **(data if isinstance(data, dict) else {}))
-    elif message.get("op") == "event":
-        booted.audit.fault("the gate reported what is not its own")
-    elif message.get("op") == "fault":
-        booted.audit.fault("gate fault", why=str(message.get("what"))[:2000])
 
 
 def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:

@@ -57,14 +57,14 @@ class Limits:
 
     def stricter(self, other: Limits) -> Limits:
         """Of each limit the smaller one that is said."""
-        return Limits(_least(self.memory, other.memory), _least(self.cpus, other.cpus), _least(self.pids, other.pids))
+        return Limits(least(self.memory, other.memory), least(self.cpus, other.cpus), least(self.pids, other.pids))
 
 
 @dataclass(frozen=True)
 class Bottle:
     """What is granted. `workspace` is "none", "bind" or "copy"; `credentials` maps a name to its alternatives, the
-    preferred first (usually there is one); `origin` is "home", "project", or "both" for what both of them
-    grant."""
+    preferred first (usually there is one); `egress_bytes` is what it may send in all (None: no bound); `origin` is
+    "home", "project", or "both" for what both of them grant."""
 
     name: str
     backend: str = "auto"
@@ -78,6 +78,7 @@ class Bottle:
     image: Image | None = None
     limits: Limits = Limits()
     capabilities: tuple[Capability, ...] = ()
+    egress_bytes: int | None = None
 
     def places(self, credential: str) -> tuple[tuple[str, int], ...]:
         """The (host, port) pairs a credential is bound to, sorted."""
@@ -112,6 +113,7 @@ class Bottle:
             **({"image": self.image.to_dict()} if self.image else {}),
             **({"limits": self.limits.to_dict()} if self.limits.to_dict() else {}),
             **({"capabilities": [one.to_dict() for one in self.capabilities]} if self.capabilities else {}),
+            **({"budget": {"egress_bytes": f"{self.egress_bytes}b"}} if self.egress_bytes is not None else {}),
         }
 
 
@@ -138,7 +140,8 @@ class Agent:
         }
 
 
-def _least(one: Number | None, other: Number | None) -> Number | None:
+def least(one: Number | None, other: Number | None) -> Number | None:
+    """The smaller one that is said."""
     said = [value for value in (one, other) if value is not None]
     return min(said) if said else None
 

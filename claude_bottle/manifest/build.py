@@ -114,6 +114,7 @@ class _Bottle:
             self._image(),
             Limits() if self.doc.limits is UNSET else image.limits(self.doc.limits, (*self.path, "limits"), self.report),
             self._capabilities(),
+            None if self.doc.budget is UNSET else image.egress_bytes(self.doc.budget, (*self.path, "budget"), self.report),
         )
 
     def _credentials(self, egress: Egress, inherited: frozenset[str]) -> dict[str, Alternatives]:

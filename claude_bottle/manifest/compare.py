@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from claude_bottle.manifest.bottle import Bottle
+from claude_bottle.manifest.bottle import Bottle, least
 from claude_bottle.manifest.words import (
     describe_capability,
     describe_image,
@@ -44,7 +44,14 @@ def mounts_widening(old: Sequence[Mount], new: Sequence[Mount]) -> list[str]:
 def bottle_widening(old: Bottle, new: Bottle) -> list[str]:
     """What the bottle `new` grants and `old` did not: rules, credentials, mounts and the workspace, in
     words."""
-    return widening(old.rules, new.rules) + _beyond_rules(old, new)
+    return widening(old.rules, new.rules) + _beyond_rules(old, new) + budget_widening(old.egress_bytes, new.egress_bytes)
+
+
+def budget_widening(old: int | None, new: int | None) -> list[str]:
+    """Whether `new` lets a bottle send more than `old` did (None: without a bound), in words."""
+    if old is None or (new is not None and new <= old):
+        return []
+    return ["send without a bound" if new is None else f"send {new} bytes in all, instead of {old}"]
 
 
 def narrow(home: Bottle, project: Bottle) -> tuple[Bottle, list[str]]:
@@ -75,10 +82,12 @@ def narrow(home: Bottle, project: Bottle) -> tuple[Bottle, list[str]]:
         image=home.image,
         limits=home.limits.stricter(project.limits),
         capabilities=home.capabilities,
+        egress_bytes=least(home.egress_bytes, project.egress_bytes),
     )
     left_out = _beyond(home.rules, project.rules, bound_by=(*home.rules, *project.rules))
     left_out += [f"{describe_rule(rule)} without what confines {rule.host} otherwise" for rule in loose]
-    return made, left_out + _beyond_rules(home, project)
+    more = budget_widening(home.egress_bytes, project.egress_bytes) if project.egress_bytes is not None else []
+    return made, left_out + _beyond_rules(home, project) + more
 
 
 def common_rules(home: Sequence[Rule], project: Sequence[Rule]) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_ROUNDS = 6
 # Keys and values of the contract this version does not have yet. Refused, never ignored.
 NOT_YET = {
-    "bottle": ("budget",),
+    "budget": ("usd",),
     "limits": ("disk", "wall"),
     "rule": ("websocket", "max_body"),
     "source of a credential": ("keyring",),
@@ -150,8 +150,8 @@ def _kind_of(path: Path) -> str:
             return "bottle"
         if path[-1] == "from":
             return "source of a credential"
-        if len(path) == 3 and path[2] == "limits":
-            return "limits"
+        if len(path) == 3 and path[2] in ("limits", "budget"):
+            return str(path[2])
         if path[-1] == "git" and len(path) == 5:
             return "git section"
         if len(path) == 4:

@@ -1,4 +1,4 @@
-"""The image a bottle is made from, and its limits: judged, and in words.
+"""The image a bottle is made from, its limits and its budget: judged, and in words.
 
 A Dockerfile lies beside or below its manifest and is reached through no link; its content counts into the consent a
 project's manifest needs, since building runs what it says. What a reference points to is the engine's business.
@@ -20,7 +20,7 @@ from claude_bottle.state.files import read_up_to
 if TYPE_CHECKING:
     from claude_bottle.manifest.positions import Path
     from claude_bottle.manifest.problems import Report
-    from claude_bottle.manifest.shape import ImageDoc, LimitsDoc
+    from claude_bottle.manifest.shape import BudgetDoc, ImageDoc, LimitsDoc
 
 MAX_DOCKERFILE = 1 << 20
 # As the reference grammar of the container engines, a little stricter: it can never be an option or a path.
@@ -73,8 +73,7 @@ def limits(doc: LimitsDoc, path: Path, report: Report) -> Limits:
     """The limits of a bottle; what is wrong with one is a problem, and it counts as not said."""
     memory = pids = cpus = None
     if isinstance(doc.memory, str):
-        match = _SIZE.fullmatch(doc.memory)
-        memory = int(match[1]) * _UNITS[match[2].lower()] if match else None
+        memory = _size(doc.memory)
         if memory is None or memory < MIN_MEMORY:
             report.problem((*path, "memory"), "not a size of at least 64m", 'for example "4g"')
     if isinstance(doc.cpus, int | float):
@@ -86,3 +85,18 @@ def limits(doc: LimitsDoc, path: Path, report: Report) -> Limits:
         if pids < MIN_PIDS:
             report.problem((*path, "pids"), f"fewer than {MIN_PIDS} processes let no agent start", "for example 512")
     return Limits(memory, cpus, pids)
+
+
+def egress_bytes(doc: BudgetDoc, path: Path, report: Report) -> int | None:
+    """How many bytes a bottle may send; None for no bound. What is no size is a problem."""
+    if not isinstance(doc.egress_bytes, str):
+        return None
+    found = _size(doc.egress_bytes)
+    if found is None:
+        report.problem((*path, "egress_bytes"), "not a size", 'for example "50m"')
+    return found
+
+
+def _size(text: str) -> int | None:
+    match = _SIZE.fullmatch(text)
+    return int(match[1]) * _UNITS[match[2].lower()] if match else None

@@ -32,6 +32,8 @@ WORDS = {
     "CapabilityDoc.go": "Go programs by their path, like example.com/mod/cmd/tool@v1.2.3",
     "CapabilityDoc.dockerfile": "lines of a Dockerfile, RUN and ENV only; for container bottles",
     "CapabilityDoc.network": "with `dockerfile`: its steps may reach the network; if missing they have none",
+    "BottleDoc.budget": "what the bottle may spend in all, over every run of it",
+    "BudgetDoc.egress_bytes": "bytes it may send out, like 50m; without a bound if missing",
     "ImageDoc.dockerfile": "a Dockerfile beside or below the manifest; its directory is the build context",
     "ImageDoc.from": "an image of the engine or of its registry",
     "ImageDoc.network": "with `dockerfile`: its steps may reach the network; if missing they have none",
@@ -87,6 +89,7 @@ _TITLES = {
     "ImageDoc": "image",
     "LimitsDoc": "limits",
     "CapabilityDoc": "capability",
+    "BudgetDoc": "budget",
     "MountDoc": "mount",
 }
 

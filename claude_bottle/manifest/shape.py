@@ -93,6 +93,12 @@ class LimitsDoc(Struct, forbid_unknown_fields=True, frozen=True):
     pids: int | UnsetType = UNSET
 
 
+class BudgetDoc(Struct, forbid_unknown_fields=True, frozen=True):
+    """What a bottle may spend in all, over every run of it."""
+
+    egress_bytes: Text | UnsetType = UNSET
+
+
 class WorkspaceDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """What the agent works on."""
 
@@ -120,6 +126,7 @@ class BottleDoc(Struct, forbid_unknown_fields=True, frozen=True):
     proxy_env: bool = False
     limits: LimitsDoc | UnsetType = UNSET
     capabilities: list[CapabilityDoc] = []
+    budget: BudgetDoc | UnsetType = UNSET
 
 
 class AgentDoc(Struct, forbid_unknown_fields=True, frozen=True):

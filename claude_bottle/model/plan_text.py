@@ -20,7 +20,7 @@ LABEL = 8
 
 def render(plan: dict[str, Any]) -> str:
     """The whole screen, without a trailing newline. Source of the layout: screens.md, 'The plan'."""
-    blocks = [_head(plan), _reach(plan), _inside(plan), _notes(plan)]
+    blocks = [_head(plan), _reach(plan), _beforehand(plan), _inside(plan), _notes(plan)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -101,6 +101,28 @@ def _git(section: dict[str, Any]) -> str:
         return "git"
 
 
+def _beforehand(plan: dict[str, Any]) -> list[str]:
+    """What it is granted without anybody being asked, as soon as it asks."""
+    if not plan.get("approvals"):
+        return []
+    lines = ["gets without a question, once it asks (your file of approvals)"]
+    for one in plan["approvals"]:
+        lines += textwrap.wrap(printable(f"{_granted(one)}, {one['scope']}"), WIDTH, initial_indent="  ",
+                               subsequent_indent="    ", break_on_hyphens=False)  # fmt: skip
+    return lines
+
+
+def _granted(one: dict[str, Any]) -> str:
+    rules = one.get("rules", [one["rule"]] if "rule" in one else [])
+    if not rules:
+        said = one.get("capability") or {"bytes of egress": one.get("egress_bytes")}
+        return ", ".join(f"{kind} {' '.join(value) if isinstance(value, list) else value}" for kind, value in said.items())
+    rule = rules[0]
+    what = "anything, unread" if rule["tls"] == "tunnel" else " ".join(rule["methods"]) or "any method"
+    paths = "" if rule["tls"] == "tunnel" else f" {' '.join(rule['paths']) or 'any path'}"
+    return f"{rule['host']}:{rule['port']} {what}{paths}" + (f" with {rule['credential']}" if rule["credential"] else "")
+
+
 def _with(plan: dict[str, Any], rule: dict[str, Any]) -> str:
     name = rule["credential"]
     if not name:
@@ -131,7 +153,15 @@ def _inside(plan: dict[str, Any]) -> list[str]:
         lines += _row("env", ", ".join(names))
     if plan["limits"]:
         lines += _row("limits", _limits(plan["limits"]))
+    if plan["budget"]:
+        lines += _row("budget", f"sends at most {_size(plan['budget']['egress_bytes'])} in all")
     return lines
+
+
+def _size(count: int) -> str:
+    """Bytes in the largest unit that says them exactly."""
+    unit = max((n for n in range(5) if count % (1 << 10 * n) == 0), default=0) if count else 0
+    return f"{count >> 10 * unit} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
 
 
 def _limits(limits: list[dict[str, Any]]) -> str:

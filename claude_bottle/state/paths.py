@@ -119,6 +119,9 @@ class Paths:
     def plan(self, identity: str) -> Path:
         return self.state(identity) / "plan.json"
 
+    def spent(self, identity: str) -> Path:
+        return self.state(identity) / "spent.json"
+
     def journal(self, identity: str) -> Path:
         return self.state(identity) / "journal.jsonl"
 

@@ -34,6 +34,7 @@ from claude_bottle.state.files import ensure_private_dir, write_atomic
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import STARTING, BottleRecord, this_process, timestamp
+from claude_bottle.state.spent import read_spent
 from claude_bottle.state.store import Store
 from claude_bottle.values import replace
 from claude_bottle.workflow import gates, reaping, roots, secrets
@@ -66,13 +67,13 @@ def order(
     harness = harnesses.get(plan.harness)
     credentials_read = now()
     own = spec.manifest.bottles[spec.manifest.agent(spec.agent_name).bottle].credentials
-    rules, inbox = plan.egress, None
+    rules, inbox, more_bytes = plan.egress, None, 0
     if former is None:
         bound = secrets.bind(plan.credentials, harness)
     else:
         from claude_bottle.workflow import carrying
 
-        inbox, rules, bound = carrying.load(paths, plan, harness, settings, own)
+        inbox, rules, bound, more_bytes = carrying.load(paths, plan, harness, settings, own)
     log.mark("secrets")
     before = former or archived
     session = before.session_id if before and before.session_id else new_session_id()
@@ -90,7 +91,9 @@ def order(
             )
             backend, trusted = get_bottle_backend(plan.backend), roots.bundle(settings.ca)
             elsewhere = backend.gate_command(plan) is not None
-            gate = replace(gates.configure(plan, bound, settings, trusted if elsewhere else None), rules=rules)
+            told = gates.configure(plan, bound, settings, trusted if elsewhere else None, spent=read_spent(paths, plan.slug))
+            limit = None if told.egress_bytes is None else told.egress_bytes + more_bytes
+            gate = replace(told, rules=rules, egress_bytes=limit)
             columns, lines = _terminal_size()
             return Order(
                 paths=paths, plan=plan, record=record, backend=backend, harness=harness,
@@ -100,7 +103,7 @@ def order(
                 inbox=inbox, offered=own, notify=settings.notify,
                 mounts=program_mounts(program), roots=trusted, io=PIPES if spec.headless else PTY,
                 rows=lines, cols=columns, pipes=Pipes.make() if spec.headless else None,
-                outlet=gates.outlet(paths),
+                outlet=gates.outlet_of(settings, gate.upstreams, trusted),
             )  # fmt: skip
         except BaseException:
             undo_launch(paths, plan.slug, former)

@@ -49,7 +49,21 @@ def cleanup(
         whole &= _removed(store, entry, alone=len(chosen) == 1)
     for identity, backend in orphans.items():
         whole &= _remove_objects(backend, identity)
+    if everything and older_than is None:
+        whole &= _remove_layers()
     return 0 if whole else 1
+
+
+def _remove_layers() -> bool:
+    """Those that no bottle needs any more."""
+    from claude_bottle.workflow import images
+
+    try:
+        images.prune_layers()
+    except BottleError as problem:
+        log.warn(f"layers stay: {problem.what}: {problem.why}")
+        return False
+    return True
 
 
 def _retention(paths: Paths) -> str | None:

@@ -7,6 +7,7 @@ trusts there what this host trusts, which is sent along.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
@@ -21,23 +22,32 @@ if TYPE_CHECKING:
     from claude_bottle.state.paths import Paths
 
 
-def configure(plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Settings, trusted: bytes | None) -> GateConfig:
+def configure(
+    plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Settings, trusted: bytes | None, *, spent: int = 0
+) -> GateConfig:
     """`trusted`: the PEM bundle of what this host trusts, for a gate that cannot see it; None for one that runs here.
-    BottleError for certificates that cannot be read."""
+    `spent`: bytes this bottle has sent in earlier runs. BottleError for certificates that cannot be read."""
     own = authorities(settings.ca) if settings.ca else ""
     extra = own if trusted is None else _only_certificates(trusted)
     nonce = os.urandom(16).hex()
-    return GateConfig(plan.slug, plan.egress, bound, _upstreams(settings), extra, nonce, explicit_proxy=True)
+    limit = plan.budget.get("egress_bytes")
+    return GateConfig(plan.slug, plan.egress, bound, _upstreams(settings), extra, nonce, explicit_proxy=True,
+                      egress_bytes=limit if isinstance(limit, int) else None, egress_spent=spent)  # fmt: skip
 
 
 def outlet(paths: Paths) -> BuildOutlet:
     """The way out of builds, by the operator's settings. BottleError as from `configure`."""
-    from claude_bottle.keeper.outlet import BuildOutlet
     from claude_bottle.state.config import Settings
 
     settings = Settings.load(paths)
-    extra = authorities(settings.ca) if settings.ca else ""
-    return BuildOutlet(_upstreams(settings), extra, roots.bundle(settings.ca))
+    return outlet_of(settings, _upstreams(settings), roots.bundle(settings.ca))
+
+
+def outlet_of(settings: Settings, upstreams: Mapping[tuple[str, int], Upstream], trusted: bytes) -> BuildOutlet:
+    """The same where all of that has been read already."""
+    from claude_bottle.keeper.outlet import BuildOutlet
+
+    return BuildOutlet(upstreams, authorities(settings.ca) if settings.ca else "", trusted)
 
 
 def _upstreams(settings: Settings) -> dict[tuple[str, int], Upstream]:

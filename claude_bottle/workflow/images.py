@@ -39,6 +39,19 @@ def prune(backend: str | None) -> list[str]:
     return gone
 
 
+def prune_layers() -> list[str]:
+    """Remove the layers on this host that no kept bottle's plan names; the names that went. Images stay: making one again
+    takes an engine minutes."""
+    gone: list[str] = []
+    wanted = _wanted(Paths.default())
+    for name in sorted(TABLE):
+        images = get_bottle_backend(name).images()
+        if images is not None and images.layers_only:
+            unused = [str(one["name"]) for one in images.list() if one["name"] not in wanted]
+            gone += [layer for layer in unused if images.remove(layer)]
+    return gone
+
+
 def _of(backend: str | None) -> Images:
     chosen: Backend = choose(backend, image=True).backend
     images = chosen.images()
@@ -58,7 +71,8 @@ def _wanted(paths: Paths) -> set[str]:
         except (OSError, BottleError) as problem:
             log.warn(f"{identity}: its plan cannot be read ({problem}), so it is not known which image it needs")
             continue
-        steps = plan.get("image_build")
-        wanted |= {str(plan.get("image")), *(str(step.get("tag")) for step in steps if isinstance(step, dict))} \
-            if isinstance(steps, list) else {str(plan.get("image"))}  # fmt: skip
+        wanted.add(str(plan.get("image")))
+        for key, name in (("image_build", "tag"), ("layers", "name")):
+            steps = plan.get(key)
+            wanted |= {str(step.get(name)) for step in steps if isinstance(step, dict)} if isinstance(steps, list) else set()
     return wanted

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from tests.registries import Registries
 
 
-def build(person: Person, root: Path, registries: Registries | None, *layers: dict[str, Any], **request: Any) -> dict[str, Any]:
+def build(
+    person: Person, root: Path, registries: Registries | None, *layers: dict[str, Any], **request: Any
+) -> dict[str, Any]:  # fmt: skip
     """{names, lines, error, code, out, err}."""
     settings = registries.settings() if registries else {}
     said = {"root": str(root), "layers": layers, "settings": settings, **request}

@@ -17,7 +17,8 @@ from tests.backend.layering import build
 from tests.ordinary_user import Person
 from tests.registries import Registries, package
 
-HAS: dict[str, object] = {name: shutil.which(name, path="/usr/bin:/bin:/usr/local/bin") for name in ("apt-get", "dpkg-deb", "npm", "python3")}
+SYSTEM = "/usr/bin:/bin:/usr/local/bin"
+HAS: dict[str, object] = {name: shutil.which(name, path=SYSTEM) for name in ("apt-get", "dpkg-deb", "npm", "python3")}
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:
@@ -106,9 +107,9 @@ def test_libraries_are_found_where_packages_say_they_are(person: Person, root: P
         pytest.skip("cannot run here: no gcc to make a library with")
     place = person.directory("packages")
     (place / "one.c").write_text("int one(void) { return 41 + 1; }\n")
-    (place / "main.c").write_text('#include <stdio.h>\nint one(void);\nint main(void) { printf("%d\\n", one()); return 0; }\n')
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", place / "libone.so.1", "-Wl,-soname,libone.so.1", place / "one.c"], check=True)
-    subprocess.run(["gcc", "-o", place / "use-one", place / "main.c", place / "libone.so.1"], check=True)
+    (place / "main.c").write_text('#include <stdio.h>\nint one(void);\nint main(void) { return !printf("%d\\n", one()); }\n')
+    for words in ("-shared -fPIC -o libone.so.1 -Wl,-soname,libone.so.1 one.c", "-o use-one main.c libone.so.1"):
+        subprocess.run(["gcc", *words.split()], cwd=place, check=True)
     made = package(place, "brandnew", {"etc/ld.so.conf.d/brandnew.conf": "/usr/lib/brandnew\n"})
     tree = place / "brandnew-tree"
     for source, target in (("libone.so.1", "usr/lib/brandnew/libone.so.1"), ("use-one", "usr/bin/use-one")):
@@ -173,8 +174,8 @@ def test_a_layer_is_read_only_and_nothing_of_it_is_set_id_or_a_device(
     person: Person, root: Path, registries: Registries
 ) -> None:
     registries.source("evil", EVIL)
-    done = build(person, root, registries, {"pip": ["evil"]},
-                 **sh("touch /usr/local/x || echo refused; find /usr/local/evil ! -type l -printf '%P %M\\n' | sort"))  # fmt: skip
+    look = "touch /usr/local/x || echo refused; find /usr/local/evil ! -type l -printf '%P %M\\n' | sort"
+    done = build(person, root, registries, {"pip": ["evil"]}, **sh(look))
     assert done["error"] is None, done
     assert done["out"] == "refused\n dr-xr-xr-x\nrun -r-xr-xr-x\nsecret -r--r--r--\n"
     layer = root / "layers" / done["names"][0]

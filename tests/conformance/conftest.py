@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from claude_bottle.testing.conformance.deviations import APART
 from tests.docker_engine import base_image, docker_engine, docker_host
 from tests.docker_image import TAG
 from tests.podman_engine import podman_engine, podman_host
+from tests.registries import Registries
 
 __all__ = ["base_image", "docker_engine", "docker_host", "podman_engine", "podman_host"]
 
@@ -26,6 +28,16 @@ def state_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def registries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registries]:
+    """Where the packages of the checks come from."""
+    made = Registries(tmp_path_factory.mktemp("registries"))
+    for name in ("layered", "another"):
+        made.python(name, says=name)
+    yield made
+    made.close()
+
+
 @pytest.fixture(params=sorted(DEVIATIONS))
 def kind(request: pytest.FixtureRequest) -> str:
     """A backend as the table of deviations calls it."""
@@ -34,8 +46,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def backend(request: pytest.FixtureRequest, kind: str, state_root: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
+def backend(
+    request: pytest.FixtureRequest, kind: str, state_root: Path, registries: Registries, monkeypatch: pytest.MonkeyPatch
+) -> Backend:  # fmt: skip
     monkeypatch.setenv("CLAUDE_BOTTLE_HOME", str(state_root))
+    (state_root / "config.json").write_text(json.dumps(registries.settings()))
+    (state_root / "config.json").chmod(0o600)
     if kind == "fake":
         return FakeBackend()
     if kind in ("docker", APART):

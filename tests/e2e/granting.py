@@ -18,7 +18,8 @@ def main(identity: str, capability: str, note: str) -> None:
     with Control(Paths.default(), identity) as control:
         began = time.monotonic()
         how, why = control.grant_capability(json.loads(capability), lines.append, note=note)
-        print(json.dumps({"how": how, "why": why, "seconds": time.monotonic() - began, "lines": lines}))
+        took = time.monotonic() - began
+    print(json.dumps({"how": how, "why": why, "began": began, "seconds": took, "lines": lines}))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,9 @@ def project(request: pytest.FixtureRequest, tmp_path: Path, tools: Path) -> Iter
 
 
 def prepared(project: Project, site: ThreadingHTTPServer) -> Project:
-    project.configure({"model.bottle.test:443": f"127.0.0.1:{project.model.port}", f"{HOST}:80": f"127.0.0.1:{site.server_port}"})
+    project.configure(
+        {"model.bottle.test:443": f"127.0.0.1:{project.model.port}", f"{HOST}:80": f"127.0.0.1:{site.server_port}"}
+    )
     return project
 
 
@@ -100,7 +102,9 @@ def kinds(project: Project, identity: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("project", BACKENDS, indirect=True)
-def test_blocked_asks_approved_in_another_terminal_and_the_same_call_goes_on(project: Project, site: ThreadingHTTPServer) -> None:
+def test_blocked_asks_approved_in_another_terminal_and_the_same_call_goes_on(
+    project: Project, site: ThreadingHTTPServer
+) -> None:
     child = prepared(project, site).session()
     submit(child, "fetch the page")
     request = waiting(project)
@@ -171,7 +175,9 @@ def test_a_file_of_approvals_answers_where_nobody_watches(project: Project, site
 
 def test_a_file_of_approvals_that_says_less_leaves_it_to_the_operator(project: Project, site: ThreadingHTTPServer) -> None:
     prepared(project, site)
-    file = approvals(project, {"egress": {"host": HOST, "port": 80, "methods": ["GET"], "paths": ["/other"]}, "scope": "session"})
+    file = approvals(
+        project, {"egress": {"host": HOST, "port": 80, "methods": ["GET"], "paths": ["/other"]}, "scope": "session"}
+    )
     done = project.run("start", "claude", "--yes", "--detach", "--approvals", file)
     identity = done.stdout.split()[-1]
     done = project.run("exec", identity, "--", "/usr/bin/python3", "-c", POST, json.dumps({"rules": ASK["rules"]}))

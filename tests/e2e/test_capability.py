@@ -19,7 +19,7 @@ from tests.waiting import SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = "The operator granted: brandnew. It is installed now. Go on."
-FRAGMENT = "RUN printf '#!/bin/sh\\necho tool-of-the-layer\\n' > /usr/local/bin/brandnew && chmod 755 /usr/local/bin/brandnew\n"
+FRAGMENT = "RUN cd /usr/local/bin && printf '#!/bin/sh\\necho tool-of-the-layer\\n' > brandnew && chmod 755 brandnew\n"
 GRANTS: dict[str, dict[str, Any]] = {"bubblewrap": {"pip": ["brandnew"]}, "docker": {"dockerfile": FRAGMENT}}
 # The agent runs a tool that it has not, then waits; told that it has it, it runs it by itself.
 TURNS: list[dict[str, Any]] = [
@@ -120,6 +120,24 @@ def test_an_agent_that_waits_in_a_tool_goes_on_from_there(project: Project) -> N
     assert NOTE in json.dumps(messages)
     submit(child, "/exit")
     child.expect(pexpect.EOF)
+
+
+def test_a_run_goes_on_too_and_ends_with_what_came_of_it(project: Project) -> None:
+    """Nobody is attached and no terminal is there: the prompt was an argument, and is not given again."""
+    words = ["run", "claude", "--", "-p", "wait for brandnew"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "claude_bottle", *words], cwd=project.place, env=project.env, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    eventually(lambda: [row for row in project.listing() if row["status"] == "running"])
+    identity = project.only()["identity"]
+    eventually(lambda: project.run("exec", identity, "--", "test", "-e", "waiting").returncode == 0)
+    assert grant(project, GRANTS["bubblewrap"])["how"] == "applied"
+    out, err = running.communicate(timeout=2 * SECONDS)
+    assert (running.returncode, out) == (0, "Used-it-now.\n"), err
+    asked = [message["content"] for message in project.seen[-1].body["messages"] if message["role"] == "user"]
+    assert json.dumps(asked).count("wait for brandnew") == 1
+    assert project.listing() == []
 
 
 def test_a_failed_build_leaves_the_session_alone(project: Project) -> None:

@@ -158,6 +158,16 @@ def test_a_request_the_keeper_turns_away_ends_at_once(client: Agent) -> None:
     assert message["result"]["structuredContent"]["decided"] is True
 
 
+@pytest.mark.parametrize(
+    ("state", "status_of", "told"),
+    [("applied", 200, "applied"), ("rejected", 429, "rejected"), ("submitted", 429, "rejected")],
+)
+def test_what_is_granted_already_or_turned_away_has_no_id(agent: Agent, state: str, status_of: int, told: str) -> None:
+    agent.post("/request?wait=60", CHANGE)
+    answer = agent.keeper(state, "that is granted already", ticket=True, request="")
+    assert (status(answer), said(answer)["state"], said(answer)["id"]) == (status_of, told, "")
+
+
 def test_a_sign_of_life_comes_now_and_then_and_progress_where_it_is_wanted(client: Agent) -> None:
     client.call("request_egress", CRATES, progressToken="p")
     (first,) = events(client.keeper("submitted", ticket=True))
@@ -240,7 +250,7 @@ def test_a_stream_that_is_held_open_is_kept_alive(client: Agent) -> None:
 def test_streams_held_open_are_bounded(client: Agent) -> None:
     agents = [Agent(client.state) for _ in range(limits.STREAMS + 1)]
     answers = [one.send("GET", "/mcp", Mcp_Session_Id=client.session, Accept="text/event-stream") for one in agents]
-    assert [status(answer) for answer in answers] == [200] * limits.STREAMS + [429]
+    assert [status(answer) for answer in answers] == [200] * limits.STREAMS + [405]
     agents[0].play.event(core.Lost(CLIENT))
     assert status(Agent(client.state).send("GET", "/mcp", Mcp_Session_Id=client.session)) == 200
 
@@ -358,6 +368,15 @@ def test_a_place_that_the_operator_named_may_be_asked_for(make_state: MakeState)
     agent.begin()
     agent.call("request_egress", {"rules": [{"host": "build.internal"}], "reason": "r"})
     assert agent.asked["change"]["rules"][0]["host"] == "build.internal"
+
+
+def test_a_port_that_cannot_be_opened_any_more_is_refused_before_anyone_is_asked(client: Agent) -> None:
+    client.state.only_ports = {80, 443, 5432}
+    refused = result(client.call("request_port", {"host": "db.example.com", "port": 6379, "reason": "r"}))
+    assert "port 6379 cannot be opened while this bottle runs, only 80, 443, 5432 are" in refused["content"][0]["text"]
+    assert client.play.told == []
+    client.call("request_port", {"host": "db.example.com", "port": 5432, "reason": "r"})
+    assert client.asked["change"]["rules"][0]["port"] == 5432
 
 
 @pytest.mark.threat(74)
@@ -529,6 +548,12 @@ def test_only_the_gates_own_name_on_port_80_serves_them(make_state: MakeState, p
     play = Playbook(make_state(PLAIN), place[0], "198.18.0.1", place[1])
     answer = play.client(b"GET /policy HTTP/1.1\r\nHost: bottle.internal\r\n\r\n")
     assert b'granted":' not in answer
+
+
+def test_a_program_that_uses_the_explicit_proxy_reaches_them_too(make_state: MakeState) -> None:
+    play = Playbook(make_state(PLAIN))
+    answer = play.client(b"GET http://bottle.internal/policy HTTP/1.1\r\nHost: bottle.internal\r\n\r\n")
+    assert said(answer)["granted"][0]["host"] == HOST
 
 
 @pytest.mark.threat(123)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from dataclasses import replace
 
@@ -126,6 +127,16 @@ def test_a_tunnel_ends_at_the_last_byte_of_the_budget(rig: Rig, swallower: tuple
     assert gate.state.budget.spent == limit
     said = str([keeper.expect("event") for _ in range(3)])
     assert reasons.BUDGET_SPENT in said
+
+
+def test_over_tls_a_spent_budget_is_told_in_words(rig: Rig, bottle_trust: ssl.SSLContext) -> None:
+    gate = rig.gate(Rule(HOST), Rule(HOST, port=2222, tls="tunnel"), budget=Budget(0))
+    with gate.tunnel(bottle_trust) as client:
+        client.sendall(GET)
+        assert body(read_response(client))["reason"] == reasons.BUDGET_SPENT
+    with gate.connect() as client:
+        client.sendall(f"CONNECT {HOST}:2222 HTTP/1.1\r\nHost: {HOST}:2222\r\n\r\n".encode())
+        assert body(read_response(client))["reason"] == reasons.BUDGET_SPENT
 
 
 def test_a_larger_budget_is_in_force_at_once(rig: Rig) -> None:

@@ -29,6 +29,17 @@ CONFIG = GateConfig(
 START = "import sys; from claude_bottle.gate import remote; remote.SOCKET = sys.argv[1]; remote.main()"
 
 
+ASKS_FOR_PORTS = b"""
+import urllib.request, urllib.error
+body = b'{"kind": "egress", "rules": [{"host": "db.example.com", "port": 6379}], "reason": "r"}'
+named = {"Host": "bottle.internal", "Content-Type": "application/json"}
+try:
+    urllib.request.urlopen(urllib.request.Request("http://127.0.0.1/request", body, named))
+except urllib.error.HTTPError as refused:
+    print(refused.read().decode())
+"""
+
+
 class Container:
     """What would be one."""
 
@@ -92,6 +103,22 @@ def test_it_makes_a_certificate_and_waits_for_one_visitor(container: Container) 
     assert str(container.expect("ca")["pem"]).startswith("-----BEGIN CERTIFICATE-----")
     with container.connect():
         eventually(lambda: not os.path.exists(container.door))  # and for no other
+
+
+def test_what_is_granted_later_reaches_a_gate_in_a_container(container: Container) -> None:
+    container.tell(CONFIG.to_wire())
+    with container.connect() as visitor:
+        visitor.setblocking(True)
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.gate.netns", str(visitor.fileno()), NONCE, "[5432]"],
+            input=ASKS_FOR_PORTS, check=True, pass_fds=[visitor.fileno()], cwd=Path(__file__).parents[2],
+            timeout=SECONDS, stdout=subprocess.PIPE,
+        )  # fmt: skip
+    assert b"port 6379 cannot be opened while this bottle runs, only 80, 443, 5432 are open" in done.stdout
+    container.expect("ready")
+    rule = Rule("other.example.net", origin="grant g-1")
+    container.tell(control.encode("policy", revision=3, rules=[rule.to_dict()]))
+    assert container.expect("policy_set")["revision"] == 3
 
 
 @pytest.mark.parametrize("nonce", ["", "00fe", NONCE + "0"])

@@ -91,7 +91,7 @@ def test_claude_code_is_given_the_tools_and_told_when_to_use_them(stage: Stage, 
     assert "mcp__bottle__request_egress" in tools
     assert "mcp__bottle__request_capability" in tools
     assert "operator" in tools["mcp__bottle__request_egress"]["description"]
-    assert "You work inside a bottle" in str(first["system"])
+    assert "You work in a bottle" in str(first["system"])
 
 
 def test_claude_code_is_blocked_asks_waits_and_goes_on_with_what_was_granted(stage: Stage, operator: Operator) -> None:
@@ -116,3 +116,14 @@ def test_claude_code_is_told_why_it_was_rejected(stage: Stage, operator: Operato
     ]
     done = ask(stage, operator, script, "rejected", "rejected by the operator: use the mirror")
     assert (done.returncode, done.stdout.strip()) == (0, "then the mirror"), done.stderr
+
+
+def test_servers_of_the_operators_own_stand_beside_ours(stage: Stage, operator: Operator) -> None:
+    stage.bottled = True
+    (stage.home / ".claude.json").write_text('{"mcpServers": {"mine": {"type": "http", "url": "http://bottle.internal/mcp"}}}')
+    other = '--mcp-config={"mcpServers":{"other":{"type":"http","url":"http://bottle.internal/mcp"}}}'
+    launch = launch_of(stage.program, other, "-p", "hello", tty=False, headless=True)
+    done = operator.run(stage.prepare([{"say": "hello"}], launch))
+    assert done.returncode == 0, done.stderr
+    names = {tool["name"] for tool in turns(stage)[0]["body"]["tools"]}
+    assert {f"mcp__{server}__my_policy" for server in ("bottle", "mine", "other")} <= names

@@ -57,7 +57,9 @@ class Asked:
             control.send({"op": "approve", "id": request, "hash": view["hash"], "revision": shown["revision"], "scope": scope,
                           **fields})  # fmt: skip
             if self.gate.obedient:
-                self.gate.next(lambda one: one["op"] == "request" and one["id"] == request and one["state"] in ("applied", "failed"))
+                self.gate.next(
+                    lambda one: one["op"] == "request" and one["id"] == request and one["state"] in ("applied", "failed")
+                )
             found: Message = {}
             while found.get("state") not in ("applied", "failed"):
                 message = control.next_message()
@@ -86,7 +88,9 @@ def asking(root: Path, launch: Launch) -> Iterator[Bottle]:
     """`asking(*rules of the plan, obedient=…, approvals=…, options of the order)`: a bottle that is up."""
     gates: list[PlayedGate] = []
 
-    def make(*rules: Rule, obedient: bool = True, approvals: tuple[Any, ...] = (), argv: tuple[str, ...] = AGENT, **options: Any) -> Asked:
+    def make(
+        *rules: Rule, obedient: bool = True, approvals: tuple[Any, ...] = (), argv: tuple[str, ...] = AGENT, **options: Any
+    ) -> Asked:
         gate = PlayedGate(obedient=obedient)
         gates.append(gate)
         config = options.pop("gate", None) or GateConfig("tester", tuple(rules))

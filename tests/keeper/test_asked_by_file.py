@@ -21,7 +21,11 @@ def written(scope: str = "session") -> dict[str, Any]:
 
 
 def settled(bottle: Asked, request: str) -> str:
-    return str(bottle.gate.next(lambda one: one["op"] == "request" and one["id"] == request and one["state"] in ("applied", "failed"))["state"])
+    return str(
+        bottle.gate.next(
+            lambda one: one["op"] == "request" and one["id"] == request and one["state"] in ("applied", "failed")
+        )["state"]
+    )
 
 
 def test_what_is_written_is_granted_by_itself_and_said_to_be(asking: Bottle) -> None:
@@ -36,7 +40,8 @@ def test_what_is_written_is_granted_by_itself_and_said_to_be(asking: Bottle) -> 
 @pytest.mark.parametrize(
     "change",
     [host("crates.io"), host("crates.io", methods=["GET"]), host("crates.io", methods=["POST"], paths=["/api/**"]),
-     host("crates.io", "evil.example.com", methods=["GET"], paths=["/api/**"]), host("static.crates.io", methods=["GET"], paths=["/api/x"])],
+     host("crates.io", "evil.example.com", methods=["GET"], paths=["/api/**"]),
+     host("static.crates.io", methods=["GET"], paths=["/api/x"])],
 )  # fmt: skip
 def test_what_is_not_waits_for_the_operator(asking: Bottle, change: dict[str, Any]) -> None:
     bottle = asking(approvals=file(written()))
@@ -63,6 +68,8 @@ def test_a_once_of_the_file_counts_once(asking: Bottle) -> None:
 def test_a_credential_of_the_file_without_a_value_waits_for_the_operator(asking: Bottle) -> None:
     entry = {"credential": {"host": "api.github.com", "paths": ["/x"], "credential": "github"}, "scope": "session"}
     bottle = asking(approvals=file(entry))
-    request = bottle.asked({"kind": "credential", "rule": {"host": "api.github.com", "paths": ["/x"], "credential": "github"}})
+    request = bottle.asked(
+        {"kind": "credential", "rule": {"host": "api.github.com", "paths": ["/x"], "credential": "github"}}
+    )
     assert bottle.view(request)["state"] == "submitted"
     assert "could not be followed" in bottle.events("fault")[0]["data"]["what"]

@@ -91,7 +91,9 @@ def test_one_that_the_operator_does_not_offer_is_not_approved(asking: Bottle) ->
         bottle.decide("approve", request, scope="session")
 
 
-def test_config_json_offers_too_and_by_another_name_if_the_operator_says_so(asking: Bottle, root: Path, tmp_path: Path) -> None:
+def test_config_json_offers_too_and_by_another_name_if_the_operator_says_so(
+    asking: Bottle, root: Path, tmp_path: Path
+) -> None:
     (tmp_path / "token").write_text(SECRET)
     bottle = asking()
     request = bottle.asked(wanted())
@@ -113,7 +115,9 @@ def test_a_config_json_that_is_wrong_is_said_when_it_is_needed(asking: Bottle, r
 
 def test_one_that_the_bottle_has_goes_to_one_more_host_with_the_value_it_has(asking: Bottle) -> None:
     rule = Rule("api.github.com", paths=("/repos/**",), credential="github")
-    have = BoundCredential(spec("env", "TOKEN_OF_MINE"), "placeholder-of-github-0", Secret(SECRET), (("api.github.com", 443),))
+    have = BoundCredential(
+        spec("env", "TOKEN_OF_MINE"), "placeholder-of-github-0", Secret(SECRET), (("api.github.com", 443),)
+    )
     bottle = asking(rule, gate=GateConfig("tester", (rule,), (have,)))
     request = bottle.asked(wanted(host="uploads.github.com"))
     assert "goes to a new host" in bottle.view(request)["warnings"][-1]

@@ -21,8 +21,11 @@ __all__ = ["asking"]
 
 SAVE, RESTORE = b"\x1b[22;2t", b"\x1b[23;2t"
 # Tries to set titles in every way that the terminal might understand, then shows what is typed.
-LIAR = ("sh", "-c", r"""stty -echo; while read line; do printf '\033]2;all is well\007\033]0;fake\033\\\033[23;2t\033[22;2t'; """
-                    r"""printf '\033kold\033\\'; echo "heard $line."; done""")  # fmt: skip
+LIES = (
+    r"""stty -echo; while read line; do printf '\033]2;all is well\007\033]0;fake\033\\\033[23;2t\033[22;2t'; """
+    r"""printf '\033kold\033\\'; echo "heard $line."; done"""
+)
+LIAR = ("sh", "-c", LIES)
 
 
 @pytest.fixture
@@ -62,11 +65,15 @@ def test_an_attached_terminal_has_a_title_and_a_bell_while_something_waits(askin
     child.expect(re.escape(RESTORE))
 
 
-def test_a_terminal_that_is_attached_later_shows_what_waits_and_gets_its_own_title_back(asking: Bottle, attached: Any) -> None:
+def test_a_terminal_that_is_attached_later_shows_what_waits_and_gets_its_own_title_back(
+    asking: Bottle, attached: Any
+) -> None:
     bottle = asking(argv=LIAR)
     bottle.asked()
     child = attached(bottle)
-    assert title(bottle, "crates.io") in child.before + child.after or child.expect(re.escape(title(bottle, "crates.io"))) == 0
+    assert (
+        title(bottle, "crates.io") in child.before + child.after or child.expect(re.escape(title(bottle, "crates.io"))) == 0
+    )
     child.send(b"\x1d")
     child.expect(re.escape(RESTORE))
     child.expect(b"detached")
@@ -104,7 +111,9 @@ def noted(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_the_operators_command_gets_each_new_request_on_stdin_and_nothing_in_its_words(asking: Bottle, tmp_path: Path) -> None:
+def test_the_operators_command_gets_each_new_request_on_stdin_and_nothing_in_its_words(
+    asking: Bottle, tmp_path: Path
+) -> None:
     told, words = tmp_path / "told", tmp_path / "words"
     command = ("sh", "-c", f'cat >> {told}; echo >> {told}; echo "$0 $@" >> {words}', "ping")
     bottle = asking(notify=command)

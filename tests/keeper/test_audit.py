@@ -22,11 +22,13 @@ from claude_bottle.state.journal import Journal, read, verify
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import BottleRecord
 from claude_bottle.state.reserve import allocate_beyond_end
+from claude_bottle.state.spent import read_spent
 from claude_bottle.state.store import Store
 from tests.keeper.loops import run_until
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
+    from claude_bottle.keeper.order import Order
 
 IDENTITY = "tester-k3x9qa"
 ENDINGS = ("agent_exited", "snapshot", "bottle_down", "archived", "preserved")
@@ -109,6 +111,14 @@ def test_a_gate_that_was_taken_over_tells_nothing_but_what_gates_see(rig: Rig) -
         record_gate_event(booted, {"op": "event", "event": {"kind": kind, "data": {"path": "/x"}}})
     record_gate_event(booted, {"op": "event", "event": {"kind": events.DNS, "data": {"name": "x"}}})
     assert set(rig.kinds()[1:]) == {events.FAULT, events.DNS}  # the first is the rig's own
+
+
+def test_what_a_gate_has_spent_is_kept_and_never_becomes_less(rig: Rig) -> None:
+    booted = cast("Booted", SimpleNamespace(audit=rig.audit))
+    order = cast("Order", SimpleNamespace(paths=rig.paths, identity=IDENTITY))
+    for said in (100, 300, 200, -1, True, "400", None, 1 << 70):
+        record_gate_event(booted, {"op": "spent", "egress_bytes": said}, order)
+    assert read_spent(rig.paths, IDENTITY) == 300
 
 
 def test_what_a_bottle_can_cause_uses_up_none_of_the_reserve(rig: Rig) -> None:

@@ -26,8 +26,10 @@ from tests.waiting import eventually
 
 TOOL: dict[str, object] = {"apt": ["brandnew"]}
 # One life of an agent: what it can run, what it was started with, then it waits to be asked to end.
-LIVES = "trap 'exit 0' TERM; " + 'echo "life $(brandnew 2>/dev/null || echo bare) note=$NOTE" >> lives; echo shown; ' + SAY + \
-    "while :; do sleep 0.05; done"  # fmt: skip
+LIVES = f"""trap 'exit 0' TERM
+echo "life $(brandnew 2>/dev/null || echo bare) note=$NOTE" >> lives; echo shown
+{SAY}
+while :; do sleep 0.05; done"""
 
 
 @pytest.fixture(autouse=True)

@@ -52,7 +52,11 @@ def test_the_journal_says_who_asked_what_and_what_became_of_it(asking: Bottle) -
     asked, decided, granted = bottle.events("asked", "decided", "granted")
     assert asked["data"] == {"id": request, "asks": "egress", "what": ["+ GET  https://crates.io/api/**"], "via": "mcp",
                              "reason": "look\\x1b[2J at\\nthis"}  # fmt: skip
-    assert (decided["data"]["decision"], decided["data"]["by"], decided["data"]["scope"]) == ("approved", "operator", "session")
+    assert (decided["data"]["decision"], decided["data"]["by"], decided["data"]["scope"]) == (
+        "approved",
+        "operator",
+        "session",
+    )
     assert granted["data"]["id"] == request
 
 
@@ -62,7 +66,9 @@ def test_it_is_approved_on_disk_before_the_gate_hears_of_it_and_applied_after(as
     with bottle.kept.control() as control:
         shown = control.requests()
         view = shown["requests"][0]  # type: ignore[index]
-        control.send({"op": "approve", "id": request, "hash": view["hash"], "revision": shown["revision"], "scope": "session"})
+        control.send(
+            {"op": "approve", "id": request, "hash": view["hash"], "revision": shown["revision"], "scope": "session"}
+        )
         policy = bottle.gate.next(lambda one: one["op"] == "policy")
         written = json.loads(bottle.state_file().read_text())
         assert [one["state"] for one in written["requests"]] == ["approved"]
@@ -86,7 +92,9 @@ def test_a_wider_request_ends_the_narrower_one_for_those_who_wait(asking: Bottle
     bottle = asking()
     narrow = bottle.asked()
     wide = bottle.asked(host("crates.io"), ticket="t-2")
-    told = next(one for one in bottle.gate.heard if one["op"] == "request" and one["id"] == narrow and one["state"] == "superseded")
+    told = next(
+        one for one in bottle.gate.heard if one["op"] == "request" and one["id"] == narrow and one["state"] == "superseded"
+    )
     assert wide in told["text"]
 
 
@@ -145,20 +153,31 @@ def test_a_contradiction_that_arises_later_is_said_when_it_is_approved(asking: B
     bottle.approve(one)
     shown = bottle.requests()
     view = bottle.view(other)
-    problem = refused(bottle, {"op": "approve", "id": other, "hash": view["hash"], "revision": shown["revision"], "scope": "session"})
+    problem = refused(
+        bottle, {"op": "approve", "id": other, "hash": view["hash"], "revision": shown["revision"], "scope": "session"}
+    )
     assert "contradicts" in problem.what
     assert bottle.view(other)["state"] == "submitted"
 
 
-@pytest.mark.parametrize("edit", [{"hash": "0" * 64}, {"hash": ""}, {"revision": 99}, {"revision": None}, {"id": "q-other"},
+@pytest.mark.parametrize("edit", [{"hash": "0" * 64}, {"hash": ""}, {"revision": 99},
+                                  {"revision": None}, {"id": "q-other"},
                                   {"scope": "forever"}, {"scope": "until"}, {"scope": "until", "until": "yesterday"},
-                                  {"scope": "until", "until": "2020-01-01T00:00:00Z"}, {"scope": "until", "until": "2999-01-01T00:00:00Z"},
-                                  {"change": host("crates.io")}, {"change": {"kind": "x"}}, {"hash": 7}, {"credential": "x"}])  # fmt: skip
+                                  {"scope": "until", "until": "2020-01-01T00:00:00Z"},
+                                  {"scope": "until", "until": "2999-01-01T00:00:00Z"},
+                                  {"change": host("crates.io")},
+                                  {"change": {"kind": "x"}}, {"hash": 7}, {"credential": "x"}])  # fmt: skip
 def test_an_approval_of_anything_but_what_was_shown_does_nothing(asking: Bottle, edit: dict[str, Any]) -> None:
     bottle = asking()
     request = bottle.asked()
     shown = bottle.requests()
-    message = {"op": "approve", "id": request, "hash": shown["requests"][0]["hash"], "revision": shown["revision"], "scope": "session"}
+    message = {
+        "op": "approve",
+        "id": request,
+        "hash": shown["requests"][0]["hash"],
+        "revision": shown["revision"],
+        "scope": "session",
+    }
     refused(bottle, {**message, **edit})
     assert bottle.view(request)["state"] == "submitted"
     assert bottle.gate.policies == []
@@ -174,7 +193,9 @@ def test_of_two_operators_at_once_one_decides_and_the_other_is_told(asking: Bott
         message = {"op": "approve", "id": request, "hash": view["hash"], "revision": shown["revision"], "scope": "session"}
         one.send(message)
         other.send({"op": "reject", "id": request, "hash": view["hash"], "reason": "no"})
-        bottle.gate.next(lambda said: said["op"] == "request" and said["id"] == request and said["state"] in ("applied", "rejected"))
+        bottle.gate.next(
+            lambda said: said["op"] == "request" and said["id"] == request and said["state"] in ("applied", "rejected")
+        )
         ends = []
         for control in (one, other):
             try:
@@ -241,7 +262,9 @@ def test_a_policy_that_the_gate_refuses_is_failed_and_taken_back(asking: Bottle)
     with bottle.kept.control() as control:
         shown = control.requests()
         view = shown["requests"][0]  # type: ignore[index]
-        control.send({"op": "approve", "id": request, "hash": view["hash"], "revision": shown["revision"], "scope": "session"})
+        control.send(
+            {"op": "approve", "id": request, "hash": view["hash"], "revision": shown["revision"], "scope": "session"}
+        )
         policy = bottle.gate.next(lambda one: one["op"] == "policy")
         bottle.gate.tell("policy_refused", revision=policy["revision"], why="nothing \x1b listens")
         back = bottle.gate.next(lambda one: one["op"] == "policy")
@@ -287,7 +310,9 @@ def test_a_port_that_cannot_be_opened_fails_and_says_why(asking: Bottle) -> None
 def test_a_flood_costs_neither_disk_nor_journal_and_hides_nobody(asking: Bottle) -> None:
     bottle, quiet = asking(), asking()
     other = quiet.asked()
-    answers = [bottle.gate.ask(host(f"h{number}.example.com"), ticket=f"t-{number:x}", reason="x" * 5000) for number in range(400)]
+    answers = [
+        bottle.gate.ask(host(f"h{number}.example.com"), ticket=f"t-{number:x}", reason="x" * 5000) for number in range(400)
+    ]
     taken = [one for one in answers if one["state"] == "submitted"]
     assert BURST <= len(taken) <= MAX_OPEN
     assert all("too many requests" in one["text"] for one in answers if one["state"] == "rejected")
@@ -309,7 +334,13 @@ def test_what_cannot_be_written_is_not_taken_and_not_approved(asking: Bottle) ->
     shown = bottle.requests()
     os.unlink(bottle.state_file())
     bottle.state_file().mkdir()
-    message = {"op": "approve", "id": request, "hash": shown["requests"][0]["hash"], "revision": shown["revision"], "scope": "session"}
+    message = {
+        "op": "approve",
+        "id": request,
+        "hash": shown["requests"][0]["hash"],
+        "revision": shown["revision"],
+        "scope": "session",
+    }
     assert "cannot write" in refused(bottle, message).what
     assert bottle.gate.policies == []
     bottle.state_file().rmdir()
@@ -347,7 +378,9 @@ def test_the_operator_may_grant_on_their_own_by_the_same_way(asking: Bottle) -> 
         control.send({"op": "grant", "change": CRATES, "scope": "session", "revision": revision})
         assert hosts(bottle.gate.next(lambda one: one["op"] == "policy")) == ["crates.io"]
         assert control._answer("decided")["request"]["via"] == "operator"  # type: ignore[index]
-    problem = refused(bottle, {"op": "grant", "change": host("*"), "scope": "session", "revision": bottle.requests()["revision"]})
+    problem = refused(
+        bottle, {"op": "grant", "change": host("*"), "scope": "session", "revision": bottle.requests()["revision"]}
+    )
     assert "cannot be asked for" in problem.what
 
 

@@ -93,7 +93,9 @@ def test_a_once_that_was_approved_and_may_have_been_used_waits_again(asking: Bot
 
 
 @pytest.mark.parametrize(("scope", "stays"), [("session", False), ("agent", True)])
-def test_a_grant_that_was_applied_is_there_again_only_if_it_outlives_its_bottle(asking: Bottle, scope: str, stays: bool) -> None:
+def test_a_grant_that_was_applied_is_there_again_only_if_it_outlives_its_bottle(
+    asking: Bottle, scope: str, stays: bool
+) -> None:
     bottle = asking()
     bottle.approve(bottle.asked(), scope)
     crash(bottle)
@@ -109,8 +111,8 @@ def test_an_approval_of_the_launch_before_means_nothing_now(asking: Bottle) -> N
     after = resumed(asking, bottle)
     after.asked()
     for revision in (1, 2, 3):
+        message = {"op": "approve", "id": shown["id"], "hash": shown["hash"], "revision": revision, "scope": "session"}
         with after.kept.control() as control, pytest.raises(BottleError, match="not what was shown"):
-            message = {"op": "approve", "id": shown["id"], "hash": shown["hash"], "revision": revision, "scope": "session"}
             list(control.decide(message))
     assert after.gate.policies == []
 
@@ -159,7 +161,9 @@ def write(path: Path, data: object) -> None:
      ({"grants": [{"id": "g", "change": {"kind": "egress", "rules": [{"host": "*"}]}}]}, Damaged),
      ({"requests": [{"change": {"kind": "capability", "capability": {"apt": ["-x"]}}}]}, Damaged)],
 )  # fmt: skip
-def test_a_file_that_cannot_be_trusted_is_refused_and_kept(root: Path, damage: dict[str, Any], error: type[BottleError]) -> None:
+def test_a_file_that_cannot_be_trusted_is_refused_and_kept(
+    root: Path, damage: dict[str, Any], error: type[BottleError]
+) -> None:
     order = orders.order(root, *AGENT)
     path = order.paths.requests(order.identity)
     write(path, {"schema": 1, **inbox().to_dict(), **damage})

@@ -49,7 +49,8 @@ def test_the_documentation_has_every_key_with_the_schemas_words() -> None:
 TABLES = {
     "ManifestDoc": "", "BottleDoc": "bottles.NAME.", "AgentDoc": "agents.NAME.", "RuleDoc": "egress[].",
     "CredentialDoc": "credentials.NAME.", "FromDoc": "from.", "WorkspaceDoc": "workspace.", "MountDoc": "mounts[].",
-    "ImageDoc": "image.", "LimitsDoc": "limits.", "GitDoc": "git.",
+    "ImageDoc": "image.", "LimitsDoc": "limits.", "CapabilityDoc": "capabilities[].", "BudgetDoc": "budget.",
+    "GitDoc": "git.",
 }  # fmt: skip
 
 

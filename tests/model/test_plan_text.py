@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from claude_bottle.model.plan import BottlePlan, Limit, Mount, Protection, Workspace
+import pytest
+
+from claude_bottle.model.capability import Capability
+from claude_bottle.model.plan import BottlePlan, Layer, Limit, Mount, Protection, Workspace
 from claude_bottle.model.plan_text import render
 
 
@@ -42,3 +45,32 @@ def test_nothing_is_wider_than_a_terminal_and_nothing_is_cut() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "x" * 200 in "".join(line.strip() for line in text.splitlines())
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(50 << 20, "50 MiB"), (1 << 30, "1 GiB"), (1000, "1000 bytes"), (0, "0 bytes"), ((1 << 30) + 1, "1073741825 bytes")],
+)
+def test_a_budget_is_shown_exactly(count: int, said: str) -> None:
+    (line,) = _line(_plan(budget={"egress_bytes": count}), "budget")
+    assert said in line
+
+
+def test_layers_are_shown_whole_with_what_their_builds_reach() -> None:
+    items = tuple(f"package-number-{n}" for n in range(20))
+    fragment = Capability("dockerfile", (), "ENV A=b\nRUN make it && make more\n")
+    layers = (Layer(Capability("apt", items), "n1", ("deb.debian.org",)), Layer(fragment, "n2"))
+    text = _plan(layers=layers)
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(item in text for item in items)
+    assert "RUN make it && make more" in text
+    assert "(its build reaches deb.debian.org)" in text
+    assert "(its build reaches nothing)" in text
+    assert "layers" not in _plan()
+
+
+def test_a_layer_is_part_of_the_digest() -> None:
+    plan = BottlePlan("a-1", "a", "shell", "", "b", "", ("sh",), Workspace("none", "/workspace"))
+    layered = BottlePlan(**{**plan.__dict__, "layers": (Layer(Capability("apt", ("ripgrep",)), "n1"),)})
+    assert plan.digest != layered.digest
+    assert "layers" not in plan.to_dict()

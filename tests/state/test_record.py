@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from claude_bottle.model.capability import Capability
 from claude_bottle.state import record as records
 from claude_bottle.state.record import BadRecord, BottleRecord, NewerSchema, ProcessId
 
@@ -173,3 +175,20 @@ def test_times_are_written_as_rfc_3339_and_read_back(at: float) -> None:
 def test_a_time_that_is_none_reads_as_unknown() -> None:
     assert records.unix_time("yesterday") is None
     assert records.unix_time("") is None
+
+
+def test_a_record_keeps_the_layers_it_was_granted(record: BottleRecord) -> None:
+    layers = (Capability("apt", ("ripgrep",)), Capability("dockerfile", (), "RUN x", True))
+    kept = record._replace(layers=layers)
+    assert BottleRecord.from_dict(json.loads(json.dumps(kept.to_dict()))) == kept
+
+
+def test_a_record_from_before_layers_has_none(record: BottleRecord) -> None:
+    data = {name: value for name, value in record.to_dict().items() if name != "layers"}
+    assert BottleRecord.from_dict({**data, "schema": 2}).layers == ()
+
+
+@pytest.mark.parametrize("layers", [None, {}, ["apt"], [{"apt": ["--yes"]}], [{"apt": ["a"] * 2}], [{"x": 1}], [{}] * 100])
+def test_a_record_whose_layers_are_none_is_damaged(record: BottleRecord, layers: object) -> None:
+    with pytest.raises(BadRecord, match="layers"):
+        BottleRecord.from_dict({**record.to_dict(), "layers": layers})

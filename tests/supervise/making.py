@@ -74,7 +74,9 @@ credentials = st.builds(
     st.sampled_from(["github", "a", "with"]),
 )  # fmt: skip
 packages = st.lists(st.sampled_from(["ripgrep", "jq", "fd-find", "git"]), min_size=1, max_size=3, unique=True)
-tools = st.builds(lambda kind, items: CapabilityChange(Capability(kind, tuple(items))), st.sampled_from(["apt", "npm"]), packages)
+tools = st.builds(
+    lambda kind, items: CapabilityChange(Capability(kind, tuple(items))), st.sampled_from(["apt", "npm"]), packages
+)
 fragments = st.builds(
     lambda steps, network: CapabilityChange(Capability("dockerfile", (), "\n".join(steps), network)),
     st.lists(st.sampled_from(["RUN make", "ENV A=b", "RUN " + "x" * 100, "RUN a \\\n  b"]), min_size=1, max_size=3),

@@ -39,7 +39,9 @@ def test_a_credential_that_goes_to_a_new_host_is_said_with_where_it_went_so_far(
     change = CredentialChange(Rule("uploads.example.net", methods=("GET",), paths=("/x",), credential="github"))
     assert "new to this bottle" in cautions(change, Surroundings())[0]
     around = Surroundings(bound={"github": (("api.github.com", 443),)})
-    assert cautions(change, around) == ["the credential github goes to a new host, uploads.example.net:443 (so far only to api.github.com:443)"]
+    assert cautions(change, around) == [
+        "the credential github goes to a new host, uploads.example.net:443 (so far only to api.github.com:443)"
+    ]
     assert cautions(change, Surroundings(bound={"github": (("uploads.example.net", 443),)})) == []
 
 

@@ -89,9 +89,11 @@ def test_an_approval_of_what_was_shown_passes() -> None:
 
 @pytest.mark.parametrize(
     ("changed", "why"),
-    [({"hash": "0" * 64}, "not what was shown"), ({"revision": 7}, "has changed since"), ({"request": "q-other"}, "no request"),
+    [({"hash": "0" * 64}, "not what was shown"), ({"revision": 7}, "has changed since"),
+     ({"request": "q-other"}, "no request"),
      ({"scope": "forever"}, "no scope"), ({"scope": "until"}, "a time goes with"), ({"until": NOW}, "a time goes with"),
-     ({"change": egress("evil.example.com")}, "only what was asked"), ({"credential": "github"}, "goes with a request for one")],
+     ({"change": egress("evil.example.com")}, "only what was asked"),
+     ({"credential": "github"}, "goes with a request for one")],
 )  # fmt: skip
 def test_an_approval_of_anything_else_is_refused(changed: dict[str, Any], why: str) -> None:
     one = request()
@@ -154,7 +156,9 @@ def test_what_is_granted_already_is_known_unless_it_is_one_use() -> None:
 
 def test_an_inbox_is_what_it_was_after_a_file() -> None:
     one, other = request(tool()), request(egress("a.example.com", paths=("/x",)))
-    box = granted(inbox(one, other), other, "until", until="2027-01-01T00:00:00Z", change=egress("a.example.com", paths=("/x",)))
+    box = granted(
+        inbox(one, other), other, "until", until="2027-01-01T00:00:00Z", change=egress("a.example.com", paths=("/x",))
+    )
     assert Inbox.from_dict(BOTTLE, box.to_dict()) == box
 
 

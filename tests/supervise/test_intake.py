@@ -39,7 +39,8 @@ def test_no_json_of_a_gate_is_anything_but_a_change_or_refused(data: Any, kind: 
 
 @pytest.mark.parametrize(
     "host", ["*", "*.example.com", "com", "10.0.0.0/8", "169.254.169.254", "metadata.google.internal", "localhost", "x.local",
-             "0x7f.1", "bottle.internal", "a b.com", "a\x1b.com", "a\u202eb.com", "ex\u0430mple.com", "a\x00.com", "xn--pple-43d.com"],
+             "0x7f.1", "bottle.internal", "a b.com", "a\x1b.com", "a\u202eb.com",
+             "ex\u0430mple.com", "a\x00.com", "xn--pple-43d.com"],
 )  # fmt: skip
 def test_what_no_approval_may_lift_cannot_be_asked_for(host: str) -> None:
     assert why(rules(host))
@@ -55,7 +56,9 @@ def test_a_change_that_is_too_large_to_be_shown_is_refused() -> None:
     assert why(rules(*(f"h{n}.example.com" for n in range(9))))
 
 
-@pytest.mark.parametrize("fragment", ["RUN a\tb", "RUN a    b", "RUN a ", "RUN caf\u00e9", "RUN a\n" * 101, "COPY . /", "RUN --mount=x y"])
+@pytest.mark.parametrize(
+    "fragment", ["RUN a\tb", "RUN a    b", "RUN a ", "RUN caf\u00e9", "RUN a\n" * 101, "COPY . /", "RUN --mount=x y"]
+)
 def test_a_fragment_that_could_hide_something_is_refused(fragment: str) -> None:
     assert why({"kind": "capability", "capability": {"dockerfile": fragment}})
 

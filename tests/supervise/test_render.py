@@ -87,7 +87,8 @@ def test_what_a_change_looks_like(change: Change, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [(egress(), "crates.io"), (egress("crates.io", "pypi.org"), "crates.io (+1)"), (tool(), "apt ripgrep"),
-     (BudgetChange(1000), "1 kB more egress"), (CredentialChange(Rule("a.b", paths=("/x",), credential="c")), "credential c")],
+     (BudgetChange(1000), "1 kB more egress"),
+     (CredentialChange(Rule("a.b", paths=("/x",), credential="c")), "credential c")],
 )  # fmt: skip
 def test_a_change_in_few_words(change: Change, expected: str) -> None:
     assert summary(change.to_dict()) == expected

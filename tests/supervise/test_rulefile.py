@@ -59,13 +59,22 @@ def test_packages_count_each_and_as_they_are_written() -> None:
 
 def test_one_request_is_not_approved_with_two_scopes() -> None:
     other = {"egress": {"host": "pypi.org"}, "scope": "agent"}
-    assert covering(entries(CRATES, other), EgressChange((Rule("crates.io", methods=("GET",), paths=("/api/x",)), Rule("pypi.org")))) == ()
+    assert (
+        covering(
+            entries(CRATES, other), EgressChange((Rule("crates.io", methods=("GET",), paths=("/api/x",)), Rule("pypi.org")))
+        )
+        == ()
+    )
     both = {**other, "scope": "session"}
-    assert covering(entries(CRATES, both), EgressChange((Rule("crates.io", methods=("GET",), paths=("/api/x",)), Rule("pypi.org")))) == (0, 1)
+    assert covering(
+        entries(CRATES, both), EgressChange((Rule("crates.io", methods=("GET",), paths=("/api/x",)), Rule("pypi.org")))
+    ) == (0, 1)
 
 
 def test_a_credential_is_approved_by_name_place_and_path() -> None:
-    file = entries({"credential": {"host": "api.github.com", "paths": ["/repos/acme/**"], "credential": "github"}, "scope": "once"})
+    file = entries(
+        {"credential": {"host": "api.github.com", "paths": ["/repos/acme/**"], "credential": "github"}, "scope": "once"}
+    )
 
     def asked(name: str = "github", host: str = "api.github.com", path: str = "/repos/acme/x") -> CredentialChange:
         return CredentialChange(Rule(host, paths=(path,), credential=name))
@@ -89,7 +98,8 @@ def test_a_budget_is_raised_by_no_more_than_is_written_in_all() -> None:
         {"egress": {"host": "*"}, "scope": "session"}, {"egress": {"host": "169.254.169.254"}, "scope": "session"},
         {"egress": {"host": "metadata.google.internal"}, "scope": "session"}, {"egress": {"host": "com"}, "scope": "session"},
         {"egress": {"host": "crates.io"}}, {"egress": {"host": "crates.io"}, "scope": "until"},
-        {"egress": {"host": "crates.io"}, "scope": "session", "note": "x"}, {"egress": {"hosts": ["a.b"]}, "scope": "session"},
+        {"egress": {"host": "crates.io"}, "scope": "session", "note": "x"},
+        {"egress": {"hosts": ["a.b"]}, "scope": "session"},
         {"egress": {"host": "crates.io"}, "capability": {"apt": ["jq"]}, "scope": "session"}, {"scope": "session"}, 7,
         {"capability": {"dockerfile": "RUN make"}, "scope": "session"}, {"capability": {"apt": ["jq"]}, "scope": "once"},
         {"capability": {"apt": ["-o", "x"]}, "scope": "session"}, {"budget": 7, "scope": "session"},
@@ -102,7 +112,9 @@ def test_what_no_approval_may_lift_or_is_not_said_clearly_is_refused(approve: An
     assert "approve[1]" in refused.value.why
 
 
-@pytest.mark.parametrize("data", [{}, {"version": 2, "approve": []}, {"version": 1}, {"version": 1, "approve": [], "all": True}])
+@pytest.mark.parametrize(
+    "data", [{}, {"version": 2, "approve": []}, {"version": 1}, {"version": 1, "approve": [], "all": True}]
+)
 def test_a_file_of_another_shape_is_refused(data: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         parse(data)

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.backend import tree
 from claude_bottle.backend.base import BASE_ENV, Boot
-from claude_bottle.backend.bubblewrap import distribution, layer_scripts
+from claude_bottle.backend.bubblewrap import distribution, layer_copy, layer_scripts
 from claude_bottle.backend.bubblewrap.layer_store import CACHE, ROOT, LayerStore
 from claude_bottle.errors import BottleError
 from claude_bottle.model.capability import APT, PIP
 from claude_bottle.model.plan import BottlePlan, Mount, Workspace
 from claude_bottle.redact import printable
-from claude_bottle.state.beneath import make_dirs_beneath, open_beneath
+from claude_bottle.state.beneath import open_beneath
 from claude_bottle.state.files import read_up_to, write_all
 
 if TYPE_CHECKING:
@@ -46,15 +46,7 @@ RESERVE_BYTES = 1 << 30  # what a build leaves free on the disk of the state roo
 _TURN_SECONDS = 1.0
 _SHOWN_LINES, _SHOWN_WIDTH = 12, 200
 _DPKG_STATUS = Path("/var/lib/dpkg/status")
-_STATUS_LIMIT, _SCRIPT_LIMIT, _MOST_SCRIPTS = 64 << 20, 256 << 10, 2000
-# Where a layer may have something, and where it then lies: /bin and its like are /usr/bin on every host we know today.
-_TOPS = {"usr": "usr", "etc": "etc", "bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib32": "usr/lib32",
-         "lib64": "usr/lib64", "libx32": "usr/libx32"}  # fmt: skip
-# What a bottle's /etc says of users and loading is ours to say, and so is what every other program is started by.
-_NOT_TAKEN = frozenset({
-    "etc/ld.so.preload", "etc/ld.so.cache", "etc/passwd", "etc/group", "etc/shadow", "etc/gshadow",
-    *(f"{place}/{name}" for place in ("usr/bin", "bin") for name in ("env", "setpriv", "cat")),
-})  # fmt: skip
+_STATUS_LIMIT = 64 << 20
 _CONF_LINE = re.compile(r"/[A-Za-z0-9._+-]+(?:/[A-Za-z0-9._+-]+)*")
 _LDCONFIG = """set -eu
 cat > conf
@@ -76,7 +68,7 @@ def build(
             (place / part).mkdir(mode=0o700)
         _fetch(place, below, capability, registry, granted, progress, outlet, launch)
         made = place / "made"
-        copied = _take_over(place / "work", made / ROOT)
+        copied = layer_copy.take_over(place / "work", made / ROOT, MAX_BYTES)
         _make_cache(place, (*below, made), progress, launch)
         store.publish(made, name, {"capability": capability.to_dict(), "size": copied, "created": int(time.time())})
 
@@ -189,87 +181,6 @@ def _follow(out: int, place: Path, progress: Progress, last: deque[str], way: Wa
         free = os.statvfs(place)
         if free.f_bavail * free.f_frsize < RESERVE_BYTES:
             return f"less than {RESERVE_BYTES >> 30} GiB are left on the disk of the state root"
-
-
-def _take_over(work: Path, root: Path) -> int:
-    """Copy what the build made of the layer to `root`, and make it read-only; its bytes. The bottle is gone by now."""
-    root.mkdir(mode=0o755)
-    copied = 0
-    with tree.opened(work) as hostile, tree.opened(root) as writing:
-        try:
-            layer = open_beneath(hostile, "layer", os.O_DIRECTORY)
-        except OSError as problem:
-            raise BottleError("the layer could not be built", why="the build left nothing") from problem
-        try:
-            for top, target in _TOPS.items():
-                copied += _take_top(layer, top, writing, target, MAX_BYTES - copied)
-        finally:
-            os.close(layer)
-        _link_alternatives(hostile, writing)
-    _close_to_writing(root)
-    return copied
-
-
-def _take_top(layer: int, top: str, writing: int, target: str, most: int) -> int:
-    try:
-        reading = open_beneath(layer, top, os.O_DIRECTORY)
-    except OSError:
-        return 0  # not there, or a link, which says nothing about the files of this layer
-    place = make_dirs_beneath(writing, target)
-    try:
-        copy = tree.Copy(fresh=top == target, without=_NOT_TAKEN, most=most)
-        copy.whole(reading, place, top)
-        copy.demand_all()
-        return copy.size
-    finally:
-        os.close(reading)
-        os.close(place)
-
-
-def _link_alternatives(hostile: int, writing: int) -> None:
-    """The names that maintainer scripts would have made, where neither this host nor the layer has them."""
-    for script in _scripts(hostile):
-        for link, path in layer_scripts.alternatives(script):
-            inside = link.lstrip("/") if link.startswith("/usr/") else f"usr{link}"
-            if os.path.lexists(link):
-                continue
-            directory, _, name = inside.rpartition("/")
-            with suppress(OSError, ValueError):
-                where = make_dirs_beneath(writing, directory)
-                try:
-                    os.symlink(path, name, dir_fd=where)
-                finally:
-                    os.close(where)
-
-
-def _scripts(hostile: int) -> list[str]:
-    found: list[str] = []
-    try:
-        control = open_beneath(hostile, "control", os.O_DIRECTORY)
-    except OSError:
-        return found
-    try:
-        for name in sorted(os.listdir(control))[:_MOST_SCRIPTS]:
-            with suppress(OSError, ValueError):
-                fd = open_beneath(control, f"{name}/postinst")
-                try:
-                    if stat.S_ISREG(os.fstat(fd).st_mode):
-                        found.append(read_up_to(fd, _SCRIPT_LIMIT).decode("utf-8", "replace"))
-                finally:
-                    os.close(fd)
-    finally:
-        os.close(control)
-    return found
-
-
-def _close_to_writing(root: Path) -> None:
-    """Everybody may read and nobody write; what anybody could execute everybody can."""
-    for _, _, names, fd in os.fwalk(root, topdown=False):
-        for name in names:
-            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
-            if stat.S_ISREG(mode):
-                os.chmod(name, 0o555 if mode & 0o111 else 0o444, dir_fd=fd)
-        os.fchmod(fd, 0o555)
 
 
 def _make_cache(place: Path, layers: tuple[Path, ...], progress: Progress, launch: Launcher) -> None:

@@ -82,6 +82,8 @@ def _granted(capability: Capability, registry: Registry | None) -> tuple[Rule, .
 class BuiltLayers(Images):
     """The layers there are, where bottles are made from no image."""
 
+    layers_only = True
+
     def build(self, base: str | None, program: Program | None, progress: Progress) -> str:
         raise BottleError("bubblewrap makes no bottle from an image", why="its bottles are made of this host's /usr",
                           do="--backend docker")  # fmt: skip

@@ -29,6 +29,9 @@ def enter_own_namespace(flags: int) -> None:
     """As an ordinary user: unshare a user namespace and `flags`, with the bottle's user mapped to
     ourselves."""
     outside = (os.geteuid(), os.getegid())
+    # A keeper that boots its bottle again hides its memory, and in /proc what hides is root's, its maps too (proc(5)). We
+    # are a copy of it that becomes bwrap in a moment.
+    ns.prctl(ns.PR_SET_DUMPABLE, 1)
     ns.unshare(ns.CLONE_NEWUSER | flags)
     idmaps.write("/proc/self/setgroups", "deny")
     idmaps.write_maps("self", (UID, GID), outside)

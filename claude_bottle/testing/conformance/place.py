@@ -18,8 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from claude_bottle.backend.base import BASE_ENV, Backend, Boot, Bottle, BottleSpec, Process
+from claude_bottle.backend.base import BASE_ENV, Backend, Boot, Bottle, BottleSpec, Outlet, Process
 from claude_bottle.manifest import Manifest
+from claude_bottle.model.capability import Capability
 from claude_bottle.model.names import new_identity
 from claude_bottle.model.plan import BottlePlan, Mount
 from claude_bottle.state.paths import Paths
@@ -109,10 +110,29 @@ class Place:
             boot = replace(boot, registration=gate.bottles_end, nonce=NONCE)
         return replace(boot, **more)  # type: ignore[arg-type]
 
+    def capability(self, program: str) -> Capability:
+        """What gives a bottle this program, which says its own name; `missing` cannot be built. Where bottles are made from
+        images, no network is needed; elsewhere it is a Python package that the operator's registry has (`config.json`)."""
+        if not self.plan().image_build:
+            return Capability("pip", (program,))
+        if program == "missing":
+            return Capability("dockerfile", (), "RUN echo no such thing && exit 3\n")
+        made = f"RUN cd /usr/local/bin && printf '#!/bin/sh\\necho {program}\\n' > {program} && chmod 755 {program}\n"
+        return Capability("dockerfile", (), made)
+
+    @property
+    def outlet(self) -> Outlet:
+        """The way out of builds, as the operator's settings have it."""
+        from claude_bottle.workflow import gates
+
+        return gates.outlet(Paths.default())
+
     @contextmanager
-    def up(self, boot: Boot | None = None, cwd: Path | None = None, **bottle: object) -> Iterator[Bottle]:
-        """A running bottle; afterwards it is closed and released."""
-        with self.backend.launch(self.plan(cwd, **bottle), boot=boot or self.boot()) as running:
+    def up(
+        self, boot: Boot | None = None, cwd: Path | None = None, plan: BottlePlan | None = None, **bottle: object
+    ) -> Iterator[Bottle]:  # fmt: skip
+        """A running bottle, of this `plan` or of one made for it; afterwards it is closed and released."""
+        with self.backend.launch(plan or self.plan(cwd, **bottle), boot=boot or self.boot()) as running:
             try:
                 yield running
             finally:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from claude_bottle.testing.conformance.place import Place
 
-MODULES = ("launching", "programs", "environment", "terminals", "signalling", "files", "network", "isolation", "ending")
+MODULES = ("launching", "programs", "environment", "terminals", "signalling", "files", "network", "isolation", "layers",
+           "ending")  # fmt: skip
 
 
 class Check(NamedTuple):
