@@ -183,6 +183,12 @@ class Control:
             if view.get("state") != "approved":
                 return
 
+    def preview(self, change: Message, request: str = "") -> Message:
+        """The view of a change as if it were asked for now, in place of what `request` asks if one is named."""
+        self.send({"op": "preview", "change": change, "id": request})
+        found = self._answer("preview").get("view")
+        return found if isinstance(found, dict) else {}
+
     def revoke(self, grant: str) -> Message:
         """End a grant; its view once the gate has cut what it allowed."""
         self.send({"op": "revoke", "grant": grant})

@@ -218,6 +218,9 @@ class Clients:
     def _grant(self, connection: Connection, message: Message) -> None:
         self._desk.deciding().grant(connection, message)
 
+    def _preview(self, connection: Connection, message: Message) -> None:
+        self._desk.deciding().preview(connection, message)
+
     def _wait(self, _connection: Connection, _message: Message) -> None:
         """Every connection is told when the agent has ended and when the bottle is settled; this one only that."""
 
@@ -237,5 +240,6 @@ _OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
     "reject": Clients._reject,
     "revoke": Clients._revoke,
     "grant": Clients._grant,
+    "preview": Clients._preview,
     "capability": Clients._capability,
 }

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import frames
 from claude_bottle.keeper.control import HIGH
-from claude_bottle.model.changes import stored
+from claude_bottle.model.changes import narrower, stored
 from claude_bottle.model.requests import APPROVED, OPEN, UNTIL, Request, new_request_id
 from claude_bottle.redact import printable
 from claude_bottle.state.record import timestamp, unix_time
 from claude_bottle.supervise.decision import Decision, not_as_shown
 from claude_bottle.supervise.intake import change_of
 from claude_bottle.supervise.render import grant_view, view
+from claude_bottle.values import replace
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.control import Connection, Message
@@ -93,6 +94,21 @@ class Deciding:
             if found is request:
                 requests.reject(found.id, found.hash, "it could not be granted")
             raise
+
+    def preview(self, connection: Connection, message: Message) -> None:
+        """What a change would look like, were it asked for now: the operator's own idea, or less than a request asks for.
+        Nothing is kept of it."""
+        requests, name = self._requests, _text(message, "id")
+        inbox, around = requests.inbox, requests.surroundings()
+        if not name:
+            change = change_of(message.get("change"), requests.operator_named())
+            shown = view(Request("", inbox.bottle, inbox.launch, change, "", "operator", timestamp()), around)
+        else:
+            asked, change = inbox.find(name), self._changed(message.get("change"))
+            if asked is None or not narrower(change, asked.change):
+                raise BottleError("this is more than was asked for, or something else", do="name what the request names")
+            shown = view(replace(asked, change=change), around) | {"hash": asked.hash}
+        connection.send({"op": "preview", "view": shown})
 
     def message(self, *, everything: bool = False) -> Message:
         """All that is open, and of what is over the latest (or `everything` that is remembered), newest last."""

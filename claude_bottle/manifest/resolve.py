@@ -8,7 +8,7 @@ nothing is written here.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,12 @@ class Manifest:
     def load_file(cls, path: Path | str, *, paths: Paths | None = None) -> Manifest:
         """One file alone, judged as a project's. Errors as for `resolve`."""
         return _assemble(None, reading.read_project(Path(os.path.abspath(path))), paths or Paths.default())
+
+    @classmethod
+    def of(cls, sources: Sequence[Source], *, paths: Paths | None = None) -> Manifest:
+        """The manifest in these contents, at most one of each kind: what `resolve` would give if the files held them."""
+        kinds = {source.kind: source for source in sources}
+        return _assemble(kinds.get("home"), kinds.get("project"), paths or Paths.default())
 
     def agent(self, name: str) -> Agent:
         """The agent called `name`. UsageError for what is no name; BottleError, listing the known, for an

@@ -45,10 +45,14 @@ class Reader:
     """Reads a journal and goes on reading as it grows (`log --follow`): call `lines` again for what is
     new."""
 
-    def __init__(self, path: Path) -> None:
-        """FileNotFoundError when there is none; Damaged when it is not a file of ours."""
+    def __init__(self, path: Path, *, last: int | None = None) -> None:
+        """`last`: only the lines that begin in its last so many bytes, numbered from 1. FileNotFoundError when there is
+        none; Damaged when it is not a file of ours."""
         self._file = os.fdopen(files.open_private(path, os.O_RDONLY), "rb")
         self._number = 0
+        if last is not None and (begin := os.fstat(self._file.fileno()).st_size - last) > 0:
+            self._file.seek(begin - 1)
+            self._skip_to_newline()
 
     def lines(self, *, unfinished: bool = False) -> Iterator[Line]:
         """The lines that are whole; with `unfinished` also a last one without its newline, as a problem."""

@@ -17,6 +17,7 @@ from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import timestamp, unix_time
 from claude_bottle.supervise.render import lines
 from claude_bottle.values import dataclass
+from claude_bottle.workflow.answering import approval, rejection
 from claude_bottle.workflow.asked import find_grant, find_request
 from claude_bottle.workflow.asked_text import grant_text, request_text
 from claude_bottle.workflow.narrowing import Narrowing, narrowed
@@ -58,10 +59,7 @@ def approve(wanted: Approval, paths: Paths | None = None) -> int:
     show(view, change, scope, until, wanted.credential)
     if view["state"] == "submitted" and not wanted.yes and not ask(f"approve this for {view['identity']}? [y/N] "):
         raise Refused("not approved", why="you did not say yes; the request still waits")
-    message: dict[str, object] = {
-        "op": "approve", "id": view["id"], "hash": view["hash"], "revision": bottle.message["revision"], "scope": scope,
-        "until": until, "change": change, "credential": wanted.credential,
-    }  # fmt: skip
+    message = approval(view, scope=scope, until=until, change=change, credential=wanted.credential)
     return carried_out(paths, bottle, message)
 
 
@@ -70,7 +68,7 @@ def reject(request: str, reason: str, shown: str = "", paths: Paths | None = Non
     paths = paths or Paths.default()
     bottle, view = find_request(paths, request)
     demand_hash(view, shown)
-    return carried_out(paths, bottle, {"op": "reject", "id": view["id"], "hash": view["hash"], "reason": reason})
+    return carried_out(paths, bottle, rejection(view, reason))
 
 
 def revoke(grant: str, paths: Paths | None = None) -> int:

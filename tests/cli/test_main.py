@@ -190,7 +190,7 @@ def test_the_overview_fits_80_columns_and_names_every_verb() -> None:
 
 
 def test_verbs_that_are_not_built_do_not_appear() -> None:
-    assert not {"diff", "apply", "export", "dashboard"} & set(VERBS)
+    assert not {"diff", "apply", "export"} & set(VERBS)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

@@ -18,13 +18,13 @@ _numbers = itertools.count()
 
 
 class Screen:
-    """Runs `argv` in a 100x40 terminal. `wait` blocks until the screen matches; `exit_code` until the program ends."""
+    """Runs `argv` in a terminal of its own. `wait` blocks until the screen matches; `exit_code` until the program ends."""
 
-    def __init__(self, place: Path, argv: list[str]) -> None:
+    def __init__(self, place: Path, argv: list[str], *, columns: int = 100, rows: int = 40) -> None:
         number = next(_numbers)
         self._code = place / f"exit{number}"
         self._tmux = ["tmux", "-f", "/dev/null", "-S", str(place / f"tmux{number}")]
-        self._call("new-session", "-d", "-x", "100", "-y", "40", "sleep 86400")
+        self._call("new-session", "-d", "-x", str(columns), "-y", str(rows), "sleep 86400")
         self._call("set-option", "-g", "remain-on-exit", "on")
         self._call("respawn-pane", "-k", shlex.join(["sh", "-c", _TELL, str(self._code), *argv]))
 
@@ -36,6 +36,15 @@ class Screen:
 
     def text(self) -> str:
         return self._call("capture-pane", "-p")
+
+    def drawn(self) -> str:
+        """The same with the sequences that colour it."""
+        return self._call("capture-pane", "-p", "-e")
+
+    def paste(self, text: str) -> None:
+        """As a terminal does it: marked as a paste where the program has asked for that."""
+        self._call("set-buffer", text)
+        self._call("paste-buffer", "-p")
 
     def type(self, text: str) -> None:
         """Type a line; return is pressed once the program shows it."""
