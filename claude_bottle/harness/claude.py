@@ -36,7 +36,9 @@ _SESSION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl")
 _KEY_TAIL = 20
 # How the agent asks its operator. Beside whatever servers it is given or sets up itself (`--strict-mcp-config` would drop
 # those): they run inside the bottle, with no more rights than it has.
-_MCP = json.dumps({"mcpServers": {MCP_SERVER: {"type": "http", "url": MCP_URL}}}, separators=(",", ":"))
+# `timeout`: an operator may think for as long as they like (milliseconds; else a call that is silent for 5 minutes ends).
+_MCP_SERVERS = {MCP_SERVER: {"type": "http", "url": MCP_URL, "timeout": 7 * 86_400_000}}
+_MCP = json.dumps({"mcpServers": _MCP_SERVERS}, separators=(",", ":"))
 _PREFIXES = {"ANTHROPIC_API_KEY": "sk-ant-api03-", "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-"}
 
 
@@ -80,6 +82,8 @@ class Claude:
             "DISABLE_AUTOUPDATER": "1",
             "DISABLE_INSTALLATION_CHECKS": "1",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            # After two minutes it would ask the model what to do while its operator has not decided.
+            "CLAUDE_CODE_MCP_AUTO_BACKGROUND_MS": "86400000",
         }
 
     def seed(self, home: Path, launch: Launch) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_bottle.gate import core, limits
@@ -505,6 +505,7 @@ def test_a_request_sent_behind_another_is_answered_after_it(agent: Agent) -> Non
     assert b"HTTP/1.1 200 OK" in answers
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 60), max_size=8))
 def test_however_a_request_arrives_it_is_the_same_one(sizes: list[int]) -> None:
     from claude_bottle.model.policy import Policy
@@ -517,6 +518,7 @@ def test_however_a_request_arrives_it_is_the_same_one(sizes: list[int]) -> None:
     assert agent.asked["change"]["rules"][0]["host"] == "crates.io"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.sampled_from(["/mcp", "/request"]))
 def test_any_body_is_answered_and_asks_nobody(body: bytes, path: str) -> None:
     from claude_bottle.model.policy import Policy

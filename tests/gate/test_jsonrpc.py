@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_bottle.gate.jsonrpc import INVALID_REQUEST, MAX_DEPTH, PARSE_ERROR, BadMessage, Call, read
@@ -31,6 +31,7 @@ def refused(body: bytes) -> BadMessage:
     return bad.value
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_message_or_refused(body: bytes) -> None:
     try:
@@ -41,6 +42,7 @@ def test_any_bytes_are_a_message_or_refused(body: bytes) -> None:
         assert isinstance(call, Call)
 
 
+@settings(deadline=None)
 @given(MESSAGE)
 def test_any_json_is_a_message_or_refused(message: dict[str, object]) -> None:
     try:

@@ -159,7 +159,7 @@ def test_the_command_is_the_contracts_with_the_operators_arguments_last(program:
     launch = launch_of(program, "-p", "hi", model="sonnet", prompt_text="Be brief.", remote_control=True)
     assert CLAUDE.command(launch) == [
         "/opt/claude/claude", "--dangerously-skip-permissions", "--remote-control", "--model=sonnet",
-        '--mcp-config={"mcpServers":{"bottle":{"type":"http","url":"http://bottle.internal/mcp"}}}',
+        '--mcp-config={"mcpServers":{"bottle":{"type":"http","url":"http://bottle.internal/mcp","timeout":604800000}}}',
         f"--append-system-prompt={BRIEF}\n\nBe brief.", "--session-id", SESSION, "-p", "hi",
     ]  # fmt: skip
     resumed = CLAUDE.command(launch_of(program, resume=True))
