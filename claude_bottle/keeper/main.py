@@ -144,7 +144,7 @@ class Keeper:
         if self._snapshots:
             self._snapshots.finish()
             self._snapshots = None
-        if self.booted.gate:
+        if self.booted.gate and self.booted.gate.up:
             self._loop.unwatch(self.booted.gate.channel.fileno())
         if self._session:
             self._session.interrupt(self.rebooter.notice)

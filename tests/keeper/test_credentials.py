@@ -215,3 +215,19 @@ def test_a_failing_commands_words_are_shown_without_what_it_printed() -> None:
     with pytest.raises(BottleError) as raised:
         printed(shell("x"), 3, b"half-a-secret\n", b"debug: half-a-secret old-one\nplease sign in\n", Secret("old-one"))
     assert raised.value.why == "/bin/sh ended with exit code 3\ndebug: [redacted] [redacted]\nplease sign in"
+
+
+def test_a_gate_that_follows_begins_with_the_value_of_now(root: Path) -> None:
+    rig = Rig(root)
+    made = rig.refresher(shell("echo second-secret"), lambda: bool(rig.told))
+    (one,) = made.current([bound(shell("echo second-secret"))])
+    assert one.secret.reveal() == "second-secret"
+    assert one.placeholder == bound(shell("x")).placeholder
+
+
+def test_a_gate_that_follows_is_told_what_has_expired(root: Path) -> None:
+    rig = Rig(root)
+    made = rig.refresher(shell("exit 1"), lambda: {"github": None} in rig.told)
+    rig.told.clear()
+    made.tell_expired()
+    assert rig.told == [{"github": None}]

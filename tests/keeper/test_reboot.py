@@ -12,17 +12,20 @@ import pytest
 
 from claude_bottle.backend.fake.backend import FakeBackend
 from claude_bottle.errors import BottleError
+from claude_bottle.keeper import main
 from claude_bottle.keeper.order import PIPES, Order, Pipes
+from claude_bottle.keeper.reboot import Rebooter
 from claude_bottle.keeper.relay import pump
 from claude_bottle.keeper.settle import settle_interrupted
 from claude_bottle.model.capability import Capability
 from claude_bottle.state.journal import read
 from claude_bottle.state.record import BottleRecord
 from claude_bottle.state.store import Store
+from claude_bottle.values import replace
 from tests.keeper import orders
 from tests.keeper.conftest import Kept, Launch
-from tests.keeper.test_life import SAY, outcome
-from tests.waiting import eventually
+from tests.keeper.test_life import SAY, a_gate, config, gate_pid, outcome
+from tests.waiting import ended, eventually
 
 TOOL: dict[str, object] = {"apt": ["brandnew"]}
 # One life of an agent: what it can run, what it was started with, then it waits to be asked to end.
@@ -49,8 +52,6 @@ def no_outlet(_name: str, _rules: Any) -> Any:
 
 
 def ready(root: Path, script: str = LIVES, **options: Any) -> Order:
-    from claude_bottle.values import replace
-
     made = orders.order(root, "sh", "-c", script, outlet=no_outlet, **options)
     return replace(made, harness=Noting(), launch=replace(made.launch, args=("-c", script)))
 
@@ -270,14 +271,22 @@ def test_an_agent_that_ends_while_its_tool_is_built_is_settled_as_ever(launch: L
     assert outcome(kept) == (0, [])
 
 
-def test_what_was_granted_live_is_in_the_next_life_too(launch: Launch, root: Path) -> None:
-    """By `amend`, which this keeper gets before the fork."""
-    kept = begun(launch, root)
-    grant(kept)
+class Amending(Rebooter):
+    """As whoever grants live: what it granted is put into every order that follows."""
+
+    def __init__(self, keeper: Any) -> None:
+        super().__init__(keeper)
+        self.amend.append(lambda order: replace(order, env={**order.env, "PS1": "granted"}))
+
+
+def test_what_was_granted_live_is_in_the_next_life_too(
+    launch: Launch, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(main, "Rebooter", Amending)
+    kept = begun(launch, root, LIVES.replace("note=$NOTE", "note=$NOTE $PS1"))
+    grant(kept, note="n")
     eventually(lambda: len(lives(kept)) == 2)
-    grant(kept, {"pip": ["more"]})
-    eventually(lambda: len(lives(kept)) == 3)
-    assert [layer.kind for layer in record(kept).layers] == ["apt", "pip"]
+    assert [line.split("note=")[1] for line in lives(kept)] == [" $ ", "n granted"]
 
 
 def test_an_exec_beside_the_agent_ends_with_the_bottle(launch: Launch, root: Path) -> None:
@@ -314,3 +323,23 @@ def test_a_note_that_could_act_on_a_terminal_is_refused(launch: Launch, root: Pa
     assert grant(kept, note="x" * 2001)[0] == "failed"
 
 
+
+
+def test_each_life_has_a_gate_of_its_own_and_every_one_is_in_the_journal(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root, gate=config(), serve=a_gate)
+    first = gate_pid(kept)
+    assert grant(kept)[0] == "applied"
+    assert gate_pid(kept) != first
+    assert ended(first)
+    with kept.control() as control:
+        assert control.status()["gate"] == "up"
+    assert [event["data"] for event in events(kept) if event["kind"] == "dns"].count({"name": "early"}) >= 1
+
+
+def test_a_gate_that_had_died_is_there_again_after_a_reboot(launch: Launch, root: Path) -> None:
+    kept = begun(launch, root, gate=config(), serve=a_gate)
+    os.kill(gate_pid(kept), signal.SIGKILL)
+    with kept.control() as control:
+        eventually(lambda: control.status()["gate"] == "down")
+        assert grant(kept)[0] == "applied"
+        assert control.status()["gate"] == "up"

@@ -23,6 +23,7 @@ from tests.registries import Registries, package
 
 ITEMS = {"apt": "ripgrep=13.0.0-4", "pip": "ruff[x]>=0.9", "npm": "@scope/name@^1.0", "cargo": "fd-find@10.2.0",
          "go": "example.com/mod/cmd/tool"}  # fmt: skip
+MIRROR = Registry("http://mirror.test/x", ("stable",), ("main",))
 # What the private daemon's containers call this machine's loopback.
 LOOPBACK = "10.0.2.2"
 FAILS = Capability("dockerfile", (), "RUN echo before && exit 7\n")
@@ -41,7 +42,7 @@ def registries(tmp_path: Path) -> Iterator[Registries]:
 
 
 @pytest.mark.parametrize("kind", PACKAGES)
-@pytest.mark.parametrize("registry", [None, Registry("http://mirror.test/x", ("stable",), ("main",))], ids=["public", "mirror"])
+@pytest.mark.parametrize("registry", [None, MIRROR], ids=["public", "mirror"])
 @pytest.mark.parametrize("trusting", [False, True])
 def test_whatever_is_installed_the_text_is_one_plain_step(
     kind: str, registry: Registry | None, trusting: bool, tmp_path: Path
@@ -80,8 +81,9 @@ def test_packages_come_from_the_operators_archive(place: Place, registries: Regi
     other.debian(package(tmp_path, "brandmore", {"usr/bin/brandmore": "#!/bin/sh\n"}))
     other.close()
     unsigned = Registry(url, ("stable",), ("main",), str(other.keyring))
+    text = fragment(Capability("apt", ("brandnew",)), unsigned, None)
     with pytest.raises(BottleError) as refused:
-        apply_capability(Engine(), place.image, fragment(Capability("apt", ("brandnew",)), unsigned, None), print, network=True)
+        apply_capability(Engine(), place.image, text, print, network=True)
     assert re.search("signed|NO_PUBKEY|signatures", refused.value.why)
 
 
