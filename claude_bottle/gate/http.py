@@ -107,7 +107,7 @@ class HttpStage:
 
     def told(self, wait: Wait) -> None:
         """News for a request to the gate itself."""
-        if isinstance(self._exchange, Local):
+        if isinstance(self._exchange, Local | Push):
             self._exchange.told(wait)
 
     def stop(self, why: str) -> None:

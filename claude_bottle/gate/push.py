@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from claude_bottle.gate import inject, limits
 from claude_bottle.gate.answer import response
 from claude_bottle.gate.locate import Refusal
+from claude_bottle.gate.push_approval import Approval
 from claude_bottle.gate.push_court import Court
 from claude_bottle.gate.push_intake import COMMANDS, DRAIN, PACK, Intake
 from claude_bottle.gate.push_remote import PUSHED, Remote
@@ -60,6 +61,8 @@ class Push:
         self.request, self._attempt, self.origin = request, attempt, origin
         self.conversation, self._rule, self.grant = stage.conversation, rule, rule.git
         self._secrets = secrets
+        self._approval = Approval(self)
+        self.told, self.broken = self._approval.told, self.conversation.cut
         self._remote = Remote(self.conversation, origin, target.removesuffix("/git-receive-pack"), headers)
         self._intake = Intake(request, self, stage.take_buffer)
         self.asked = Asked((), False, False)
@@ -81,6 +84,10 @@ class Push:
     @property
     def outlives_client(self) -> bool:
         return self._intake.done
+
+    @property
+    def repository(self) -> str:
+        return self._attempt.git.repository if self._attempt.git else ""
 
     @property
     def place(self) -> str:
@@ -159,8 +166,6 @@ class Push:
     def stop(self, why: str) -> None:
         self._record(why)
 
-    # What the client sends
-
     def commands_read(self, lines: list[bytes]) -> None:
         self.asked = wire.read_commands(lines)
         if not self.asked.commands:
@@ -190,11 +195,6 @@ class Push:
         self._attempt.said = why
         self._end_with(self._attempt.refusal(reasons.BAD_REQUEST))
 
-    def broken(self, why: str) -> None:
-        self.conversation.cut(why)
-
-    # The remote and the judge
-
     def _tips(self, status: int, why: str) -> None:
         """The remote has said what it has."""
         try:
@@ -209,7 +209,7 @@ class Push:
         elif all(command.deletes for command in self.asked.commands):
             self.send(0)
         else:
-            self._court = Court(self, tips)
+            self._court = Court(self, tips, self._approval)
 
     def fetch(self, body: bytes, took: Callable[[bytes], object], done: Callable[[int, str], object]) -> None:
         """For the judge: the remote's history. The one thing it can have, and of this repository alone."""
@@ -227,7 +227,8 @@ class Push:
         if self._court and self._attempt.pushed is not None:
             self._attempt.pushed |= self._court.facts
         state, record = self.conversation.state, self._attempt.record(allow=True, rule=self._rule)
-        self.conversation.commands += [record, *state.use(self._rule)]
+        used = [tell for rule in (self._rule, *self._approval.rules()) for tell in state.use(rule)]
+        self.conversation.commands += [record, *used]
         self._sending = True
         self._remote.push(self.asked.commands, size, self._answered)
 

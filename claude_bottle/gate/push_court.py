@@ -16,6 +16,7 @@ from claude_bottle.model.push import Asked, branches_and_tags
 
 if TYPE_CHECKING:
     from claude_bottle.gate.conversation import Conversation
+    from claude_bottle.gate.push_approval import Approval
 
 MAX_TIPS = 50_000
 # Of the pack that the judge made anew: without deltas against what the remote has, it may be larger than what came.
@@ -43,8 +44,8 @@ class Case(Protocol):
 class Court:
     """`link` leads to the judge. `facts` are what an allowed push comes to."""
 
-    def __init__(self, case: Case, tips: Mapping[str, str]) -> None:
-        self._case, self._tips = case, branches_and_tags(tips)
+    def __init__(self, case: Case, tips: Mapping[str, str], approval: Approval) -> None:
+        self._case, self._tips, self._approval = case, branches_and_tags(tips), approval
         self._conversation = case.conversation
         self._frames = Frames()
         self._fetching = self._taking = self._sent_all = self.over = False
@@ -59,7 +60,7 @@ class Court:
             return
         commands = [command.to_dict() for command in self._case.asked.commands]
         self._say(saying(judging.JOB, commands=commands, tips=self._tips, grant=self._case.grant.to_dict(),
-                         repository=self._case.place))  # fmt: skip
+                         repository=self._case.place, approved=bool(self._approval.rules())))  # fmt: skip
 
     def pack(self, piece: bytes) -> None:
         for one in pieces(judging.PACK, piece):
@@ -113,6 +114,9 @@ class Court:
         if told["allow"] is not True:
             why = "; ".join(str(one) for one in told["why"])[:2000]
             ref = str(told.get("ref", ""))
+            if isinstance(told.get("needs"), dict):
+                self._approval.ask(why, told["needs"])
+                return
             known = any(command.ref == ref for command in self._case.asked.commands)
             self._case.refuse("" if known else why, {ref: why} if known else None)
             return

@@ -8,7 +8,7 @@ pushed at all. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from claude_bottle.values import dataclass
@@ -24,6 +24,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 _PLACES = ("refs/heads/", "refs/tags/")
 # git-check-ref-format(1), and no character that a terminal, a shell or a case-folding forge could read otherwise.
 _REF = re.compile(r"refs(/[A-Za-z0-9_+=,#][A-Za-z0-9._+=,#@-]*)+")
+_ID = re.compile(r"[0-9a-f]{40}")
 _SIZE = re.compile(r"([0-9]{1,12})([kmg]?)", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -39,6 +40,9 @@ class GitGrant:
     force: bool = False
     delete: bool = False
     max_pack: int = MAX_PACK
+    approved: tuple[str, ...] = ()
+    """Commits whose files that run by themselves the operator has approved. Such a section is no grant, but the answer to
+    that one question about pushes that another one grants."""
 
     def __post_init__(self) -> None:
         for name in ("repositories", "push"):
@@ -57,6 +61,11 @@ class GitGrant:
             raise ValueError("max_pack is a size from 1k to 2g")
         if not self.push and (self.force or self.delete):
             raise ValueError("force and delete are for what may be pushed: name the refs in push")
+        if not isinstance(self.approved, (list, tuple)) or not all(
+            isinstance(one, str) and _ID.fullmatch(one) for one in self.approved
+        ):
+            raise ValueError("approved is a list of commits")
+        object.__setattr__(self, "approved", tuple(self.approved))
         if not self.fetch and not self.push:
             raise ValueError("neither fetch nor push: it grants nothing")
 
@@ -74,6 +83,12 @@ class GitGrant:
         """Whether `repository` (without `.git`) is one of those named."""
         return any(_fits(one, repository) for one in self.repositories)
 
+    def approves(self, repository: str, commands: Iterable[tuple[str, str, str]]) -> bool:
+        """Whether these (old, new, ref) are what was approved."""
+        return bool(self.approved) and self.names(repository) and all(
+            self.may_push(ref) and (new in self.approved or not new.strip("0")) for _, new, ref in commands
+        )
+
     def may_push(self, ref: str) -> bool:
         return is_ref(ref) and any(matches(pattern, ref) for pattern in self.push)
 
@@ -85,7 +100,7 @@ class GitGrant:
             and all(any(matches(mine, one) for mine in self.push) for one in other.push)
             and (self.force or not other.force)
             and (self.delete or not other.delete)
-            and (self.max_pack >= other.max_pack or not other.push)
+            and (self.max_pack >= other.max_pack or not other.push) and set(self.approved) == set(other.approved)
         )
 
     def meet(self, other: GitGrant) -> GitGrant | None:
@@ -100,6 +115,8 @@ class GitGrant:
 
     def describe(self) -> str:
         """`fetch acme/shop; push refs/heads/bottle/* (new commits only, at most 50m)`."""
+        if self.approved:
+            return f"git: approved files that run by themselves, of {', '.join(one[:10] for one in self.approved)}"
         said = ["fetch"] if self.fetch else []
         if self.push:
             extra = [word for word, on in (("rewriting history", self.force), ("deleting", self.delete)) if on]
@@ -111,6 +128,7 @@ class GitGrant:
         return {
             "repositories": list(self.repositories), "fetch": self.fetch, "push": list(self.push), "force": self.force,
             "delete": self.delete, "max_pack": self.max_pack,
+            **({"approved": list(self.approved)} if self.approved else {}),
         }  # fmt: skip
 
     @staticmethod

@@ -83,7 +83,8 @@ def granting(asked: GitRequest, rules: Iterable[Rule]) -> tuple[Rule | None, str
         return None, "git_refused"
     granted = [
         rule for rule in rules
-        if rule.git and rule.git.names(asked.repository) and (rule.git.fetch if asked.kind == FETCH else rule.git.push)
+        if rule.git and not rule.git.approved and rule.git.names(asked.repository)
+        and (rule.git.fetch if asked.kind == FETCH else rule.git.push)
     ]  # fmt: skip
     if not granted:
         return None, "git_not_granted"

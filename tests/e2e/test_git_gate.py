@@ -76,6 +76,7 @@ def test_claude_pushes_a_branch_and_hears_why_the_rest_is_stopped(
     assert "the push is refused" in heard[2]
     assert "it looks like secrets are in it: config line 1: github-pat" in heard[2]
     assert "ci: .github/workflows/ci.yml" in heard[3]
+    assert "asked as q-" in heard[3]
     assert list(remote.refs()) == ["refs/heads/bottle/work", "refs/heads/main"]
     assert len(remote.pushes()) == 1
     identity = project.only()["identity"]
@@ -84,3 +85,40 @@ def test_claude_pushes_a_branch_and_hears_why_the_rest_is_stopped(
     assert "ci: .github/workflows/ci.yml" in shown
     assert not any(TOKEN in path.read_text(errors="replace") for path in project.home.rglob("*") if path.is_file())
     assert not (project.home / "state" / identity / "pushes").exists()
+
+
+def test_a_push_that_waits_is_a_request_like_any_other_and_passes_once_it_is_approved(
+    project: Project, remote: GitRemote
+) -> None:
+    project.settings("config.json", {"upstreams": {
+        f"{HOST}:443": {"connect": f"127.0.0.1:{remote.port}", "ca": str(remote.ca_file)},
+    }})  # fmt: skip
+    project.env["GIT_SECRET"] = TOKEN
+    project.write({
+        "version": 1,
+        "bottles": {"git": {
+            "egress": [{"host": HOST, "credential": "git",
+                        "git": {"repositories": ["acme/shop"], "push": ["refs/heads/bottle/*"]}}],
+            "credentials": {"git": {"from": {"env": "GIT_SECRET"}, "env": "GIT_TOKEN", "header": "Authorization"}},
+        }},
+        "agents": {"shell": {"bottle": "git", "harness": "shell"}},
+    })  # fmt: skip
+    project.trust()
+    identity = project.do("start", "shell", "--yes", "--detach", "--", "sleep", "infinity").split()[-1]
+    inside = f"""
+cd /workspace && git clone --quiet https://{HOST}/acme/shop.git shop && cd shop && git checkout --quiet -b bottle/ci
+git config user.name Agent && git config user.email agent@bottle.test
+mkdir -p .github/workflows && echo 'on: push' > .github/workflows/ci.yml && git add . && git commit --quiet -m ci
+git push origin bottle/ci
+"""
+    assert project.run("exec", identity, "--", "sh", "-c", inside).returncode != 0
+    waiting = json.loads(project.do("requests", "--json"))["requests"]
+    assert [one["kind"] for one in waiting] == ["push"]
+    shown = "\n".join(waiting[0]["lines"])
+    assert "+ ci  .github/workflows/ci.yml" in shown
+    assert "+on: push" in shown
+    project.do("approve", waiting[0]["id"], "--yes", "--once")
+    again = project.run("exec", identity, "--", "git", "-C", "/workspace/shop", "push", "origin", "bottle/ci")
+    assert again.returncode == 0, again.stderr
+    assert "refs/heads/bottle/ci" in remote.refs()
+    project.do("stop", identity)

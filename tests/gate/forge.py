@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import socket
 import ssl
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
+from claude_bottle.gate import control
 from claude_bottle.gate.ca import Authority
 from claude_bottle.gate.config import Upstream
 from claude_bottle.gate.decide import GateState
@@ -55,8 +57,12 @@ class Forge:
         self.env = CLEAN | {
             "https_proxy": f"http://127.0.0.1:{self.gate.ports['proxy']}", "GIT_SSL_CAINFO": str(trusted), "HOME": str(place),
         }  # fmt: skip
-        self.events: list[dict[str, Any]] = []
-        self._heard = b""
+        self.heard: list[dict[str, Any]] = []
+        """What the gate has told its keeper."""
+        self.asked: list[dict[str, Any]] = []
+        """Requests, each of which has been given the id q-N and waits."""
+        self.answer = "submitted"
+        threading.Thread(target=self._keep, daemon=True).start()
 
     def run(self, *words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -106,17 +112,25 @@ class Forge:
 
     def decisions(self) -> list[dict[str, Any]]:
         """What the gate has told its journal so far."""
-        self.gate.keeper.setblocking(False)
+        told = [one["event"] for one in list(self.heard) if one["op"] == "event"]
+        return [one["data"] for one in told if one["kind"] == "decision"]
+
+    def _keep(self) -> None:
+        """The keeper's part: hear, and take every request in."""
+        decoder = control.Decoder()
         try:
             while data := self.gate.keeper.recv(65536):
-                self._heard += data
-        except BlockingIOError:
+                for message in decoder.feed(data):
+                    self.heard.append(message)
+                    if message["op"] == "ask":
+                        self.asked.append(message)
+                        said = {"ticket": message["ticket"], "id": f"q-{len(self.asked)}", "state": self.answer}
+                        self.gate.keeper.sendall(control.encode("request", **said, text="no, said the operator"))
+        except OSError:
             pass
-        lines = self._heard.splitlines()
-        told = [json.loads(line) for line in lines]
-        return [one["event"]["data"] for one in told if one["op"] == "event" and one["event"]["kind"] == "decision"]
 
     def close(self) -> None:
+        self.gate.keeper.shutdown(socket.SHUT_RDWR)  # whoever reads it stops
         self.gate.close()
         self.bench.close()
         self.remote.close()

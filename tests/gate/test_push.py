@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 
 from claude_bottle.gate.ca import Authority
+from claude_bottle.gate.tools import NoSuchThing, checked
 from claude_bottle.model import pktline
+from claude_bottle.model.changes import change_from_dict
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.policy import Rule
-from claude_bottle.model.push import ZERO
+from claude_bottle.model.push import ZERO, Command
+from claude_bottle.model.push_change import PushChange
+from claude_bottle.values import replace
 from tests.gate.forge import URL, Forge, git, rule
 from tests.git_remote import HOST, TOKEN
 
@@ -204,6 +208,61 @@ def test_case_84_what_the_remote_has_elsewhere_is_not_judged_again(forge: Forge)
 def test_case_90_what_runs_by_itself_needs_an_approval_of_its_own(forge: Forge, name: str) -> None:
     forge.commit(name, branch="bottle/x")
     refused(forge, "origin", "bottle/x", said=f"which needs the operator's approval: {trigger_of(name)}: {name}")
+
+
+def test_case_90_a_push_is_asked_for_once_with_all_it_changes_and_passes_when_it_is_approved(forge: Forge) -> None:
+    new = forge.commit(".github/workflows/ci.yml", "on: push\n", branch="bottle/x")
+    refused(forge, "origin", "bottle/x", said="asked as q-1: once it is granted, push the same commits again")
+    change = change_from_dict(forge.asked[0]["change"])
+    assert isinstance(change, PushChange)
+    assert change.triggers == (("ci", ".github/workflows/ci.yml"),)
+    assert "+on: push" in change.diff
+    assert change.commands == (Command(ZERO, new, "refs/heads/bottle/x"),)
+    forge.gate.state.replace_policy([rule(), change.rule], revision=2)
+    forge.commit(".github/workflows/ci.yml", "on: another\n")
+    refused(forge, "origin", "bottle/x", said="asked as q-2")  # what was approved are other commits
+    refused(forge, "origin", f"{new}:refs/heads/bottle/y", said="asked as q-3")  # and another ref
+    forge.do("push", "origin", f"{new}:refs/heads/bottle/x")
+    assert forge.refs()["refs/heads/bottle/x"] == new
+
+
+def test_an_approval_grants_nothing_but_the_answer_to_its_question(make: Make) -> None:
+    forge = make(rule(push=()))
+    new = forge.commit(".github/workflows/ci.yml", f"token: {SECRET}\n", branch="bottle/x")
+    change = PushChange(HOST, 443, "acme/shop", (Command(ZERO, new, "refs/heads/bottle/x"),), (("ci", "a"),), "d")
+    forge.gate.state.replace_policy([rule(push=()), change.rule], revision=2)
+    assert "may not be pushed to here" in forge.run("push", "origin", "bottle/x").stderr
+    forge.gate.state.replace_policy([rule(), change.rule], revision=3)
+    refused(forge, "origin", "bottle/x", said="it looks like secrets are in it")
+
+
+def test_an_approval_for_one_use_is_good_for_one_push(forge: Forge) -> None:
+    new = forge.commit(".envrc", branch="bottle/x")
+    change = PushChange(HOST, 443, "acme/shop", (Command(ZERO, new, "refs/heads/bottle/x"),), (("shell", ".envrc"),), "d")
+    marked = replace(change.rule, origin="grant g-1")
+    forge.gate.state.replace_policy([rule(delete=True), marked], revision=2, once=["g-1"])
+    forge.do("push", "origin", "bottle/x")
+    forge.do("push", "origin", ":bottle/x")
+    refused(forge, "origin", "bottle/x", said="asked as q-1")
+    assert [one["grant"] for one in forge.heard if one["op"] == "used"] == ["g-1"]
+
+
+def test_a_push_whose_question_is_turned_away_is_told_why(forge: Forge) -> None:
+    forge.answer = "rejected"
+    forge.commit(".envrc", branch="bottle/x")
+    refused(forge, "origin", "bottle/x", said="no, said the operator")
+
+
+def test_what_is_too_long_to_be_shown_whole_is_not_asked_for(forge: Forge) -> None:
+    forge.commit(".github/workflows/ci.yml", "a: b\n" * 500, branch="bottle/x")
+    refused(forge, "origin", "bottle/x", said="too long to be shown whole")
+    assert forge.asked == []
+
+
+def test_an_agent_cannot_ask_for_a_push_by_its_own_words(forge: Forge) -> None:
+    change = PushChange(HOST, 443, "acme/shop", (Command(ZERO, "1" * 40, "refs/heads/bottle/x"),), (("ci", "README"),), "d")
+    with pytest.raises(NoSuchThing, match="a push is asked for by pushing"):
+        checked(change.to_dict(), forge.gate.state)
 
 
 def trigger_of(name: str) -> str:

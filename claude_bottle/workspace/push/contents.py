@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from claude_bottle.redact import printable
 from claude_bottle.workspace.push import triggers
 from claude_bottle.workspace.push.quarantine import Quarantine, Refuse
 
@@ -64,6 +65,15 @@ def examine(quarantine: Quarantine, found: Sequence[Change], tips: Sequence[str]
     _check_twins(quarantine, found, tips)
     _check_modules(quarantine, found)
     return {trigger: sorted(paths) for trigger, paths in sorted(named.items())}
+
+
+def diff(quarantine: Quarantine, commits: Sequence[str], paths: Sequence[str]) -> str:
+    """All that the commits do to these paths, as text, printable."""
+    asked = "".join(f"{one}\n" for one in commits).encode()
+    words = ["--literal-pathspecs", "diff-tree", "--stdin", "-p", "-r", "-c", "--root", "--no-commit-id", "--no-color",
+             "--no-ext-diff", "--no-textconv", "--no-renames", "--full-index", "--", *paths]  # fmt: skip
+    text = quarantine.run(*words, input=asked).decode("utf-8", "replace")
+    return "\n".join(printable(line.replace("\t", "    ")) for line in text.rstrip("\n").split("\n"))
 
 
 def _check_link(change: Change, target: bytes | None) -> None:

@@ -37,11 +37,13 @@ class Job(NamedTuple):
     tips: tuple[str, ...]
     grant: GitGrant
     repository: str
+    approved: bool = False
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Job:
         commands = tuple(Command(one["old"], one["new"], one["ref"]) for one in data["commands"])
-        return Job(commands, tuple(data["tips"]), GitGrant.from_dict(data["grant"]), str(data["repository"]))
+        return Job(commands, tuple(data["tips"]), GitGrant.from_dict(data["grant"]), str(data["repository"]),
+                   data["approved"] is True)  # fmt: skip
 
 
 class Line:
@@ -96,10 +98,11 @@ def judge(sock: socket.socket, place: Path, tools: Tools) -> None:
         quarantine = Quarantine(tools, place / "push", place / "history" / _folder(job.repository))
         found = _judged(job, quarantine, line)
     except Refuse as refused:
-        line.send(saying(judging.VERDICT, allow=False, why=[printable(refused.why)[:1000]], ref=refused.ref))
+        why = [printable(refused.why)[:1000]]
+        line.send(saying(judging.VERDICT, allow=False, why=why, ref=refused.ref, needs=refused.needs))
     except BottleError as problem:
-        why = printable(f"git could not make sense of it: {problem.why or problem.what}")[:1000]
-        line.send(saying(judging.VERDICT, allow=False, why=[why], ref=""))
+        why = [printable(f"git could not make sense of it: {problem.why or problem.what}")[:1000]]
+        line.send(saying(judging.VERDICT, allow=False, why=why, ref=""))
     else:
         _hand_on(_packed(job, quarantine), found, line)
     line.wait()
@@ -129,8 +132,10 @@ def _judged(job: Job, quarantine: Quarantine, line: Line) -> dict[str, object]:
     named = {change.id: change.path for change in changes} | {one: name for one, name in names.items() if name}
     if leaks := secrets.found(quarantine, new, {one: named.get(one, "") for one in new} | _paths(changes)):
         raise Refuse("it looks like secrets are in it: " + "; ".join(leaks))
-    if needed:
-        raise Refuse("it changes what runs by itself, which needs the operator's approval: " + _listed(needed))
+    if needed and not job.approved:
+        triggers = [[kind, path] for kind, paths in needed.items() for path in paths]
+        raise Refuse("it changes what runs by itself, which needs the operator's approval: " + _listed(needed),
+                     needs={"triggers": triggers, "diff": contents.diff(quarantine, commits, [one for _, one in triggers])})
     return {"commits": len(commits), "objects": len(new), "paths": len({change.path for change in changes})}
 
 

@@ -33,11 +33,12 @@ _ALLOCATION = "1g"
 
 
 class Refuse(Exception):
-    """The push is refused; the text says why, to both sides. `ref` when it is about one."""
+    """The push is refused; the text says why, to both sides. `ref` when it is about one; `needs`: what an approval would
+    be of, where one helps."""
 
-    def __init__(self, why: str, ref: str = "") -> None:
+    def __init__(self, why: str, ref: str = "", needs: dict[str, object] | None = None) -> None:
         super().__init__(why)
-        self.why, self.ref = why, ref
+        self.why, self.ref, self.needs = why, ref, needs
 
 
 class Tools(NamedTuple):

@@ -32,6 +32,7 @@ class Court:
         git(self.client, "push", "--quiet", "origin", "main")
         self.bench = Bench(place / "judges")
         self.line = self.bench.line
+        self.approved = False
         self.fetched: list[bytes] = []
 
     def commit(self, name: str, content: str | bytes = "x\n", *, message: str = "work") -> str:
@@ -80,7 +81,7 @@ class Court:
         self, sock: socket.socket, commands: tuple[Command, ...], tips: list[str], pack: bytes, grant: GitGrant
     ) -> dict[str, Any]:
         sock.sendall(saying(judging.JOB, commands=[one.to_dict() for one in commands], tips=tips, grant=grant.to_dict(),
-                            repository="git.bottle.test/acme/shop"))  # fmt: skip
+                            repository="git.bottle.test/acme/shop", approved=self.approved))  # fmt: skip
         verdict: dict[str, Any] = {}
         judged = b""
         for kind, payload in self._frames(sock):
