@@ -117,7 +117,7 @@ git push origin bottle/ci
     shown = "\n".join(waiting[0]["lines"])
     assert "+ ci  .github/workflows/ci.yml" in shown
     assert "+on: push" in shown
-    project.do("approve", waiting[0]["id"], "--yes", "--once")
+    project.do("approve", waiting[0]["id"], "--yes", "--scope", "once")
     again = project.run("exec", identity, "--", "git", "-C", "/workspace/shop", "push", "origin", "bottle/ci")
     assert again.returncode == 0, again.stderr
     assert "refs/heads/bottle/ci" in remote.refs()
