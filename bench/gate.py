@@ -1,7 +1,8 @@
 """What the gate costs: the same client, outside and inside a real bottle, to the same origin.
 
 Inspected against direct TLS, tunnel against direct TCP, in turns. Direct is the limit; on few CPUs client, gate and origin
-compete for them, so the gate's CPU seconds per GiB are told as well.
+compete for them, so the gate's CPU seconds per GiB are told as well. What a tunnel costs beside the direct way depends on
+what the origin spends itself, so there are two: one sends from memory, one a file with sendfile(2), as web servers do.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 from bench import origin
 from bench.figures import Figure, Ratio, Report, figure
-from bench.product import ORIGIN, ROOT, TUNNEL_PORT, Product
+from bench.product import FILE_PORT, ORIGIN, ROOT, TUNNEL_PORT, Product
 
 CLIENTS = 32
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -31,7 +32,7 @@ class Way(NamedTuple):
 
 
 class Bench:
-    """One bottle with its gate, and the four ways to the origin."""
+    """One bottle with its gate, and the ways to the origin; `bulk` are two more, for what is large."""
 
     def __init__(self, product: Product, identity: str, served: origin.Served) -> None:
         self._product, self._identity = product, identity
@@ -41,7 +42,10 @@ class Bench:
         self.inspected = Way("inspected rule", True, (f"tls:{ORIGIN}", "443", "-"))
         self.direct_tcp = Way("direct TCP", False, (ORIGIN, str(served.tcp), "127.0.0.1"))
         self.tunnel = Way("tunnel rule", True, (ORIGIN, str(TUNNEL_PORT), "-"))
+        self.direct_file = Way("direct TCP, a file", False, (ORIGIN, str(served.file), "127.0.0.1"))
+        self.tunnel_file = Way("tunnel rule, a file", True, (ORIGIN, str(FILE_PORT), "-"))
         self.ways = (self.direct_tls, self.inspected, self.direct_tcp, self.tunnel)
+        self.bulk = (*self.ways, self.direct_file, self.tunnel_file)
 
     def run(self, way: Way, action: str, *numbers: int) -> dict[str, float]:
         """One measurement by the client itself."""
@@ -76,7 +80,7 @@ def measure(report: Report, product: Product, scratch: Path, rounds: int, size: 
         return
     shutil.copy(ROOT / "bench" / "client.py", product.place / "client.py")
     with origin.serving(scratch) as served:
-        product.lead_to(served.tls, served.tcp, served.ca)
+        product.lead_to(served.tls, served.tcp, served.file, served.ca)
         with product.idle_bottle() as identity:
             bench = Bench(product, identity, served)
             _requests(report, bench, rounds, max(4, size >> 22))
@@ -85,23 +89,26 @@ def measure(report: Report, product: Product, scratch: Path, rounds: int, size: 
 
 
 def _throughput(report: Report, bench: Bench, rounds: int, size: int) -> None:
-    for way in bench.ways:
+    for way in bench.bulk:
         bench.run(way, "download", 1 << 20)
-    rates: dict[Way, list[float]] = {way: [] for way in bench.ways}
-    seconds: dict[Way, list[float]] = {way: [] for way in bench.ways}
+    rates: dict[Way, list[float]] = {way: [] for way in bench.bulk}
+    seconds: dict[Way, list[float]] = {way: [] for way in bench.bulk}
     before = bench.resident("VmRSS")
     for _ in range(rounds):
-        for way in bench.ways:
+        for way in bench.bulk:
             cpu = bench.cpu()
             found = bench.run(way, "download", size)
             rates[way].append(found["bytes"] / found["seconds"] / 1e6)
             seconds[way].append((bench.cpu() - cpu) * (1 << 30) / size)
     rows = {
         way: figure(way.name, rates[way], "MB/s", **({"gate_cpu_s_per_GiB": min(seconds[way])} if way.inside else {}))
-        for way in bench.ways
+        for way in bench.bulk
     }
     report.sections[f"one download of {size >> 20} MiB"] = list(rows.values())
-    for ours, theirs, goal in ((bench.inspected, bench.direct_tls, 0.5), (bench.tunnel, bench.direct_tcp, 0.6)):
+    for ours, theirs, goal in (
+        (bench.inspected, bench.direct_tls, 0.5), (bench.tunnel, bench.direct_tcp, 0.6),
+        (bench.tunnel_file, bench.direct_file, 0.6),
+    ):  # fmt: skip
         report.compare(f"{ours.name} / {theirs.name}, bulk rate", rows[ours], rows[theirs], goal, at_most=False)
     growth = bench.resident("VmHWM") - before
     report.ratios.append(Ratio("the gate's memory growth at its highest, bulk", growth, 8, unit="MiB"))

@@ -17,13 +17,16 @@ _STEP = re.compile(r"timing +[0-9.]+ ms +\+ +([0-9.]+) +(.+)")
 ROOT = Path(__file__).resolve().parent.parent
 CLI = Path(sys.executable).parent / "claude-bottle"
 ORIGIN = "origin.bottle.test"
-TUNNEL_PORT = 5432
+TUNNEL_PORT, FILE_PORT = 5432, 5433
 MANIFEST = {
     "version": 1,
     "bottles": {
         "both": {
             "workspace": {"mode": "bind"},
-            "egress": [{"host": ORIGIN}, {"host": ORIGIN, "port": TUNNEL_PORT, "tls": "tunnel"}],
+            "egress": [
+                {"host": ORIGIN},
+                *({"host": ORIGIN, "port": port, "tls": "tunnel"} for port in (TUNNEL_PORT, FILE_PORT)),
+            ],
         },
         "opaque": {"egress": [{"host": "db.example.com", "port": TUNNEL_PORT, "tls": "tunnel"}]},
         "container": {"egress": [{"host": ORIGIN}]},
@@ -71,11 +74,12 @@ class Product:
                 steps.setdefault(name, []).append(float(took))
         return [figure(name, values, "ms") for name, values in steps.items()]
 
-    def lead_to(self, tls_port: int, tcp_port: int, ca: Path) -> None:
+    def lead_to(self, tls_port: int, tcp_port: int, file_port: int, ca: Path) -> None:
         """Names of the manifest lead to an origin of ours (`config.json` is the operator's word for that)."""
         upstreams = {
             f"{ORIGIN}:443": {"connect": f"127.0.0.1:{tls_port}", "ca": str(ca)},
             f"{ORIGIN}:{TUNNEL_PORT}": {"connect": f"127.0.0.1:{tcp_port}"},
+            f"{ORIGIN}:{FILE_PORT}": {"connect": f"127.0.0.1:{file_port}"},
         }
         config = self.home / "config.json"
         config.write_text(json.dumps({"upstreams": upstreams}))

@@ -53,10 +53,12 @@ def search_path() -> str:
 
 
 def find(program: str) -> str | None:
-    """The absolute path of `program` on `search_path()`, or None."""
-    import shutil
-
-    return shutil.which(program, path=search_path())
+    """The absolute path of `program` on `search_path()`, or None. (`shutil.which` takes 5 ms to import.)"""
+    for directory in search_path().split(os.pathsep):
+        path = os.path.join(directory, program)
+        if os.access(path, os.X_OK) and os.path.isfile(path):
+            return path
+    return None
 
 
 def run(

@@ -34,6 +34,9 @@ SYSTEM = {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin"}
 
 MEMORY = Path("/dev/shm")
 ROOM = 6 << 30
+# A directory that holds this name gets a daemon that gives its containers' users other ids: see `own_engine`.
+REMAP = "remap"
+FIRST_ID = 200000
 PLAIN = os.ST_NOEXEC | os.ST_NOSUID | os.ST_NODEV
 
 
@@ -42,10 +45,11 @@ class CannotStart(Exception):
 
 
 class Daemon:
-    """One dockerd and everything below it. `place` is a new directory with a short path."""
+    """One dockerd and everything below it. `place` is a new directory with a short path. `remapped`: uid 0 of a container
+    is FIRST_ID here."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    def __init__(self, place: Path, *, remapped: bool = False) -> None:
+        self.place, self.remapped = place, remapped
         self.host = f"unix://{place}/docker.sock"
         self.environment = {**os.environ, **SYSTEM, "DOCKER_HOST": self.host, "DOCKER_CONFIG": str(place / "client")}
         for name in ("DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
@@ -69,7 +73,8 @@ class Daemon:
         options = [f"--{option}={self.place}/{name}" for option, name in places.items()]
         options += [f"--host={self.host}", f"--group={GROUP}", "--mtu=1400", "--dns=10.0.2.3", "--shutdown-timeout=2"]
         command = [*inside, "dockerd", *options]
-        (self.place / "daemon.json").write_text("{}")
+        settings = {"userns-remap": "nobody:nogroup"} if self.remapped else {}
+        (self.place / "daemon.json").write_text(json.dumps(settings))
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
         log.close()
         self._wait_for(self._answers, self.process, "dockerd")
@@ -139,6 +144,19 @@ class Daemon:
         with os.fdopen(ready, "rb") as answer:
             if answer.read() != b"1":
                 raise CannotStart(f"slirp4netns: {last_line(self.place / 'slirp4netns.log')}")
+        if self.remapped:
+            self._grant_ids()
+
+    def _grant_ids(self) -> None:
+        """Subordinate ids as this machine's files would have them, in the daemon's own mount namespace."""
+        for name in ("subuid", "subgid"):
+            granted = self.place / name
+            granted.write_text("".join(f"{who}:{FIRST_ID}:65536\n" for who in ("nobody", "nogroup")))
+            granted.chmod(0o644)
+            into = ["nsenter", "--target", str(self.space.pid), "--mount", "--"]  # type: ignore[union-attr]
+            done = subprocess.run([*into, "mount", "--bind", granted, f"/etc/{name}"], capture_output=True, check=False)
+            if done.returncode:
+                raise CannotStart(f"no ids to map to: {done.stderr.decode(errors='replace').strip()}")
 
     def _wait_for(self, condition: Callable[[], bool], process: subprocess.Popen[bytes], name: str) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -219,12 +237,13 @@ def serve(directory: Path) -> None:
     made = Path(tempfile.mkdtemp(prefix="cb-new-docker-", dir=roomy()))
     # The group may pass through to the socket, and to nothing else.
     os.chown(made, -1, GROUP)
-    made.chmod(0o710)
+    remapped = (directory / REMAP).exists()
+    made.chmod(0o711 if remapped else 0o710)
     with (made / "alive").open("wb") as alive:
         fcntl.flock(alive, fcntl.LOCK_EX)
         # Now that it is held it may be seen: see `sweep`.
         place = made.rename(made.with_name(made.name.replace("new-", "")))
-        daemon, last = Daemon(place), None
+        daemon, last = Daemon(place, remapped=remapped), None
         try:
             daemon.start()
             with socket.socket(socket.AF_UNIX) as listener:

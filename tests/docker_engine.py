@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from tests.docker_daemon import USERS
+from tests.docker_daemon import REMAP, USERS
 from tests.docker_image import TAG, root_file_system
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,11 +148,14 @@ def leave(line: socket.socket) -> list[str]:
 
 
 @contextlib.contextmanager
-def own_engine(directory: Path | None = None) -> Iterator[Engine]:
+def own_engine(directory: Path | None = None, *, remapped: bool = False) -> Iterator[Engine]:
     """A private daemon for whoever enters with this directory; a directory of its own: for a test that breaks it.
+    `remapped`: its containers' users have other ids than this host's.
 
     Raises pytest's skip where there can be none, and fails if the last who leaves leaves anything behind."""
     made = directory or Path(tempfile.mkdtemp(prefix="cb-engine-"))
+    if remapped:
+        (made / REMAP).touch()
     joined = join(made)
     if isinstance(joined, str):
         if directory is None:

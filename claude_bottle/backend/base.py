@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from claude_bottle.model.plan import BottlePlan, Mount
     from claude_bottle.model.policy import Rule
 
-__all__ = ["BASE_ENV", "GID", "HOSTNAME", "UID", "USER", "Backend", "Boot", "Bottle", "BottleSpec", "Check", "GateCommand",
-           "Images", "Outlet", "Process", "Way"]  # fmt: skip
+__all__ = ["BASE_ENV", "GID", "HOSTNAME", "UID", "USER", "Backend", "Begun", "Boot", "Bottle", "BottleSpec", "Check",
+           "GateCommand", "Images", "Outlet", "Process", "Way"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Boot:
     `ca_bundle` is the PEM bundle that programs inside shall trust (system roots plus the bottle's own CA);
     empty: none at all. While the gate still makes its CA it is a function, for a backend to call when it can do no more
     without. `copy_from`: the directory whose copy the private workspace is to begin as, without what its
-    `.dockerignore` leaves out.
+    `.dockerignore` leaves out. `begun`: what `Backend.begin` has sent on its way for this launch.
     """
 
     identity: str
@@ -87,10 +87,27 @@ class Boot:
     ca_bundle: bytes | Callable[[], bytes] = b""
     mounts: tuple[Mount, ...] = ()
     copy_from: Path | None = None
+    begun: Begun | None = None
 
     def bundle(self) -> bytes:
         """The PEM bundle; waits for it if it is still being made. BottleError when it cannot be."""
         return self.ca_bundle() if callable(self.ca_bundle) else self.ca_bundle
+
+
+class Begun(ABC):
+    """A launch that is on its way before all of it is known; nothing foreign runs in it."""
+
+    @abstractmethod
+    def descriptors(self) -> tuple[int, ...]:
+        """What the process that goes on with it must keep open."""
+
+    @abstractmethod
+    def hand_over(self) -> None:
+        """Close what is open of it here: another process goes on with it."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Take it back, so that nothing of it is left, unless a launch has gone on with it."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +165,10 @@ class Backend(ABC):
     snapshot_seconds: float | None = None
     """How often the conversation is fetched and archived while the agent runs; None: home lies on the host's disk."""
 
+    def foresee(self) -> None:  # noqa: B027
+        """This backend has been named, and a plan is likely to be asked of it: what its place answers late may be asked
+        now. Never raises."""
+
     @abstractmethod
     def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
         """The plan for `spec`. Touches nothing but `stage_dir`. BottleError for whatever the manifest gets
@@ -161,6 +182,12 @@ class Backend(ABC):
     @abstractmethod
     def require(self) -> None:
         """Return if a bottle can be started here with every protection, else raise EnvironmentLacks."""
+
+    def begin(self, plan: BottlePlan, mounts: tuple[Mount, ...]) -> Begun | None:
+        """Send on its way what takes long and needs no more than this to be known; the caller holds the identity's lock, its
+        record is on disk, and `launch` of the same plan and `mounts` (see `Boot`) follows, in this process or a fork of it.
+        None: all of it is begun by `launch`. BottleError as there."""
+        return None
 
     def launch(self, plan: BottlePlan, *, boot: Boot | None = None) -> AbstractContextManager[Bottle]:
         """Start the sandbox; it is up when the block is entered and gone when it is left, whatever happened. Without

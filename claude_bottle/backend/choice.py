@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from claude_bottle.backend.registry import DEFAULT, get_bottle_backend
+from claude_bottle.backend.registry import DEFAULT, TABLE, get_bottle_backend
 from claude_bottle.errors import EnvironmentLacks
 
 if TYPE_CHECKING:
@@ -26,6 +26,15 @@ class Choice(NamedTuple):
     backend: Backend
     warning: str = ""
     ready: bool = False
+
+
+def foresee(asked: str | None) -> None:
+    """Let a backend know that it is probably the one, before the manifest has been read; `asked` as for `choose`."""
+    for name in (asked, os.environ.get("CLAUDE_BOTTLE_BACKEND")):
+        if name and name != AUTO:
+            if name in TABLE:
+                get_bottle_backend(name).foresee()
+            return
 
 
 def choose(asked: str | None, manifest: str = AUTO, *, default: str | None = None, image: bool = False) -> Choice:

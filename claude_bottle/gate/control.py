@@ -28,6 +28,11 @@ class Decoder:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
+    @property
+    def pending(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return bool(self._buffer)
+
     def feed(self, data: bytes) -> list[dict[str, object]]:
         """The messages completed by `data`. Raises ControlBroken."""
         self._buffer += data

@@ -88,6 +88,8 @@ class ControlLine:
                 self._obey(message, self._descriptors)
         except control.ControlBroken:
             self._gone()
+        if not self._decoder.pending:
+            self._descriptors.close()  # nothing that is still to come has asked for them
 
     def _flush(self) -> None:
         try:

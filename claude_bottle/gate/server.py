@@ -1,8 +1,8 @@
 """Listeners, the control line and the journal's events: what keeps the conversations going.
 
 Accepts on the descriptors the bottle's opener handed over, answers DNS, carries events to the keeper and lets `Orders` obey
-it. If the keeper is gone or does not take events any more, nothing is let through. May touch: the
-sockets it was given; it opens none but through `dial`.
+it. If the keeper is gone or does not take events any more, nothing is let through. May touch: the sockets it was given; it
+opens none but through `dial`.
 """
 
 from __future__ import annotations

@@ -54,6 +54,8 @@ class Booted(NamedTuple):
 def boot(order: Order) -> Booted:
     """Do it all. Whatever is raised, nothing of the launch is left but the state directory."""
     with ExitStack() as undo:
+        if order.begun:
+            undo.callback(order.begun.abandon)
         gate = _fork_gate(order, undo)
         store, journal = _own_setup(order, undo)
         loop = Loop()
@@ -93,6 +95,7 @@ def _raise(order: Order, lasting: Lasting, gate: GateLink | None, undo: ExitStac
         order.harness.seed(order.paths.home(order.identity), order.launch)
         log.mark("home seeded")
         bundle = _ca_bundle(order, gate)
+        proc.set_title(f"claude_bottle.keeper {order.identity}")  # now, when a place may be on its way
         sandbox, bottle = _launch(order, gate, bundle, undo)
         if callable(bundle):
             bundle()  # a gate that made no certificate is told of, whether or not the backend asked for it
@@ -110,7 +113,6 @@ def _raise(order: Order, lasting: Lasting, gate: GateLink | None, undo: ExitStac
             raise BottleError("the journal cannot be written", why="nothing may run unrecorded",
                               do="free some space under the state root")  # fmt: skip
         _note_running(store, order, bottle)
-        proc.set_title(f"claude_bottle.keeper {order.identity}")
         daemon.hide_memory()
         regret.pop_all()  # from here on the settlement decides what is kept
         return Booted(loop, store, journal, audit, gate, bottle, agent, terminal, recorder, sandbox, undo)
@@ -191,6 +193,7 @@ def _launch(
         ca_bundle=bundle,
         mounts=order.mounts,
         copy_from=_to_copy(order),
+        begun=order.begun,
     )
     bottle = sandbox.enter_context(order.backend.launch(order.plan, boot=wanted))
     if gate:

@@ -284,6 +284,8 @@ def _inherited(order: Order, birth: socket.socket) -> list[int]:
     lock = held_here(order.paths, order.identity)
     if lock:
         kept.append(lock.fileno())
+    if order.begun:
+        kept += order.begun.descriptors()
     if order.pipes:
         kept += [*order.pipes.agent, *order.pipes.operator[1:]]
     return kept

@@ -16,7 +16,7 @@ from claude_bottle.values import dataclass, field
 if TYPE_CHECKING:
     import socket
 
-    from claude_bottle.backend.base import Backend, Outlet
+    from claude_bottle.backend.base import Backend, Begun, Outlet
     from claude_bottle.gate.config import GateConfig
     from claude_bottle.harness.base import Harness, Launch
     from claude_bottle.keeper.inbox_file import Carried
@@ -76,6 +76,7 @@ class Order:
     of requests and grants, which `gate` has already; None for nothing. `offered`: the credentials of the bottle's manifest,
     for those it may ask for. `notify`: the command that is told of every request. `outlet` is the way out of what is built
     while the bottle runs. `reasons`: why the state is to be kept already, of a bottle that boots again in its keeper.
+    `begun`: what the backend is doing for this launch already.
     """
 
     paths: Paths
@@ -104,6 +105,7 @@ class Order:
     notify: tuple[str, ...] = ()
     outlet: Outlet | None = None
     reasons: tuple[str, ...] = ()
+    begun: Begun | None = None
 
     @property
     def identity(self) -> str:

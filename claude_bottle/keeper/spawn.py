@@ -46,6 +46,8 @@ def start(order: Order) -> Up:
             theirs.close()
             if order.pipes:
                 order.pipes.close_agent()
+            if order.begun:
+                order.begun.hand_over()
             let_go()
             os.waitpid(pid, 0)
             keeper = _await_report(mine)

@@ -80,16 +80,19 @@ def order(
     agent = spec.manifest.agent(spec.agent_name)
     record = _record(spec, plan, session, former)._replace(layers=before.layers if before else ())
     with held_back() as let_go:
-        lock = _claim(Store(paths), record, former)
+        lock, begun = _claim(Store(paths), record, former), None
         try:
             let_go()
+            backend, mounts = get_bottle_backend(plan.backend), program_mounts(program)
+            begun = backend.begin(plan, mounts)
+            log.mark("begun")
             record, conversation = _furnish(paths, plan, record, harness, archived)
             launch = replace(
                 agent_launch(agent, spec, program, record.session_id, resume=conversation),
                 placeholders={one.spec.env: one.placeholder for one in bound},
                 terminal=dict(os.environ),
             )
-            backend, trusted = get_bottle_backend(plan.backend), roots.bundle(settings.ca)
+            trusted = roots.bundle(settings.ca)
             elsewhere = backend.gate_command(plan) is not None
             told = gates.configure(plan, bound, settings, trusted if elsewhere else None, spent=read_spent(paths, plan.slug))
             limit = None if told.egress_bytes is None else told.egress_bytes + more_bytes
@@ -101,11 +104,13 @@ def order(
                 env=environment(plan, launch, bound), former=former, keep=keep, credentials_read=credentials_read, gate=gate,
                 ports=tuple(p for p in sorted({r.port for r in rules}) if p not in _USUAL_PORTS),
                 inbox=inbox, offered=own, notify=settings.notify,
-                mounts=program_mounts(program), roots=trusted, io=PIPES if spec.headless else PTY,
+                mounts=mounts, roots=trusted, begun=begun, io=PIPES if spec.headless else PTY,
                 rows=lines, cols=columns, pipes=Pipes.make() if spec.headless else None,
                 outlet=gates.outlet_of(settings, gate.upstreams, trusted),
             )  # fmt: skip
         except BaseException:
+            if begun:
+                begun.abandon()
             undo_launch(paths, plan.slug, former)
             lock.release()
             raise

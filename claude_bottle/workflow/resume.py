@@ -45,8 +45,10 @@ def resume(identity: str, options: Options) -> int:
         spec, plan = prepare(options, paths, stage, resume_of=identity, cwd=directory(known), layers=known.layers)
         if former is not None:
             from claude_bottle.workflow import carrying
+            from claude_bottle.workflow.planted import planted
 
-            plan = replace(plan, warnings=(*plan.warnings, *carrying.described(paths, plan)))
+            notes = (*carrying.described(paths, plan), *planted(paths.home(identity)))
+            plan = replace(plan, warnings=(*plan.warnings, *notes))
         if not options.dry_run and former is not None:
             accept_widening(paths, plan, options, former)
         if not confirmed(plan, options):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle import log
 from claude_bottle.backend import BottleSpec
-from claude_bottle.backend.choice import choose
+from claude_bottle.backend.choice import choose, foresee
 from claude_bottle.errors import Refused, UsageError
 from claude_bottle.gate import confine
 from claude_bottle.manifest import Manifest
@@ -97,6 +97,7 @@ def prepare(
 ) -> tuple[BottleSpec, BottlePlan]:
     """Manifest, plan and consent. `layers`: those that a bottle to resume was granted. Nothing is started and nothing but
     `stage` is touched."""
+    foresee(options.backend)
     where = cwd or Path.cwd()
     manifest = Manifest.resolve(where, paths=paths)
     log.mark("manifest")

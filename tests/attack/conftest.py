@@ -1,12 +1,14 @@
 """Fixtures of the attack suite: every test that takes `bottle` or `operator` runs for each person on each backend.
 
 To put a backend under the same attacks, add its name to BACKENDS. One bottle per person and backend is shared by all
-tests that only look or knock; a test that breaks one takes `operator` and starts its own.
+tests that only look or knock; a test that breaks one takes `operator` and starts its own. With the gate in a container it is
+what happens inside that is attacked, and what the gate says; the servers it would lead to are not in its reach.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.attack.operators import Bottle, Operator
-from tests.attack.world import World
+from tests.attack.operators import APART, Bottle, Operator
+from tests.attack.world import OUT_OF_REACH, World
 from tests.docker_engine import base_image, docker_engine
 from tests.persons import everybody, person
 
 __all__ = ["base_image", "docker_engine", "everybody", "person"]
 
 BACKENDS = ("bubblewrap", "docker")
-EVERYONE = [(name, backend) for backend in BACKENDS for name in ("root", "user")]
+EVERYONE = [*((name, backend) for backend in BACKENDS for name in ("root", "user")), ("root", APART)]
 
 
 @pytest.fixture(scope="session")
@@ -35,16 +37,23 @@ def world() -> Iterator[World]:
     shutil.rmtree(place)
 
 
-@pytest.fixture(scope="session", params=EVERYONE, ids=["-".join(one) for one in EVERYONE])
+@pytest.fixture(scope="session", params=EVERYONE, ids=[re.sub("[, ]+", "-", "-".join(one)) for one in EVERYONE])
 def operator(request: pytest.FixtureRequest, everybody: dict[str, object], world: World) -> Operator:
     name, backend = request.param
     if name == "root" and os.geteuid() != 0:
         pytest.skip("cannot run here: the tests are not run by root")
     made = Operator(everybody[name], world, backend)
-    if backend == "docker":
+    if backend != "bubblewrap":
         made.may_use(request.getfixturevalue("docker_engine"), request.getfixturevalue("base_image"))
     made.trust()
     return made
+
+
+@pytest.fixture(autouse=True)
+def within_reach(request: pytest.FixtureRequest) -> None:
+    outward = request.node.get_closest_marker("outward") and "operator" in request.fixturenames
+    if outward and request.getfixturevalue("operator").kind == APART:
+        pytest.skip(OUT_OF_REACH)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.attack.world import ABSENT, API, DATABASE, GIT, INWARD, OTHER, PLAIN, REBOUND, STRANGE, TUNNEL, World
+from tests.attack.world import (
+    ABSENT,
+    API,
+    DATABASE,
+    GIT,
+    INWARD,
+    OTHER,
+    PLAIN,
+    REBOUND,
+    STRANGE,
+    TUNNEL,
+    OutOfReach,
+    World,
+)
 from tests.docker_engine import Engine
 from tests.git_remote import TOKEN
 from tests.ordinary_user import Person
@@ -48,7 +61,10 @@ MANIFEST: dict[str, Any] = {
 }
 # Where a backend is not like the others, as docs/threats.md says: a test whose words depend on it asks `Operator.lacks`.
 OWN_USERS, OWN_UID, HIDDEN_PROC = "own user namespace", "uid 1000 for everybody", "no host path of a mount, no kernel words"
-LACKING = {"bubblewrap": frozenset[str](), "docker": frozenset({OWN_USERS, OWN_UID, HIDDEN_PROC})}
+# A backend whose gate runs in a container beside the bottle's, on the engine's network instead of this host's.
+APART = "docker, gate in a container"
+_OF_CONTAINERS = frozenset({OWN_USERS, OWN_UID, HIDDEN_PROC})
+LACKING = {"bubblewrap": frozenset[str](), "docker": _OF_CONTAINERS, APART: _OF_CONTAINERS}
 _SERVER = r"""
 import json, subprocess, sys, tempfile
 for line in sys.stdin:
@@ -61,10 +77,11 @@ for line in sys.stdin:
 
 
 class Operator:
-    """One person at one project, with a state root of their own."""
+    """One person at one project, with a state root of their own. `kind`: a backend, or APART."""
 
-    def __init__(self, person: Person, world: World, backend: str) -> None:
-        self.person, self.world, self.backend = person, world, backend
+    def __init__(self, person: Person, world: World, kind: str) -> None:
+        self.person, self.kind, backend = person, kind, kind.split(",")[0]
+        self.world = OutOfReach(world) if kind == APART else world
         self.place, self.home = person.directory("project"), person.directory("state")
         self.shown = person.directory("shown")
         manifest = json.loads(json.dumps(MANIFEST))
@@ -84,7 +101,7 @@ class Operator:
         self._put(self.home / "image.json", json.dumps({"base": base}))
 
     def lacks(self, what: str) -> bool:
-        return what in LACKING[self.backend]
+        return what in LACKING[self.kind]
 
     @property
     def uid_inside(self) -> int:
@@ -94,7 +111,8 @@ class Operator:
         self._put(self.place / "claude-bottle.json", manifest if isinstance(manifest, str) else json.dumps(manifest))
 
     def configure(self, settings: dict[str, Any]) -> None:
-        self._put(self.home / "config.json", json.dumps(settings))
+        place = {"gate": "container"} if self.kind == APART else {}
+        self._put(self.home / "config.json", json.dumps(settings | place))
 
     def _put(self, file: Path, text: str) -> None:
         file.write_text(text)

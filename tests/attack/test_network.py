@@ -151,6 +151,7 @@ attempt("under a granted host's name", lambda: raw(request("/policy", PLAIN), ("
     assert [word for word in host if word in "".join(seen.values())] == []
 
 
+@pytest.mark.outward
 @pytest.mark.threat(25, 37)
 def test_without_its_gate_a_bottle_has_no_network(operator: Operator) -> None:
     """I4: the gate killed, its listeners are gone with it, open tunnels break, and nothing takes their place."""
@@ -213,6 +214,7 @@ print(json.dumps([found, free]))
     assert {said for name, said in found.items() if name not in own} <= {"EACCES", "EADDRINUSE"}
 
 
+@pytest.mark.outward
 @pytest.mark.threat(39, 46)
 def test_case_39_a_relay_inside_gets_the_same_verdicts_as_a_direct_request(bottle: Bottle) -> None:
     """Every time, under concurrency: half of many interleaved requests are refused, and only the others arrive."""

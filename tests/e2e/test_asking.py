@@ -14,7 +14,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.e2e.conftest import BACKENDS
+from tests.e2e.conftest import APART, BACKENDS
 from tests.e2e.project import Project, submit
 from tests.waiting import eventually
 
@@ -71,17 +71,25 @@ def site() -> Iterator[ThreadingHTTPServer]:
 def project(request: pytest.FixtureRequest, tmp_path: Path, tools: Path) -> Iterator[Project]:
     """As in conftest, with a model that plays TURNS."""
     wanted = getattr(request, "param", BACKENDS[0])
-    made = Project(tmp_path, tools, TURNS, containers=request.getfixturevalue("containers") if wanted == "docker" else None)
+    containers = request.getfixturevalue("containers") if wanted in ("docker", APART) else None
+    made = Project(tmp_path, tools, TURNS, containers=containers)
     made.trust()
+    made.apart = wanted == APART  # type: ignore[attr-defined]
     yield made
     made.close()
     assert made.objects() == []
 
 
 def prepared(project: Project, site: ThreadingHTTPServer) -> Project:
-    project.configure(
-        {"model.bottle.test:443": f"127.0.0.1:{project.model.port}", f"{HOST}:80": f"127.0.0.1:{site.server_port}"}
-    )
+    here = "127.0.0.1"
+    if getattr(project, "apart", False):
+        project.place_gate("container")
+        here = "10.0.2.2"  # this machine's loopback, seen from a container of the tests' daemon
+    places = {"model.bottle.test:443": f"{here}:{project.model.port}", f"{HOST}:80": f"{here}:{site.server_port}"}
+    settings = json.loads((project.home / "config.json").read_text())
+    project.configure(places)
+    upstreams = json.loads((project.home / "config.json").read_text())["upstreams"]
+    project.settings("config.json", {**settings, "upstreams": upstreams})
     return project
 
 
@@ -101,7 +109,7 @@ def kinds(project: Project, identity: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("project", BACKENDS, indirect=True)
+@pytest.mark.parametrize("project", [*BACKENDS, APART], indirect=True)
 def test_blocked_asks_approved_in_another_terminal_and_the_same_call_goes_on(
     project: Project, site: ThreadingHTTPServer
 ) -> None:

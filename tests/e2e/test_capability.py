@@ -13,6 +13,7 @@ from typing import Any
 import pexpect
 import pytest
 
+from tests.e2e.conftest import APART
 from tests.e2e.project import MANIFEST, Project, submit
 from tests.registries import Registries
 from tests.waiting import SECONDS, eventually
@@ -42,10 +43,13 @@ def registries(tmp_path: Path) -> Iterator[Registries]:
 @pytest.fixture
 def project(request: pytest.FixtureRequest, tmp_path: Path, tools: Path, registries: Registries) -> Iterator[Project]:
     """With the turns of this file, and registries that its builds find."""
-    found = request.getfixturevalue("containers") if getattr(request, "param", "bubblewrap") == "docker" else None
+    wanted = getattr(request, "param", "bubblewrap")
+    found = request.getfixturevalue("containers") if wanted in ("docker", APART) else None
     made = Project(tmp_path, tools, TURNS, containers=found)
     said, more = json.loads((made.home / "config.json").read_text()), registries.settings()
     made.settings("config.json", {**said, **more, "upstreams": {**said["upstreams"], **more["upstreams"]}})
+    if wanted == APART:
+        made.place_gate("container")
     made.trust()
     yield made
     made.close()
@@ -64,7 +68,7 @@ def kind(project: Project) -> str:
     return "docker" if project.containers else "bubblewrap"
 
 
-@pytest.mark.parametrize("project", ["bubblewrap", "docker"], indirect=True)
+@pytest.mark.parametrize("project", ["bubblewrap", "docker", APART], indirect=True)
 def test_the_conversation_goes_on_by_itself_with_the_tool(project: Project) -> None:
     child = project.session()
     submit(child, "use brandnew")

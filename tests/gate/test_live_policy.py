@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from claude_bottle.gate import control
 from claude_bottle.gate.config import credential_to_wire
 from claude_bottle.model import policy as reasons
 from claude_bottle.model.policy import Rule
@@ -155,6 +156,16 @@ def test_a_listener_with_a_name_of_its_own_is_refused(rig: Rig, name: str) -> No
         assert "unknown name" in str(keeper.expect("fault")["what"])
     keeper.tell("listener", name="port-5432")
     assert "without its socket" in str(keeper.expect("fault")["what"])
+
+
+def test_a_descriptor_that_nobody_has_asked_for_is_closed(rig: Rig) -> None:
+    gate = rig.gate(PLAIN)
+    ours, theirs = socket.socketpair()
+    with ours:
+        socket.send_fds(gate.keeper, [control.encode("resume")], [theirs.fileno()])
+        theirs.close()
+        ours.settimeout(SECONDS)
+        assert ours.recv(1) == b""
 
 
 def test_what_is_handed_over_as_a_listener_must_be_one(rig: Rig) -> None:

@@ -1,27 +1,31 @@
-"""A real bottle (bubblewrap, gate) that boots again twice: `python -m tests.keeper.rebooting PLACE SETTINGS`.
+"""A real bottle (bubblewrap, gate) and its layers: `python -m tests.keeper.rebooting again|killed PLACE SETTINGS`.
 
-`SETTINGS` is config.json. Prints what was seen as one JSON object.
+`again`: it boots again twice. `killed`: its keeper is killed while it builds. `SETTINGS` is config.json. Prints what was seen
+as one JSON object.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from claude_bottle.keeper.client import Control
+from claude_bottle.keeper.order import Order
 from claude_bottle.keeper.spawn import start
 from claude_bottle.state.paths import Paths
 from claude_bottle.values import replace
 from claude_bottle.workflow import gates
 from tests.keeper import real
+from tests.waiting import ended
 
 AGENT = "trap 'exit 0' TERM; echo life >> lives; one >> lives; two >> lives; while :; do sleep 0.05; done"
 
 
-def main(place: Path, settings: str) -> None:
+def main(what: str, place: Path, settings: str) -> None:
     os.environ["CLAUDE_BOTTLE_HOME"] = str(place / "root")
     (place / "root").mkdir(mode=0o700)
     (place / "root" / "config.json").write_text(settings)
@@ -29,21 +33,39 @@ def main(place: Path, settings: str) -> None:
     made = real.order(place, "sh", "-c", AGENT, outlet=gates.outlet(Paths(place / "root")))
     made = replace(made, launch=replace(made.launch, args=made.argv))  # which its harness begins again with
     up = start(made)
-    told, seen = [], dict[str, Any]()
     with Control(made.paths, made.identity, up.connection) as birth:
-        for name in ("one", "two"):
-            with Control(made.paths, made.identity) as control:
-                told.append(control.grant_capability({"pip": [name]}, lambda _line: None))
+        print(json.dumps({"again": again, "killed": killed}[what](made, up.keeper, birth)))
+
+
+def again(made: Order, keeper: int, birth: Control) -> dict[str, Any]:
+    told = []
+    for name in ("one", "two"):
         with Control(made.paths, made.identity) as control:
-            status = control.status()
-        seen |= {"told": told, "keeper": status["keeper"] == up.keeper, "gate": status["gate"]}
-        seen["hidden"] = os.stat(f"/proc/{up.keeper}/environ").st_uid
-        look = "one; two; getent hosts granted.test | cut -c1-7; until grep -q two lives; do sleep 0.1; done; cat lives"
-        seen["inside"] = real.output(made, "/bin/sh", "-c", look)
-        birth.send({"op": "stop", "grace": 60, "keep": False})
-        seen["settled"] = birth.settled()
-    print(json.dumps(seen))
+            told.append(control.grant_capability({"pip": [name]}, lambda _line: None))
+    with Control(made.paths, made.identity) as control:
+        status = control.status()
+    hidden = os.stat(f"/proc/{keeper}/environ").st_uid
+    look = "one; two; getent hosts granted.test | cut -c1-7; until grep -q two lives; do sleep 0.1; done; cat lives"
+    inside = real.output(made, "/bin/sh", "-c", look)
+    birth.send({"op": "stop", "grace": 60, "keep": False})
+    return {"told": told, "keeper": status["keeper"] == keeper, "gate": status["gate"], "hidden": hidden, "inside": inside,
+            "settled": birth.settled()}  # fmt: skip
+
+
+def killed(made: Order, keeper: int, _birth: Control) -> dict[str, Any]:
+    """Once the build has begun to fetch: the keeper, its builder, its gate and its bottle, all of them."""
+    with Control(made.paths, made.identity) as control:
+        control.send({"op": "capability", "capability": {"pip": ["slow"]}})
+        while "Preparing" not in str((control.next_message() or {}).get("line")):
+            pass
+        family, young = [], [keeper]
+        while young:
+            young = [child for parent in young for child in real.children(parent)]
+            family += young
+        os.kill(keeper, signal.SIGKILL)
+        gone = [ended(pid) for pid in (keeper, *family)]
+    return {"family": len(family), "gone": all(gone)}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

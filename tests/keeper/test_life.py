@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from claude_bottle import proc
+from claude_bottle.backend.base import Begun
 from claude_bottle.backend.fake.backend import FakeBackend
 from claude_bottle.backend.fake.bottle import FakeBottle
 from claude_bottle.errors import BottleError, EnvironmentLacks
@@ -443,6 +444,34 @@ def test_without_a_gate_nothing_starts(root: Path, serve: Any) -> None:
         start(order)
     assert "SECRET" not in str(failed.value.to_dict())
     assert Store(order.paths).identities() == []
+
+
+class Noted(Begun):
+    """A launch on its way that is only a pipe, and a file for what becomes of it."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.ends = place, os.pipe()
+
+    def descriptors(self) -> tuple[int, ...]:
+        return self.ends
+
+    def hand_over(self) -> None:
+        for end in self.ends:
+            os.close(end)
+
+    def abandon(self) -> None:
+        self.hand_over()  # which fails unless the keeper has kept them open
+        self.place.write_text(str(os.getpid()))
+
+
+def test_what_has_been_begun_is_the_keepers_to_take_back(root: Path, tmp_path: Path) -> None:
+    begun = Noted(tmp_path / "abandoned-by")
+    order = orders.order(root, "true", gate=config(), serve=a_gate_that_fails, begun=begun)
+    with pytest.raises(BottleError):
+        start(order)
+    assert int((tmp_path / "abandoned-by").read_text()) != os.getpid()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(begun.ends[0])
 
 
 @pytest.mark.parametrize("tty", [False, True])

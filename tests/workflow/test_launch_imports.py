@@ -12,6 +12,7 @@ OFF_THE_WAY = {
 ON_THE_WAY = (
     "claude_bottle.cli.run", "claude_bottle.workflow.start", "claude_bottle.workflow.piping", "claude_bottle.manifest.build",
     "claude_bottle.harness.shell", "claude_bottle.keeper.main", "claude_bottle.backend.bubblewrap.backend",
+    "claude_bottle.backend.docker.backend", "claude_bottle.backend.docker.request", "claude_bottle.backend.docker.endpoint",
 )  # fmt: skip
 
 

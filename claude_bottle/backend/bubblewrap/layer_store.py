@@ -60,7 +60,7 @@ class LayerStore:
         """A private directory for one build, on the file system of the layers; gone on every path out."""
         self._paths.ensure_root()
         files.ensure_private_dir(self._place)
-        self._sweep()
+        self.sweep()
         place = self._place / f"{_NEW}{os.urandom(8).hex()}"
         os.mkdir(place, 0o700)
         fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -149,9 +149,9 @@ class LayerStore:
         remove_tree(doomed)
         return True
 
-    def _sweep(self) -> None:
-        """What killed builds and removals left."""
-        for name in os.listdir(self._place):
+    def sweep(self) -> None:
+        """Remove what killed builds and removals left."""
+        for name in os.listdir(self._place) if self._place.is_dir() else ():
             path = self._place / name
             with suppress(BottleError, OSError):
                 if name.startswith(_OLD) or (name.startswith(_NEW) and _abandoned(path)):

@@ -90,6 +90,7 @@ class BuiltLayers(Images):
 
     def list(self) -> list[dict[str, object]]:
         store = LayerStore(Paths.default())
+        store.sweep()
         found = [(name, store.about(name)) for name in store.names()]
         found.sort(key=lambda one: str(one[1].get("created", "")), reverse=True)
         return [{"name": name, "id": name, "size": about.get("size", 0), "created": _when(about.get("created")),

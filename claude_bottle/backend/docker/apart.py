@@ -142,8 +142,10 @@ def _graft(first: int, recipe: Recipe) -> None:
                                why="it belongs to root, and the engine's containers are not on this machine",
                                do="work on a copy (--cwd), or start the bottle as an ordinary user")  # fmt: skip
     pidfd = os.pidfd_open(first)
+    # Who the bottle's user is on this host, which need not be who it is inside.
+    uid, gid = (int(facts(first)[kind].split()[0]) for kind in ("Uid", "Gid"))
     try:
-        graft.graft(pidfd, recipe.container.grafted, (recipe.uid, recipe.gid))
+        graft.graft(pidfd, recipe.container.grafted, (uid, gid))
     finally:
         os.close(pidfd)
 

@@ -58,8 +58,8 @@ def _recipe(
     labels = owners.labels(boot.identity, owner, plan)
     uid, gid = bottle_user(plan) if machine.here else (UID, GID)
     container = describe(
-        engine, plan, boot, run_dir, labels=labels, files=run_dir.name_user(uid, gid), mounts=mounts,
-        memory=machine.memory, meeting=gate_container.shared(boot.identity, labels, readonly=True),
+        engine, plan, boot.identity, run_dir, labels=labels, files=run_dir.name_user(uid, gid), mounts=mounts,
+        machine=machine, meeting=gate_container.shared(boot.identity, labels, readonly=True),
     )  # fmt: skip
     return apart.Recipe(container, uid, gid, machine.here)
 
@@ -71,6 +71,11 @@ def _mounts(plan: BottlePlan, boot: Boot, machine: Machine) -> tuple[Mount, ...]
         raise EnvironmentLacks(
             f"{shown} cannot be shown in a bottle there", why="the engine runs on another machine",
             do="work on a copy (--cwd), or use an engine of this machine",
+        )  # fmt: skip
+    if machine.mapped and os.geteuid() != 0 and plan.workspace.mode == "bind":
+        raise EnvironmentLacks(
+            f"{plan.workspace.source} cannot be written in a bottle there",
+            why="the engine gives its containers' users other ids than this host's", do="work on a copy (--cwd)",
         )  # fmt: skip
     # Another machine's view of a file cannot be compared with ours; what the operator named is looked at here at least.
     for mount in mounts:

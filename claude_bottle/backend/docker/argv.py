@@ -15,7 +15,9 @@ from claude_bottle.harness.base import HOME, WORKSPACE
 from claude_bottle.model.plan import Limit, Mount
 from claude_bottle.values import dataclass
 
-INIT, RELAY = "/opt/claude-bottle/init.py", "/opt/claude-bottle/relay.py"
+# Imported, not run as a script: so Python compiles it once, when the image is made, and not at every start.
+_FIRST = "import sys; sys.path.insert(0, '/opt/claude-bottle'); import {0}; {0}.main()"
+INIT, RELAY = _FIRST.format("init"), _FIRST.format("relay")
 RUN_DIR = "/run/bottle"
 # What its first process needs for its first moment, in its own namespaces only; then it has none.
 FIRST_MOMENT = ("NET_ADMIN", "SETPCAP", "SETUID", "SETGID", "CHOWN")
@@ -80,7 +82,7 @@ def run(container: Container) -> list[str]:
     if container.grafted:
         words.append(f"--tmpfs={WORKSPACE}:ro,nosuid,nodev,mode=0555,size=4096")
     words += [f"--mount={value}" for value in _mounts(container)]
-    return [*words, "--", check_image(container.image), "-I", "-S", RELAY if apart else INIT]
+    return [*words, "--", check_image(container.image), "-I", "-S", "-c", RELAY if apart else INIT]
 
 
 def _mounts(container: Container) -> list[str]:

@@ -7,7 +7,6 @@ module only ties them together. It touches only objects that carry this installa
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend.base import GID, UID, Backend, Boot, Bottle, BottleSpec, Check, GateCommand, Images, Outlet
+from claude_bottle.backend.base import (
+    GID,
+    UID,
+    Backend,
+    Begun,
+    Boot,
+    Bottle,
+    BottleSpec,
+    Check,
+    GateCommand,
+    Images,
+    Outlet,
+)
 from claude_bottle.backend.docker import (
     argv,
+    begun,
     gate_container,
     graft,
     images,
@@ -27,9 +39,12 @@ from claude_bottle.backend.docker import (
     prereqs,
     protections,
     recovery,
+    starting,
 )
+from claude_bottle.backend.docker.begun import Underway
 from claude_bottle.backend.docker.bottle import DockerBottle
 from claude_bottle.backend.docker.engine import Engine, client_env
+from claude_bottle.backend.docker.placement import Machine
 from claude_bottle.backend.docker.recipe import Recipe
 from claude_bottle.backend.docker.rundir import RunDir
 from claude_bottle.errors import BottleError
@@ -52,6 +67,9 @@ class DockerBackend(Backend):
     def __init__(self) -> None:
         self._engine = Engine(self.program)
 
+    def foresee(self) -> None:
+        self._engine.foresee()
+
     def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
         from claude_bottle.backend import planning
 
@@ -67,7 +85,7 @@ class DockerBackend(Backend):
             backend=self.name,
             image=recipes[-1].tag,
             limits=partial(protections.limits, machine=machine),
-            protections=protections.protections(protections.BESIDE if gate else protections.HERE),
+            protections=protections.protections(protections.BESIDE if gate else protections.HERE, machine),
             image_build=tuple(recipe.to_dict() for recipe in (*recipes, *gate)),
         )
         return planning.with_layers(self, spec, plan)
@@ -122,6 +140,27 @@ class DockerBackend(Backend):
     def end_gate(self, plan: BottlePlan) -> None:
         gate_container.remove(self._engine, owners.installation(Paths.default()), plan.slug)
 
+    def begin(self, plan: BottlePlan, mounts: tuple[Mount, ...]) -> Begun | None:
+        if gate_container.image_of(plan) or not starting.engine_can(self._engine):
+            return None
+        try:
+            return self._begin(plan, mounts, plan.slug, early=True)
+        except starting.NeedsClient:
+            return None
+
+    def _begin(self, plan: BottlePlan, mounts: tuple[Mount, ...], identity: str, *, early: bool = False) -> Underway:
+        owner, run_dir = owners.installation(Paths.default()), RunDir(Paths.default(), identity)
+        uid, gid = bottle_user(plan)
+
+        def recipe(nonce: str) -> launcher.Recipe:
+            # A planned image has the agent program in it already.
+            shown = real_sources(plan.mounts if plan.image_build else (*plan.mounts, *mounts))
+            labels, files = owners.labels(identity, owner, plan), self._files(run_dir, uid, gid)
+            container = describe(self._engine, plan, identity, run_dir, labels=labels, files=files, mounts=shown)
+            return launcher.Recipe(container, nonce, uid, gid)
+
+        return begun.begin(self._engine, owner, identity, run_dir, recipe, early=early)
+
     @contextmanager
     def _launch(self, plan: BottlePlan, boot: Boot) -> Iterator[Bottle]:
         if gate_container.image_of(plan):
@@ -130,25 +169,15 @@ class DockerBackend(Backend):
             with apart_launch.launched(self._engine, plan, boot) as apart:
                 yield apart
             return
-        paths, owner = Paths.default(), owners.installation(Paths.default())
-        owners.make_way(self._engine, owner, boot.identity)
-        run_dir = RunDir(paths, boot.identity)
-        uid, gid = bottle_user(plan)
-        nonce = os.urandom(16).hex()
-        with run_dir.make(nonce) as listener:
-            # A planned image has the agent program in it already.
-            mounts = real_sources(plan.mounts if plan.image_build else (*plan.mounts, *boot.mounts))
-            labels, shown = owners.labels(boot.identity, owner, plan), self._files(run_dir, uid, gid)
-            container = describe(self._engine, plan, boot, run_dir, labels=labels, files=shown, mounts=mounts)
-            recipe = launcher.Recipe(container, nonce, uid, gid)
-            try:
-                sandbox = launcher.start(self._engine, boot, recipe, run_dir, listener)
-            except BaseException:
-                with contextlib.suppress(BottleError):  # the first error is the one to hear
-                    self._remove_all(boot.identity, owner)
-                run_dir.remove()
-                raise
-        bottle = DockerBottle(plan, boot, sandbox, self._engine, owner, run_dir)
+        way = boot.begun if isinstance(boot.begun, Underway) else self._begin(plan, boot.mounts, boot.identity)
+        asked = way.take()
+        try:
+            with asked.listener:
+                sandbox = launcher.complete(self._engine, boot, asked)
+        except BaseException:
+            way.take_back()
+            raise
+        bottle = DockerBottle(plan, boot, sandbox, self._engine, way.owner, asked.run_dir)
         try:
             yield bottle
         finally:
@@ -179,14 +208,15 @@ class DockerBackend(Backend):
 
 
 def describe(
-    engine: Engine, plan: BottlePlan, boot: Boot, run_dir: RunDir, *, labels: tuple[tuple[str, str], ...],
-    files: tuple[tuple[str, str], ...], mounts: tuple[Mount, ...], memory: int = 0, meeting: str = "",
+    engine: Engine, plan: BottlePlan, identity: str, run_dir: RunDir, *, labels: tuple[tuple[str, str], ...],
+    files: tuple[tuple[str, str], ...], mounts: tuple[Mount, ...], machine: Machine | None = None, meeting: str = "",
 ) -> argv.Container:  # fmt: skip
-    """The container of a launch. `memory`: of the engine's machine, 0 for this one; for the rest see `argv.Container`."""
+    """The container of a launch. `machine`: the engine's, where that is not simply this one; for the rest see
+    `argv.Container`."""
     bound = plan.workspace.source if plan.workspace.mode == "bind" else None
-    grafted = graft.needed(bound)
+    grafted = graft.needed(bound, mapped=machine is not None and machine.mapped)
     return argv.Container(
-        name=owners.container_name(boot.identity),
+        name=owners.container_name(identity),
         labels=labels,
         image=plan.image,
         run_dir=str(run_dir.path),
@@ -198,7 +228,7 @@ def describe(
         workspace=None if grafted else bound,
         grafted=bound or "" if grafted else "",
         volumes=owners.declared_volumes(engine, plan.image),
-        tmp_bytes=protections.tmp_bytes(memory),
+        tmp_bytes=protections.tmp_bytes(machine.memory if machine else 0),
         meeting=meeting,
     )
 

@@ -57,7 +57,12 @@ class DockerProcess(Program):
 def _exit_code(status: socket.socket) -> int:
     """What its socket says; killed, when its bottle ended without a word."""
     try:
-        code = json.loads(status.recv(4096))["code"]
+        try:
+            said = status.recv(4096)
+        except ConnectionResetError:
+            # A signal that came too late was never read at the other end, which is told before what was said (unix(7)).
+            said = status.recv(4096)
+        code = json.loads(said)["code"]
     except (OSError, ValueError, KeyError, TypeError):
         return _KILLED
     return code if isinstance(code, int) and 0 <= code <= 255 else _KILLED
@@ -83,7 +88,7 @@ class DockerBottle(Bottle):
         controlling_tty: bool = False,
     ) -> DockerProcess:
         self.processes = [process for process in self.processes if process.poll() is None]
-        self._sandbox.client.poll()  # it ended long ago; nobody else collects it
+        self._sandbox.started.collect()  # that has ended long ago
         self.used = True
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)

@@ -33,7 +33,8 @@ def tools(base: str) -> str:
         "WORKDIR /workspace",
         # Last, since it changes most often: an engine that has the layers above does not make them again.
         f"COPY {' '.join(PROGRAMS)} {OURS}/",
-        f"RUN chmod 0444 {OURS}/*",
+        # What the first process imports is compiled here, once; some images have come without any of it compiled.
+        f"RUN chmod 0444 {OURS}/* && python3 -I -S -c 'import sys; sys.path.insert(0, \"{OURS}\"); import relay'",
     )
 
 

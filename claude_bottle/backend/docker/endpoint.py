@@ -2,13 +2,14 @@
 
 Where the client would use a plain socket of this machine, an HTTP request to it costs a millisecond instead of the 25 of
 a client. Which engine is meant follows the client's rules; whenever they lead anywhere else (another host, a named
-context, a client of another kind) there is no endpoint here, and the client is asked. Nothing is created this way.
+context, a client of another kind, an engine that is not docker's) there is no endpoint here, and the client is asked.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from typing import Any
 
@@ -16,6 +17,14 @@ from claude_bottle.errors import BottleError
 
 _DEFAULT = "/var/run/docker.sock"
 _LIMIT = 8 << 20
+# Of the interface; what is asked here has meant the same in all of them. Engines since 25 know the newer, those before 29
+# the older.
+_OLDEST, _NEWEST = (1, 41), (1, 44)
+# How the engine names itself in every answer; podman, which answers the same questions, says Libpod.
+_DOCKER = b"\r\nserver: docker/"
+# Questions that have been put and not been waited for, by who put them: a fork may have closed its copies long since.
+_ahead: dict[tuple[int, str, str, str | None], socket.socket] = {}
+_VERSION = re.compile(rb"\r\napi-version: ([0-9]{1,3})\.([0-9]{1,3})\r\n")
 
 
 def local_socket() -> str | None:
@@ -36,22 +45,51 @@ def local_socket() -> str | None:
     return _DEFAULT if isinstance(said, dict) and said.get("currentContext") in (None, "", "default") else None
 
 
-def ask(method: str, path: str, *, seconds: float = 20) -> tuple[int, Any] | None:
+def ask(method: str, path: str, body: object = None, *, seconds: float = 20) -> tuple[int, Any] | None:
     """(status, what the JSON says) of a request; None where there is no such socket or nobody answers on it: the
     client then says why. BottleError for an answer that is none."""
+    connection = _ahead.pop((os.getpid(), method, path, local_socket()), None) or send(method, path, body, seconds=seconds)
+    if connection is None:
+        return None
+    with connection:
+        return answer(connection)
+
+
+def ask_ahead(path: str) -> None:
+    """Put a question whose answer the next `ask` for it takes."""
+    connection = send("GET", path)
+    if connection is not None:
+        _ahead[os.getpid(), "GET", path, local_socket()] = connection
+
+
+def send(method: str, path: str, body: object = None, *, seconds: float = 20) -> socket.socket | None:
+    """A request that is on its way: a connection for `answer`, readable when that has come. None as for `ask`."""
     place = local_socket()
     if place is None:
         return None
+    content = b"" if body is None else json.dumps(body).encode()
+    # 1.0: the answer ends with the connection, and is not cut into chunks.
+    head = f"{method} {path} HTTP/1.0\r\nHost: docker\r\n"
+    if body is not None:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+    connection = socket.socket(socket.AF_UNIX)
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(seconds)
-            connection.connect(place)
-            # 1.0: the answer ends with the connection, and is not cut into chunks.
-            connection.sendall(f"{method} {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode("ascii"))
-            answer = _everything(connection)
+        connection.settimeout(seconds)
+        connection.connect(place)
+        connection.sendall(f"{head}\r\n".encode("ascii") + content)
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def answer(connection: socket.socket) -> tuple[int, Any] | None:
+    """What comes of `send`; see `ask`."""
+    try:
+        said = _everything(connection)
     except OSError:
         return None
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _, body = said.partition(b"\r\n\r\n")
     words = head.split(None, 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
         raise BottleError("the docker engine talks nonsense", do="docker version   shows what it is")
@@ -59,6 +97,23 @@ def ask(method: str, path: str, *, seconds: float = 20) -> tuple[int, Any] | Non
         return int(words[1]), json.loads(body) if body.strip() else None
     except ValueError:
         return int(words[1]), None
+
+
+def version() -> str | None:
+    """The version of the interface to speak where a request makes something; None where the client must be asked."""
+    connection = send("GET", "/_ping")
+    if connection is None:
+        return None
+    with connection:
+        try:
+            said = _everything(connection).lower()
+        except OSError:
+            return None
+    found = _VERSION.search(said)
+    if not said.startswith(b"http/1.0 200 ") or _DOCKER not in said or found is None:
+        return None
+    spoken = min((int(found[1]), int(found[2])), _NEWEST)
+    return f"{spoken[0]}.{spoken[1]}" if spoken >= _OLDEST else None
 
 
 def _everything(connection: socket.socket) -> bytes:

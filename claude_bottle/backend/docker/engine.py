@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from claude_bottle.proc import Popen
 
 _SECONDS = 20
+_VERSION, _INFO = "/version", "/info"
 # What the client needs beside `proc.base_env` to find its engine; none of them is for a bottle.
 _CLIENT_ENV = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",
                "DOCKER_API_VERSION", "SSH_AUTH_SOCK", "CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINERS_CONF",
@@ -71,6 +72,7 @@ class Engine:
     def __init__(self, program: str = "docker") -> None:
         self.program = program
         self._version: dict[str, Any] | None = None
+        self._info: dict[str, Any] = {}
 
     def run(self, arguments: Sequence[str], *, timeout: float = 60, check: bool = True) -> proc.Result:
         """Run the client to its end. With `check`, raises `failure` for an exit code other than 0."""
@@ -95,12 +97,26 @@ class Engine:
 
         return endpoint.ask(method, path, seconds=seconds)
 
+    def foresee(self) -> None:
+        """Ask for both without waiting: an engine looks at its own programs for them."""
+        if self.program == "docker":
+            from claude_bottle.backend.docker import endpoint
+
+            endpoint.ask_ahead(_VERSION)
+            endpoint.ask_ahead(_INFO)
+
     def version(self) -> dict[str, Any]:
         """What the engine says of itself: Version, KernelVersion, Platform. Asked once. Raises `failure` where there is
         none that answers."""
         if self._version is None:
-            self._version = self.facts("/version", ["version", "--format={{json .Server}}"])
+            self._version = self.facts(_VERSION, ["version", "--format={{json .Server}}"])
         return self._version
+
+    def info(self) -> dict[str, Any]:
+        """Everything else it says of itself: SecurityOptions, NCPU, MemTotal. Asked once; raises as `version`."""
+        if not self._info:
+            self._info = self.facts(_INFO, ["info", "--format={{json .}}"])
+        return self._info
 
     def facts(self, path: str, words: Sequence[str]) -> dict[str, Any]:
         """A JSON object from the engine itself (GET `path`), or from its client's `words`."""

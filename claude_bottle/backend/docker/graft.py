@@ -16,9 +16,10 @@ from claude_bottle.errors import EnvironmentLacks
 from claude_bottle.harness.base import WORKSPACE
 
 
-def needed(workspace: str | None) -> bool:
-    """Whether this directory, to be shown as it is on the host, is root's, and the bottle too."""
-    return workspace is not None and os.geteuid() == 0 and os.stat(workspace).st_uid == 0
+def needed(workspace: str | None, *, mapped: bool = False) -> bool:
+    """Whether this directory, to be shown as it is on the host, is root's, and the bottle too; or whoever's it is, where
+    an engine's users are `mapped` to others."""
+    return workspace is not None and os.geteuid() == 0 and (mapped or os.stat(workspace).st_uid == 0)
 
 
 def graft(first: int, source: str, user: tuple[int, int]) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -82,7 +80,12 @@ def _digest_of(engine: Engine, tag: str) -> str | None:
 def build(engine: Engine, recipes: Sequence[Recipe], place: Path, progress: Progress) -> None:
     """Build what is missing, telling each step. `place`: where the temporary contexts are made, best on the file system
     of the agent programs. BottleError with the end of what the build said."""
-    for recipe in missing(engine, recipes):
+    wanted = missing(engine, recipes)
+    if not wanted:
+        return  # as at nearly every start: what is imported below takes 5 ms
+    import tempfile
+
+    for recipe in wanted:
         with tempfile.TemporaryDirectory(prefix="build-", dir=place) as directory:
             _fill(Path(directory), recipe)
             filled, text = Path(directory, "context"), Path(directory, "Dockerfile")
@@ -133,6 +136,8 @@ def _fill(directory: Path, recipe: Recipe) -> None:
         try:
             os.link(file.source, place / file.name)
         except OSError:
+            import shutil
+
             shutil.copy2(file.source, place / file.name)
 
 

@@ -137,8 +137,12 @@ def describe(failure: OSError) -> str:
 def execute(order: Message, stdio: list[int], status: socket.socket) -> NoReturn:
     """The child's side of a fork, up to exec. What fails before is told; what fails at exec ends as a shell would."""
     try:
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):  # those that Python changes
-            signal.signal(number, signal.SIG_DFL)
+        # Those that Python changes, and what an engine without a daemon passed on from `nohup`.
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            try:
+                signal.signal(number, signal.SIG_DFL)
+            except OSError:
+                pass  # one that the C library keeps for itself
         parked = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for fd in stdio]
         for place, fd in enumerate(parked):
             os.dup2(fd, place)
@@ -262,10 +266,15 @@ class Init:
                 (os.killpg if wanted["group"] else os.kill)(pid, wanted["signal"])
 
 
+def deafen() -> None:
+    """No signal from inside ends this process: only what it has a handler for reaches a first process, and Python has one
+    for SIGINT, at which it would end."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def main() -> None:
     """One connection to the keeper, greeted with the nonce that only this container was given."""
-    # Python would end at it, and only what it has a handler for reaches a first process from inside.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    deafen()
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     control.connect(PLACE + "/init.sock")
     with open(PLACE + "/nonce") as file:

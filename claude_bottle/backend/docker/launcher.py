@@ -1,6 +1,6 @@
 """Starting a container and making it a bottle: run it, hear its first process, verify, hand over the listeners, fill it.
 
-The keeper does not wait for the engine's client but for the container's first process, which connects to the keeper's
+The keeper does not wait for the engine but for the container's first process, which connects to the keeper's
 socket and is then led through its first moment. Nothing it says about its own confinement counts: capabilities, filter
 and user are read from this host's /proc, the network through a socket of it, mounts by comparing what they lead to.
 """
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle import log
 from claude_bottle.backend import ignore, registration, tree
-from claude_bottle.backend.docker import argv, graft
+from claude_bottle.backend.docker import argv, graft, starting
 from claude_bottle.backend.docker.control import Control, close_all
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.harness.base import HOME, WORKSPACE
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from claude_bottle.backend.base import Boot
     from claude_bottle.backend.docker.engine import Engine
     from claude_bottle.backend.docker.rundir import RunDir
+    from claude_bottle.backend.docker.starting import Starting
     from claude_bottle.model.plan import Mount
-    from claude_bottle.proc import Popen
 
 BOOT_SECONDS = 60.0
 # How long a container whose client has returned may take to be heard of.
@@ -44,7 +44,8 @@ _SIOCGIFCONF, _IFREQ = 0x8912, 40
 @dataclass
 class Sandbox:
     """A running one. `cid` is its container's id; `first` its first process here, `pidfd` that process; `home` and `work`
-    its volumes (work None: a host directory); `uid` its user on this host. The descriptors are owned here."""
+    its volumes (work None: a host directory); `uid` its user on this host; `started` how it came up. The descriptors are
+    owned here."""
 
     control: Control
     cid: str
@@ -53,13 +54,13 @@ class Sandbox:
     home: int
     work: int | None
     uid: int
-    client: Popen[bytes]
+    started: Starting
 
     def let_go(self) -> None:
         """Close every handle, once. Nothing can be fetched any more."""
         self.control.close()
         close_all([fd for fd in (self.pidfd, self.home, self.work) if fd is not None])
-        self.client.communicate(timeout=BOOT_SECONDS)
+        self.started.complaint()
 
 
 @dataclass(frozen=True)
@@ -72,36 +73,58 @@ class Recipe:
     gid: int
 
 
-def start(engine: Engine, boot: Boot, recipe: Recipe, run_dir: RunDir, listener: socket.socket) -> Sandbox:
-    """A bottle whose first process waits for orders. Whatever is raised, the container may exist: remove it by label."""
+@dataclass(frozen=True)
+class Asked:
+    """A container that the engine has been asked for. `sources`: what its mounts were when it was; `listener`: where its
+    first process comes to."""
+
+    recipe: Recipe
+    run_dir: RunDir
+    listener: socket.socket
+    sources: dict[str, list[int]]
+    started: Starting
+
+
+def ask(engine: Engine, recipe: Recipe, run_dir: RunDir, listener: socket.socket, *, early: bool = False) -> Asked:
+    """Have it started. `early`: by another process than the one that goes on; NeedsClient where that cannot be. Whatever is
+    raised, the container may exist: remove it by label."""
     sources = {mount.target: identify(mount) for mount in recipe.container.mounts}
+    words = argv.run(recipe.container)
+    try:
+        started = starting.by_engine(engine, words, run_dir.cid_file)
+    except starting.NeedsClient:
+        if early:
+            raise
+        started = starting.by_client(engine, words, run_dir.path)
+    return Asked(recipe, run_dir, listener, sources, started)
+
+
+def complete(engine: Engine, boot: Boot, asked: Asked) -> Sandbox:
+    """A bottle whose first process waits for orders. Whatever is raised, the container may exist: remove it by label."""
     with ExitStack() as undo:
-        # Podman's monitor notes an exhausted memory as a file in its working directory.
-        client = engine.popen(argv.run(recipe.container), stdin=-3, stdout=-3, stderr=-1, cwd=run_dir.path)
-        undo.callback(client.kill)
-        control = Control(_accept(engine, client, listener))
+        undo.callback(asked.started.give_up)
+        control = Control(_accept(engine, asked.started, asked.listener))
         undo.callback(control.close)
         log.mark("first process connected")
-        pidfd = _greet(engine, control, recipe, run_dir)
+        pidfd = _greet(engine, control, asked.recipe, asked.run_dir)
         undo.callback(os.close, pidfd)
-        sandbox = _lead(control, boot, recipe, sources, client, pidfd, run_dir.cid())
-        run_dir.filled.touch()
+        sandbox = _lead(control, boot, asked, pidfd)
+        asked.run_dir.filled.touch()
         undo.pop_all()
     return sandbox
 
 
-def _accept(engine: Engine, client: Popen[bytes], listener: socket.socket) -> socket.socket:
-    waiting, ended = select.poll(), os.pidfd_open(client.pid)
-    try:
-        for fd in (listener.fileno(), ended):
-            waiting.register(fd, select.POLLIN)
-        ready = [fd for fd, _ in waiting.poll(BOOT_SECONDS * 1000)]
-        if ready == [ended]:
-            _client_ended(engine, client)
-            waiting.unregister(ended)
-            ready = [fd for fd, _ in waiting.poll(_HELLO_SECONDS * 1000)]
-    finally:
-        os.close(ended)
+def _accept(engine: Engine, started: Starting, listener: socket.socket) -> socket.socket:
+    waiting = select.poll()
+    for fd in (listener.fileno(), started.fileno()):
+        waiting.register(fd, select.POLLIN)
+    ready = [fd for fd, _ in waiting.poll(BOOT_SECONDS * 1000)]
+    if ready == [started.fileno()]:
+        waiting.unregister(started.fileno())
+        complaint = started.complaint()
+        if complaint is not None:
+            raise engine.failure(complaint)
+        ready = [fd for fd, _ in waiting.poll(_HELLO_SECONDS * 1000)]
     if listener.fileno() not in ready:
         raise EnvironmentLacks(
             "the container did not become a bottle",
@@ -109,12 +132,6 @@ def _accept(engine: Engine, client: Popen[bytes], listener: socket.socket) -> so
             do=f"{engine.program} context show; claude-bottle image build",
         )
     return listener.accept()[0]
-
-
-def _client_ended(engine: Engine, client: Popen[bytes]) -> None:
-    _, said = client.communicate()
-    if client.returncode != 0:
-        raise engine.failure(said)
 
 
 def _greet(engine: Engine, control: Control, recipe: Recipe, run_dir: RunDir) -> int:
@@ -139,11 +156,9 @@ def _greet(engine: Engine, control: Control, recipe: Recipe, run_dir: RunDir) ->
     return pidfd
 
 
-def _lead(
-    control: Control, boot: Boot, recipe: Recipe, sources: dict[str, list[int]], client: Popen[bytes], pidfd: int,
-    cid: str,
-) -> Sandbox:
+def _lead(control: Control, boot: Boot, asked: Asked, pidfd: int) -> Sandbox:
     """Through its first moment; then it is verified, then the gate gets its listeners, then its volumes are filled."""
+    recipe, sources = asked.recipe, asked.sources
     private = recipe.container.private
     order = {"op": "setup", "uid": recipe.uid, "gid": recipe.gid, "network": boot.registration is not None,
              "ports": boot.ports, "own": [HOME, WORKSPACE] if private else [HOME], "mounts": list(sources)}  # fmt: skip
@@ -176,7 +191,8 @@ def _lead(
     except BaseException:
         close_all(trees)
         raise
-    return Sandbox(control, cid, control.peer(), pidfd, trees[0], trees[1] if private else None, recipe.uid, client)
+    home, work = trees[0], trees[1] if private else None
+    return Sandbox(control, asked.run_dir.cid(), control.peer(), pidfd, home, work, recipe.uid, asked.started)
 
 
 def _memory(content: bytes) -> int:
@@ -217,7 +233,7 @@ def _verify(first: int, ready: dict[str, object], sources: dict[str, list[int]],
         raise EnvironmentLacks("a layer of the bottle is not in force", why=f"first process: {', '.join(wrong)}")
     if int(found["Uid"].split()[0]) != uid:
         raise EnvironmentLacks("this engine maps its containers' users to others", why=f"user {uid} became {found['Uid']}",
-                               do="run the engine without a user namespace remap")  # fmt: skip
+                               do='say "gate": "auto" in config.json')  # fmt: skip
     if ready.get("seen") != sources:
         raise EnvironmentLacks("a mount does not lead where it should", why="what appears in the bottle is something else",
                                do="name real paths that nobody changes meanwhile")  # fmt: skip

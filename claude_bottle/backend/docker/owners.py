@@ -7,6 +7,7 @@ of what was found.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -19,6 +20,8 @@ from claude_bottle.state import files
 from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from claude_bottle.backend.docker.engine import Engine
     from claude_bottle.model.plan import BottlePlan
     from claude_bottle.state.paths import Paths
@@ -47,15 +50,24 @@ def installation(paths: Paths) -> str:
     """The random id of this state root, made when first asked for."""
     place = paths.root / "installation"
     try:
-        found = files.read_private(place, 64).decode("ascii", "replace").strip()
+        found = _read(place)
     except FileNotFoundError:
         paths.ensure_root()
-        found = os.urandom(16).hex()
-        files.write_atomic(place, found.encode() + b"\n")
+        root = os.open(paths.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(root, fcntl.LOCK_EX)  # two first launches at once are one installation
+            found = _read(place) if place.exists() else os.urandom(16).hex()
+            files.write_atomic(place, found.encode() + b"\n")
+        finally:
+            os.close(root)
     if not _ID.fullmatch(found):
         raise BottleError(f"cannot tell whose containers are ours: {place} is damaged",
                           do=f"remove it; containers made before are then no longer ours: rm {place}")  # fmt: skip
     return found
+
+
+def _read(place: Path) -> str:
+    return files.read_private(place, 64).decode("ascii", "replace").strip()
 
 
 def container_name(identity: str) -> str:

@@ -22,17 +22,23 @@ _SECONDS = 20
 
 class Machine(NamedTuple):
     """Where an engine's containers run. `here`: on this very kernel, reached by a socket of this machine; the numbers are
-    0 where they are this machine's. `desktop`: in a virtual machine that shows this one's files."""
+    0 where they are this machine's. `desktop`: in a virtual machine that shows this one's files. `mapped`: its
+    containers' users have other ids here."""
 
     here: bool
     desktop: bool = False
     processors: int = 0
     memory: int = 0
+    mapped: bool = False
 
 
 def gate_place(engine: Engine, wanted: str) -> str:
-    """HOST or CONTAINER, for the operator's setting `wanted`."""
-    return wanted if wanted in (HOST, CONTAINER) else HOST if machine(engine, sizes=False).here else CONTAINER
+    """HOST or CONTAINER, for the operator's setting `wanted`. Beside a gate on this host a bottle's user is verified as one
+    of this host."""
+    if wanted in (HOST, CONTAINER):
+        return wanted
+    where = machine(engine, sizes=False)
+    return HOST if where.here and not where.mapped else CONTAINER
 
 
 def machine(engine: Engine, *, sizes: bool = True) -> Machine:
@@ -48,15 +54,22 @@ def machine(engine: Engine, *, sizes: bool = True) -> Machine:
     except BottleError:
         return Machine(here=local)
     desktop = "Desktop" in str((version.get("Platform") or {}).get("Name"))
-    if local and not desktop and version.get("KernelVersion") in (None, platform.release()):
-        return Machine(here=True)
+    here = bool(local and not desktop and version.get("KernelVersion") in (None, platform.release()))
     info: dict[str, Any] = {}
-    if sizes:
+    if sizes or here:
         try:
-            info = engine.facts("/info", ["info", "--format={{json .}}"])
+            info = engine.info()
         except BottleError:
             pass  # its launch will tell
+    if here:
+        return Machine(here=True, mapped=maps_users(info))
     return Machine(False, desktop, int(info.get("NCPU") or 0), int(info.get("MemTotal") or 0))
+
+
+def maps_users(info: dict[str, Any]) -> bool:
+    """Whether an engine that says this of itself gives its containers' users other ids: by a remap, or since it has none
+    but its user's."""
+    return any("userns" in str(option) or "rootless" in str(option) for option in info.get("SecurityOptions") or ())
 
 
 def _is_local(engine: Engine) -> bool | None:

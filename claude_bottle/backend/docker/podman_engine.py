@@ -38,7 +38,6 @@ class Podman(Engine):
 
     def __init__(self) -> None:
         super().__init__(PROGRAM)
-        self._info: dict[str, Any] = {}
 
     def info(self) -> dict[str, Any]:
         """Everything it says of itself, asked once. EnvironmentLacks or BottleError when it says nothing."""

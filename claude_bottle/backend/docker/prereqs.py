@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.base import Check
+from claude_bottle.backend.docker.placement import maps_users
 from claude_bottle.errors import BottleError, EnvironmentLacks
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def check(engine: Engine, *, anywhere: bool = False) -> list[Check]:
         return [nothing]
     try:
         require(engine, anywhere=anywhere)
-        info = engine.facts("/info", ["info", "--format={{json .}}"])
+        info = engine.info()
     except BottleError as lacking:
         return [Check(engine.program, "missing", ": ".join(filter(None, (lacking.what, lacking.why))), lacking.do)]
     options = [str(option) for option in info.get("SecurityOptions") or ()]
@@ -54,22 +55,22 @@ def check(engine: Engine, *, anywhere: bool = False) -> list[Check]:
     seccomp = any("seccomp" in option for option in options)
     found.append(Check("seccomp", "ok" if seccomp else "missing", "" if seccomp else "the engine was built without it",
                        "" if seccomp else "install your distribution's docker engine"))  # fmt: skip
-    found.append(_users(options, anywhere))
+    found.append(_users(maps_users(info), anywhere))
     if str(info.get("CgroupVersion", "2")) == "1":
         found.append(Check("cgroups", "weaker", "version 1", "boot with systemd.unified_cgroup_hierarchy=1"))
     return found
 
 
-def _users(options: list[str], anywhere: bool) -> Check:
+def _users(mapped: bool, anywhere: bool) -> Check:
     """Whether its containers' users are this host's. Where they are not, a bottle whose gate runs here could neither be
     verified nor share files."""
-    if not any("userns" in option or "rootless" in option for option in options):
+    if not mapped:
         return Check("user namespace", "weaker", "the containers' uids are the host's; bottles never run as root",
                      "none with docker: an ordinary user's podman, and bubblewrap, have one")  # fmt: skip
     if anywhere:
         return Check("user namespace", "ok", "")
     return Check("user namespace", "missing", "the engine gives its containers' users other ids than this host's",
-                 "run the engine without userns-remap and not rootless, or use podman or bubblewrap")  # fmt: skip
+                 'say "gate": "auto" in config.json')
 
 
 def absent(engine: Engine) -> Check | None:

@@ -20,10 +20,12 @@ _PIDS = 4096
 HERE, BESIDE = "on this host", "in a container of its own, beside the bottle's"
 
 
-def protections(gate: str = HERE) -> tuple[Protection, ...]:
-    """The protections of a bottle; `gate` says where its gate runs."""
-    own = layers.own_user(root=os.geteuid() == 0)
-    return (*layers.EVERYWHERE, own, Protection("own kernel", "off", "the engine shares the host's kernel"),
+def protections(gate: str = HERE, machine: Machine | None = None) -> tuple[Protection, ...]:
+    """The protections of a bottle; `gate` says where its gate runs, `machine` where that is not simply here."""
+    mapped = machine is not None and machine.mapped
+    own = layers.own_user(root=mapped or os.geteuid() == 0)
+    spaces = (Protection("own user namespace", "on"),) if mapped else ()
+    return (*layers.EVERYWHERE, own, *spaces, Protection("own kernel", "off", "the engine shares the host's kernel"),
             Protection("gate", "on", gate))  # fmt: skip
 
 

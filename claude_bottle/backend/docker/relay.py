@@ -94,6 +94,7 @@ def tell(**message: Any) -> None:
 
 
 def main() -> None:
+    init.deafen()
     try:
         told = set_up(first_order())
     except OSError as failure:

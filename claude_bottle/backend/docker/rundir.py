@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.base import GID, HOSTNAME, UID, USER
+from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import HOME
 from claude_bottle.state import files
+from claude_bottle.state.removal import remove_tree
 from claude_bottle.state.sockets import bind_socket
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ class RunDir:
             (self.path / name).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(BottleError, OSError):
+            remove_tree(self.path)
         with contextlib.suppress(OSError):
             self.path.parent.rmdir()  # the last one's
         self.cid_file.unlink(missing_ok=True)

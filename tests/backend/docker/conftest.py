@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import socket
 import tarfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,27 @@ def shared(docker_engine: Engine, agent_image: str, tmp_path_factory: pytest.Tem
 def bottle(shared: Place) -> Iterator[object]:
     with launched(shared) as running:
         yield running
+
+
+@pytest.fixture
+def engine_that_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
+    """An engine with one answer, whatever it is asked, once; the client's settings lead to it."""
+    threads: list[threading.Thread] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/s")
+
+        def say(answer: bytes) -> None:
+            def serve() -> None:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(answer)
+
+            threads.append(threading.Thread(target=serve, daemon=True))
+            threads[-1].start()
+
+        yield say
+        for thread in threads:
+            thread.join(60)

@@ -21,7 +21,8 @@ PLAIN = Container("claude-bottle-a-123456", LABELS, "sha256:" + "0" * 64, "/r/a.
 def test_the_words_of_a_plain_bottle() -> None:
     words = argv.run(PLAIN)
     assert words[:5] == ["run", "--detach", "--rm", "--name=claude-bottle-a-123456", "--cidfile=/r/a.cid"]
-    assert words[-5:] == ["--", "sha256:" + "0" * 64, "-I", "-S", "/opt/claude-bottle/init.py"]
+    first = "import sys; sys.path.insert(0, '/opt/claude-bottle'); import init; init.main()"
+    assert words[-6:] == ["--", "sha256:" + "0" * 64, "-I", "-S", "-c", first]
     for word in ("--network=none", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only", "--ipc=private",
                  "--security-opt=seccomp=/p/seccomp.json", "--cgroupns=private", "--pull=never", "--init=false",
                  "--user=0:0", "--entrypoint=python3", "--no-healthcheck", "--ulimit=core=1:1"):  # fmt: skip

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import struct
 import termios
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_bottle.backend.docker.bottle import DockerBottle
+from claude_bottle.backend.docker.bottle import DockerBottle, DockerProcess
 from claude_bottle.errors import BottleError
 from claude_bottle.model.names import new_identity
 from tests.backend.docker.bottles import ENV, Place, launched, output, start
@@ -29,6 +30,16 @@ from tests.waiting import ended, eventually, readable
 def test_the_exit_code_is_the_programs_own_or_128_and_its_signal(bottle: DockerBottle, command: str, code: int) -> None:
     process = start(bottle, "sh", "-c", command)
     assert [process.wait(), process.wait(), process.poll()] == [code] * 3
+
+
+def test_a_signal_that_comes_too_late_does_not_hide_how_the_program_ended() -> None:
+    """An end with something unread resets the other one (unix(7)), which is told before what was said."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    process = DockerProcess(ours, 1)
+    process.kill_group(signal.SIGCONT)
+    theirs.send(b'{"op": "exit", "code": 0}')
+    theirs.close()
+    assert process.wait() == 0
 
 
 def test_a_program_that_is_not_there_or_cannot_run_ends_as_a_shell_would_say(bottle: DockerBottle) -> None:

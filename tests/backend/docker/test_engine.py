@@ -7,17 +7,19 @@ import os
 import socket
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from claude_bottle.backend import get_bottle_backend
+from claude_bottle.backend import choice, get_bottle_backend
 from claude_bottle.backend.docker import endpoint, prereqs
 from claude_bottle.backend.docker.engine import Engine, client_env
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from tests.backend.docker.bottles import Place
 from tests.docker_engine import Engine as Daemon
 from tests.ordinary_user import Person
+from tests.waiting import readable
 
 
 def lacks(state: str = "missing") -> tuple[str, str]:
@@ -73,7 +75,7 @@ def test_a_socket_that_one_may_not_use(docker_host: Daemon, everybody: dict[str,
     person = everybody["user"]
     source = """
 import json
-from claude_bottle.backend import get_bottle_backend
+from claude_bottle.backend import choice, get_bottle_backend
 from claude_bottle.errors import BottleError
 try:
     get_bottle_backend("docker").require()
@@ -155,6 +157,36 @@ def test_an_engine_that_talks_nonsense_is_an_error(answer: bytes, monkeypatch: p
         with pytest.raises(BottleError, match="nonsense"):
             endpoint.ask("GET", "/version")
         thread.join()
+
+
+def test_a_question_put_ahead_is_asked_once(engine_that_says: Callable[[bytes], None]) -> None:
+    engine_that_says(b'HTTP/1.0 200 OK\r\n\r\n{"Version": "27.1"}')
+    engine = Engine()
+    engine.foresee()
+    assert engine.version() == {"Version": "27.1"}
+
+
+def test_a_fork_puts_its_own_questions(engine_that_says: Callable[[bytes], None]) -> None:
+    """A keeper has closed what its command line had open, and the numbers are other descriptors' by then."""
+    engine_that_says(b'HTTP/1.0 200 OK\r\n\r\n{"Version": "the first"}')
+    endpoint.ask_ahead("/version")
+    (asked,) = (one for (*_, place), one in endpoint._ahead.items() if os.environ["DOCKER_HOST"].endswith(str(place)))
+    assert readable(asked.fileno())
+    engine_that_says(b'HTTP/1.0 200 OK\r\n\r\n{"Version": "the second"}')
+    if (pid := os.fork()) == 0:
+        os._exit(0 if endpoint.ask("GET", "/version") == (200, {"Version": "the second"}) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert endpoint.ask("GET", "/version") == (200, {"Version": "the first"})
+
+
+def test_a_backend_that_is_named_is_asked_before_there_is_a_plan(
+    engine_that_says: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine_that_says(b'HTTP/1.0 200 OK\r\n\r\n{"Version": "27.2"}')
+    for asked, environment in ((None, "bubblewrap"), (None, "nonsense"), ("podman", "docker"), ("docker", "podman")):
+        monkeypatch.setenv("CLAUDE_BOTTLE_BACKEND", environment)
+        choice.foresee(asked)
+    assert endpoint.ask("GET", "/version") == (200, {"Version": "27.2"})
 
 
 def test_an_image_that_is_missing_has_its_fix(place: Place) -> None:

@@ -115,8 +115,9 @@ def test_an_image_is_one_a_bottle_can_run_in(docker_engine: Daemon, engine: Engi
     assert any(recipes[-1].tag in line for line in said)
     looks = ["id -un agent", "id -u agent", "stat -c %u:%a /home/agent /workspace /opt/claude-bottle/init.py"]
     looks += ["for p in git curl rg python3; do command -v $p; done | wc -l", "/opt/agent/bin/agent 7"]
+    looks += ["stat -c %u /opt/claude-bottle/__pycache__/init.*.pyc"]  # compiled once, not at every start
     found = ran(docker_engine, recipes[-1].tag, "sh", "-c", ";".join(looks)).split("\n")
-    assert found == ["agent", "1000", "1000:755", "1000:755", "0:444", "4", "agent 7"]
+    assert found == ["agent", "1000", "1000:755", "1000:755", "0:444", "4", "agent 7", "0"]
 
 
 def test_a_base_with_a_user_1000_of_its_own_becomes_the_agents(

@@ -197,3 +197,28 @@ def test_a_volume_that_the_image_declares_is_found_and_removed_too(place: Place)
         assert place.inspect("volume", volume)["Labels"][owners.IDENTITY] == place.identity
         assert volume in owners.find(Engine(), owners.installation(Paths.default()), place.identity).volumes
     assert volume not in place.engine.docker("volume", "ls", "--quiet").split()
+
+
+BEGINNER = """
+import os, signal, sys
+from pathlib import Path
+from claude_bottle.backend.docker.backend import DockerBackend
+from tests.backend.docker.bottles import Place, plan
+root, image, identity = sys.argv[1:]
+place = Place(Path(root), Path(root, "home"), Path(root, "workspace"), None, image, identity)
+way = DockerBackend().begin(plan(place), ())
+os.kill(os.getpid(), signal.SIGKILL if way else signal.SIGTERM)
+"""
+
+
+def test_what_a_killed_command_had_begun_ends_by_itself_and_is_removed(place: Place) -> None:
+    """Nobody listens for its first process any more, so that ends; what is left is found like a dead keeper's."""
+    command = [sys.executable, "-c", BEGINNER, str(place.root), place.image, place.identity]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    eventually(lambda: place.engine.docker("ps", "--quiet", f"--filter=name={place.identity}") == "")
+    assert get_bottle_backend("docker").leftovers() == (place.identity,)
+    (place.home / "kept").write_text("on this host")
+    get_bottle_backend("docker").recover(place.identity, place.home, place.workspace)
+    assert (place.home / "kept").read_text() == "on this host", "volumes that were never filled replace nothing"
+    assert place.objects() == []
+    assert list((place.root / "state" / "run").iterdir()) == []

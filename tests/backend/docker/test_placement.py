@@ -87,6 +87,18 @@ def test_another_kernel_behind_a_local_socket_is_elsewhere_with_its_own_size(tol
     assert gate_place(Engine(), "auto") == CONTAINER
 
 
+@pytest.mark.parametrize("option", ["name=userns", "name=rootless"])
+def test_an_engine_that_maps_users_has_its_gate_beside_the_bottle(told: Told, option: str) -> None:
+    """A gate on this host goes with a user that is verified as one of this host."""
+    told.says(HERE, info={"SecurityOptions": ["name=seccomp,profile=default", option], "NCPU": 3})
+    assert machine(Engine()) == Machine(here=True, mapped=True)
+    assert gate_place(Engine(), "auto") == CONTAINER
+    assert gate_place(Engine(), "host") == HOST
+    plain = protections.protections(protections.BESIDE)
+    mapped = protections.protections(protections.BESIDE, machine(Engine()))
+    assert {layer.name for layer in mapped} - {layer.name for layer in plain} == {"own user namespace"}
+
+
 def test_docker_desktop_is_elsewhere_even_with_this_kernel(told: Told) -> None:
     told.says({**HERE, "Platform": {"Name": "Docker Desktop 4.30"}})
     assert (machine(Engine()).here, machine(Engine()).desktop) == (False, True)

@@ -32,9 +32,10 @@ RELAY = "from claude_bottle.backend.docker.streams import Relay; Relay().serve()
 class Line:
     """A wire with a first process at its other end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *by: str) -> None:
         ours, theirs = socket.socketpair()
-        self.other = subprocess.Popen([sys.executable, "-c", RELAY], stdin=theirs.fileno(), stdout=theirs.fileno(), cwd=ROOT)
+        relay = [*by, sys.executable, "-c", RELAY]
+        self.other = subprocess.Popen(relay, stdin=theirs.fileno(), stdout=theirs.fileno(), cwd=ROOT)
         theirs.close()
         self.wire = Wire(ours)
         self.wire.run()
@@ -198,6 +199,14 @@ def test_a_signal_for_one_that_has_ended_starts_nothing_and_ends_nobody(line: Li
         line.wire.instruct(found, signal=signal.SIGKILL, group=True)
         line.wire.instruct(found, op="resize", rows=1, cols=1)
     assert line.run("echo", "alive") == (0, b"alive\n")
+
+
+def test_what_was_ignored_where_it_began_is_not_ignored_by_its_programs() -> None:
+    line = Line("nohup")
+    try:
+        assert int(line.run("sed", "-n", "s/^SigIgn:.//p", "/proc/self/status")[1], 16) == 0
+    finally:
+        line.close()
 
 
 def test_closing_a_terminal_hangs_up(line: Line) -> None:
