@@ -202,7 +202,11 @@ class Store:
 
     def _replace(self, record: BottleRecord, changes: dict[str, object]) -> BottleRecord:
         changed = BottleRecord.from_dict(record._replace(**changes).to_dict())  # type: ignore[arg-type]
-        files.write_atomic(self.paths.record(record.identity), _encode(changed))
+        data = _encode(changed)
+        if len(data) > RECORD_LIMIT:  # what could not be read again is not written
+            why = f"more than {RECORD_LIMIT >> 10} KiB"
+            raise BottleError(f"the record of {record.identity} would be too large", why=why)
+        files.write_atomic(self.paths.record(record.identity), data)
         return changed
 
     @contextmanager

@@ -220,29 +220,9 @@ if not os.path.exists(place):
 from setuptools import setup
 setup(name="evil", version="1.0")
 """
-LINKED = """
-import os, shutil
-shutil.rmtree("/workspace/layer")
-os.symlink("%s", "/workspace/layer")
-from setuptools import setup
-setup(name="evil", version="1.0")
-"""
 BROKEN = EVIL.replace('    os.symlink("/usr/local"', '''    shutil.rmtree("/workspace/layer/usr/bin")
     os.symlink("/nowhere", "/workspace/layer/usr/bin")
     os.symlink("/usr/local"''')
-
-
-@source
-def test_no_link_of_a_build_is_followed(person: Person, root: Path, registries: Registries) -> None:
-    outside = person.directory("outside")
-    (outside / "usr").mkdir()
-    (outside / "usr" / "canary").write_text("not to be copied")
-    outside.chmod(0o755)
-    registries.source("evil", LINKED % outside)
-    done = build(person, root, registries, {"pip": ["evil"]})
-    assert done["error"] is not None
-    assert store(root) == []
-    assert sorted(os.listdir(outside)) == ["usr"]
 
 
 @source

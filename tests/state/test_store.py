@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from claude_bottle.errors import BottleError, UsageError
+from claude_bottle.model.capability import Capability
 from claude_bottle.state.damage import Damaged
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
@@ -310,3 +311,11 @@ def test_listing_loads_nothing_heavy(store: Store, bottle: str) -> None:
     done = subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {os.getcwd()!r})\n{script}"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout.strip() == "[]"
+
+
+def test_a_record_that_could_not_be_read_again_is_not_written(store: Store, record: BottleRecord) -> None:
+    store.create(record)
+    layers = tuple(Capability("dockerfile", (), f"RUN {n} {'x' * 65_000}") for n in range(20))
+    with pytest.raises(BottleError, match="too large"):
+        store.update(record.identity, layers=layers)
+    assert store.load(record.identity).layers == ()

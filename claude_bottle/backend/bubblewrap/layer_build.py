@@ -152,8 +152,10 @@ def _run(
     if why:
         raise BottleError("the layer could not be built", why="\n".join([*last, why]))
     code = process.wait()
+    refused = [f"the build may not reach {one}" for one in (way.refused() if way else ())]
+    for line in refused:
+        progress(line)
     if code:
-        refused = [f"the build may not reach {one}" for one in (way.refused() if way else ())]
         said = [*last, *refused] or [f"it ended with exit code {code}"]
         raise BottleError("the layer could not be built", why="\n".join(said), do="ask for other packages or versions")
 
