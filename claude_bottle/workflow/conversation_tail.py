@@ -19,7 +19,8 @@ from claude_bottle.state.transcript_text import LINE_LIMIT
 FIRST_BYTES = 1 << 20
 _READ, _PIECE = 8 << 20, 1 << 20
 _HOME = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_TRY_AGAIN = 5
+# Where the file is now is asked for now and then: there is none before the first word, and it may be put in place anew.
+_LOOK_EVERY = 4
 
 
 class ConversationTail:
@@ -31,10 +32,13 @@ class ConversationTail:
         self._offset = 0
         self._rest = b""
         self._skipping = False
-        self._asked = 0
+        self._calls = 0
 
     def lines(self) -> list[bytes]:
         """Whole lines since the last call."""
+        self._calls += 1
+        if self._calls % _LOOK_EVERY == 0:
+            self._follow()
         if self._fd < 0 and not self._open():
             return []
         if os.fstat(self._fd).st_size < self._offset:  # written anew
@@ -66,19 +70,31 @@ class ConversationTail:
         return [line for line in whole if len(line) <= LINE_LIMIT]
 
     def _open(self) -> bool:
-        """Now and then: there is no conversation before the first word."""
-        self._asked += 1
-        if self._asked % _TRY_AGAIN != 1:
+        if self._calls % _LOOK_EVERY != 1:
             return False
-        self._fd = self._in_home()
-        if self._fd < 0:
-            self._fd = self._in_archive()
+        self._fd = self._found()
         if self._fd < 0:
             return False
         size = os.fstat(self._fd).st_size
         self._offset = max(size - self._first, 0)
         self._skipping = self._offset > 0
         return True
+
+    def _follow(self) -> None:
+        """Go on in the file that has taken the place of ours, where we were: a conversation only grows."""
+        if self._fd < 0:
+            return
+        now = self._found()
+        if now < 0 or os.path.sameopenfile(now, self._fd):
+            if now >= 0:
+                os.close(now)
+            return
+        os.close(self._fd)
+        self._fd = now
+
+    def _found(self) -> int:
+        fd = self._in_home()
+        return fd if fd >= 0 else self._in_archive()
 
     def _in_home(self) -> int:
         home = self._paths.home(self._record.identity)

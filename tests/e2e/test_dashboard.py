@@ -110,7 +110,8 @@ def test_what_an_agent_does_is_told_while_it_does_it(project: Project, site: Thr
     def tells(what: str, part: str) -> None:
         """Until there is such a line; each account comes when it is written, so in any order."""
         while not any(kind == what and part in text for kind, text in told):
-            watching.expect(r"\{[^\r\n]*\}\r?\n")
+            if watching.expect([r"\{[^\r\n]*\}\r?\n", pexpect.TIMEOUT]):
+                raise AssertionError(f"not told of {what} {part}, only of {told}; the terminal shows {child.before!r}")
             one = json.loads(watching.after)
             told.append((one["what"], one["text"]))
 

@@ -190,6 +190,13 @@ def test_a_tool_becomes_a_capability_of_the_bottle(place: Place) -> None:
     assert propose(IDENTITY, paths=place.paths).patches == ()
 
 
+def test_more_of_a_budget_raises_it(place: Place) -> None:
+    place.write(TEXT.replace('"web": {', '"web": { "budget": {"egress_bytes": "50m"},'))
+    place.grant({"kind": "budget", "egress_bytes": 14 << 20})
+    merge(propose(IDENTITY, paths=place.paths), place.paths)
+    assert place.file.read_text() == TEXT.replace('"web": {', '"web": { "budget": {"egress_bytes": "64m"},')
+
+
 def test_what_would_be_no_manifest_is_refused_before_anything_is_written(place: Place) -> None:
     place.write()
     rule = {"host": "api.github.com", "paths": ["/repos/**"], "credential": "nowhere"}

@@ -82,6 +82,16 @@ def test_a_line_is_told_once_it_is_whole(bottle: Bottle) -> None:
     assert told(watched) == [("command", "true")]
 
 
+def test_a_conversation_put_in_place_anew_goes_on(bottle: Bottle) -> None:
+    bottle.says(call("Bash", command="one"))
+    watched = Watch(IDENTITY, bottle.paths)
+    assert told(watched) == [("command", "one")]
+    anew = bottle.conversation.with_suffix(".new")
+    anew.write_bytes(bottle.conversation.read_bytes() + call("Bash", command="two") + b"\n")
+    anew.rename(bottle.conversation)
+    assert [one for _ in range(5) for one in told(watched)] == [("command", "two")]
+
+
 def test_hostile_text_is_told_as_text(bottle: Bottle) -> None:
     bottle.says(call("Bash", command="echo \x1b]52;c;eA==\x07\n\u202eevil" + "x" * 5000))
     (text,) = [text for _, text in told(Watch(IDENTITY, bottle.paths))]
