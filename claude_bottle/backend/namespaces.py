@@ -24,6 +24,7 @@ SECCOMP_MODE_FILTER = 2
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR, _OPENAT2, _CLOSE_RANGE = 428, 429, 442, 437, 436
 _CLONE, _CAPSET = {"x86_64": (56, 126), "aarch64": (220, 91)}.get(os.uname().machine, (-1, -1))
 _AT_EMPTY_PATH, _AT_RECURSIVE, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 0x1000, 0x8000, 1, 4
+_MS_BIND, _MOUNT_ATTR_RDONLY, _AT_FDCWD = 4096, 1, -100
 _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_IDMAP = 2, 4, 0x00100000
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS = 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -98,6 +99,18 @@ def confine_tree(tree: int) -> None:
     """No set-user-id program and no device of a detached mount counts, and nothing mounted elsewhere appears in it."""
     attributes = struct.pack("=QQQQ", _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV, 0, MS_PRIVATE, 0)
     _raw("mount_setattr", _MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, attributes, len(attributes))
+
+
+def freeze(but: str) -> None:
+    """In a mount namespace of one's own: nothing of any file system can be changed, its modes and times included, `but`
+    below this directory. Programs there and elsewhere lose set-user-id."""
+    mount("none", "/", "", MS_REC | MS_PRIVATE)
+    mount(but, but, "", _MS_BIND)
+    for path, flags, on, off in (
+        ("/", _AT_RECURSIVE, _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID, 0), (but, 0, 0, _MOUNT_ATTR_RDONLY),
+    ):  # fmt: skip
+        attributes = struct.pack("=QQQQ", on, off, 0, 0)
+        _raw("mount_setattr", _MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), flags, attributes, len(attributes))
 
 
 def open_beneath(path: str, *, directory: int) -> int:

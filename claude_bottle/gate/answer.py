@@ -18,7 +18,16 @@ def answer(
 ) -> bytes:  # fmt: skip
     """A whole response, with a JSON body or none."""
     text = json.dumps(body).encode() + b"\n" if body is not None else b""
-    fields = [(b"content-type", b"application/json")] if body is not None else []
+    kind = b"application/json" if body is not None else b""
+    return response(status, kind, text, head_only=head_only, close=close, headers=headers)
+
+
+def response(
+    status: int, kind: bytes, text: bytes, *, head_only: bool = False, close: bool = False,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> bytes:  # fmt: skip
+    """A whole response with a body of the content type `kind`, or none."""
+    fields = [(b"content-type", kind)] if kind else []
     fields += [(b"content-length", b"%d" % len(text))] if status != 204 else []
     fields += [(b"cache-control", b"no-store"), *headers, *([(b"connection", b"close")] if close else [])]
     head = b"HTTP/1.1 %d %s\r\n" % (status, _PHRASES[status]) + b"".join(b"%s: %s\r\n" % pair for pair in fields) + b"\r\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.model import policy as reasons
 from claude_bottle.model.asking import MCP_SERVER, URL
+from claude_bottle.model.git_request import FETCH, PUSH, WORDS
 
 if TYPE_CHECKING:
     from claude_bottle.gate.audit import Attempt
@@ -48,6 +49,17 @@ def ask_hint(attempt: Attempt, reason: str) -> str:
         more: dict[str, object] = {"egress_bytes": 10_000_000}
         return "what this bottle may send is used up; " + _how("request_budget", more, {"kind": "budget", **more})
     return _TURNED_OFF.get(reason, _ANYHOW)
+
+
+def git_hint(attempt: Attempt, reason: str) -> str:
+    """The same for whoever runs git: what is refused and why, in one line."""
+    asked = attempt.git
+    if asked is None or reason not in (reasons.GIT_NOT_GRANTED, reasons.GIT_REFUSED):
+        return ask_hint(attempt, reason)
+    if asked.kind not in (FETCH, PUSH):
+        return WORDS.get(asked.kind, "")
+    verb = "fetched from" if asked.kind == FETCH else "pushed to"
+    return f"{attempt.host[:253]}/{asked.repository} may not be {verb} here; {_ANYHOW}"
 
 
 def _rule(attempt: Attempt, reason: str) -> dict[str, object]:

@@ -46,6 +46,8 @@ class GateConfig:
     egress_bytes: int | None = None
     egress_spent: int = 0
     late_ports: bool = True
+    judges: int | None = None
+    """The descriptor of the line to whoever starts judges of pushes. Of this host alone: it is not sent anywhere."""
 
     def to_wire(self) -> bytes:
         """One line with everything, secrets included: for the gate's own control channel and nothing else."""

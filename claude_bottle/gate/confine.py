@@ -89,7 +89,7 @@ def confine(extra_read: Iterable[str] = ()) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
     _drop_capabilities(libc)
-    landlock.restrict(libc, (*_readable(), *extra_read))
+    landlock.restrict(libc, (*readable(), *extra_read))
     if os.geteuid() != 0:
         return
     for capability in range(64):
@@ -97,7 +97,8 @@ def confine(extra_read: Iterable[str] = ()) -> None:
             raise BottleError("the gate kept a capability", why=f"capability {capability} is still in the bounding set")
 
 
-def _readable() -> Iterable[str]:
+def readable() -> Iterable[str]:
+    """What Python, its libraries, certificates and the resolver need."""
     yield from (*_SYSTEM, *_CERTIFICATES, *_RESOLVER)
     if os.geteuid() != 0:
         yield "/etc"

@@ -7,6 +7,7 @@ opaque rules only, `tunnel`. Events in, commands out; the only state shared with
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from claude_bottle.gate import clienthello, core, limits
@@ -46,6 +47,8 @@ class Conversation:
         self.over = False
         self.clogged: set[int] = set()
         """Links with more waiting to be sent than they should have."""
+        self.flow_changed: Callable[[int, bool], object] = _ignore
+        """Told of links that clog and drain, beside what is always done."""
         self._dialling: dict[int, core.Origin] = {}
         self._next_link = 1
 
@@ -182,6 +185,7 @@ class Conversation:
                 self.commands.append(core.Pause(other) if clogged else core.Resume(other))
         if link == CLIENT and not clogged:
             self._stage.drained()
+        self.flow_changed(link, clogged)
 
     # What stages ask for
 
@@ -193,6 +197,19 @@ class Conversation:
         self._dialling[link] = origin
         self.commands.append(core.Dial(link, origin, fresh))
         return link
+
+    def judge(self) -> int:
+        """Ask for a link to a judge of pushes; `dialled` or `failed` follows."""
+        link = self._next_link
+        self._next_link += 1
+        self.channels[link] = Channel(link)
+        self._dialling[link] = core.Origin("", 0, tls=False)
+        self.commands.append(core.Judge(link))
+        return link
+
+    def hold(self, link: int, held: bool) -> None:
+        """Read a link no more, or again."""
+        self.commands.append(core.Pause(link) if held else core.Resume(link))
 
     def abort(self, link: int) -> None:
         """Forget a link and end it."""

@@ -163,6 +163,13 @@ class Dial:
 
 
 @dataclass(slots=True)
+class Judge:
+    """Open a link to a fresh judge of pushes."""
+
+    link: int
+
+
+@dataclass(slots=True)
 class Release:
     """The link is idle and may serve another conversation."""
 
@@ -223,4 +230,6 @@ class Cut:
     why: str
 
 
-Command = Write | Close | Abort | Pause | Resume | Dial | Release | Splice | Timer | Yield | Record | Tell | Await | Cut
+Command = (
+    Write | Close | Abort | Pause | Resume | Dial | Judge | Release | Splice | Timer | Yield | Record | Tell | Await | Cut
+)

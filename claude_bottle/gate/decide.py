@@ -43,6 +43,8 @@ class GateState:
     budget: Budget = field(default_factory=Budget)
     only_ports: Collection[int] | None = None
     halted: bool = False
+    judges: bool = False
+    """Whether pushes can be judged here at all."""
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -67,14 +69,17 @@ class GateState:
         opaque = found.rule is not None and found.rule.tls == TUNNEL
         return Decision(False, BUDGET_SPENT) if opaque and self.budget.spent_up else found
 
-    def request(self, host: str, port: int, method: str, path: str, *, tls: bool, signs_in: Collection[str] = ()) -> Decision:
+    def request(
+        self, host: str, port: int, method: str, path: str, *, tls: bool, query: str | None = None,
+        signs_in: Collection[str] = (),
+    ) -> Decision:  # fmt: skip
         """May this request go up? `signs_in` names the credentials whose placeholders it carries: a grant for one use is
         not spent on what a lasting rule grants, unless only it has that credential."""
         if self.halted:
             return Decision(False, GATE_HALTED)
-        lasting = found = self._lasting.request(host, port, method, path, tls=tls)
+        lasting = found = self._lasting.request(host, port, method, path, tls=tls, query=query)
         if self.once:
-            best = self.policy.request(host, port, method, path, tls=tls)
+            best = self.policy.request(host, port, method, path, tls=tls, query=query)
             own = best.rule.credential if best.rule else None
             had = lasting.rule.credential if lasting.rule else None
             if not lasting.allow or (own in signs_in and own != had):

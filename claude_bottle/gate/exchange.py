@@ -25,6 +25,8 @@ from claude_bottle.gate.head import (
 )
 from claude_bottle.gate.upward import is_last, request_head
 from claude_bottle.model import policy as reasons
+from claude_bottle.model.git_request import PACK
+from claude_bottle.model.pktline import Calmed
 
 if TYPE_CHECKING:
     from claude_bottle.gate import core
@@ -62,6 +64,7 @@ class Exchange:
         self._down_reader: Reader = Counted(0)
         self._down_chunked = False
         self._recorded = False
+        self._calmed = Calmed() if attempt.git is not None and attempt.git.step == PACK else None
         self.link = 0
 
     # Going up
@@ -74,7 +77,7 @@ class Exchange:
     def use(self, link: int) -> None:
         """Send the request on a link that is already up."""
         self.link, self._reused = link, True
-        self.upstream_ready()
+        self.link_ready(link)
 
     @property
     def takes_body(self) -> bool:
@@ -89,7 +92,10 @@ class Exchange:
     def request_done(self) -> bool:
         return self._up_reader.done
 
-    def upstream_ready(self) -> None:
+    def owns(self, link: int) -> bool:
+        return link == self.link
+
+    def link_ready(self, link: int) -> None:
         self.ready = True
         self._conversation.timer(limits.IDLE_WITHIN, idle=True)
         if not self._afford(len(self._head)):
@@ -127,12 +133,12 @@ class Exchange:
         """Whether the budget has room for that many bytes. Where it has not, the server is left with what it has."""
         if self._conversation.state.budget.takes(count):
             return True
-        self.upstream_failed(reasons.BUDGET_SPENT, "more bytes than the budget has left", refused=True)
+        self.failed(reasons.BUDGET_SPENT, "more bytes than the budget has left", refused=True)
         return False
 
     # Coming down
 
-    def upstream_received(self, data: bytes | bytearray | memoryview) -> None:
+    def link_received(self, link: int, data: bytes | bytearray | memoryview) -> None:
         self._attempt.down += len(data)
         if self._response is None:
             self._down_buffer += data
@@ -156,7 +162,7 @@ class Exchange:
                 response = parse_response(raw, self._down_parser, self.request.method)
             except BadHead as bad:
                 reason = reasons.UPGRADE_REFUSED if isinstance(bad, Switched) else reasons.UPSTREAM_FAILED
-                self.upstream_failed(reason, f"response head: {bad}")
+                self.failed(reason, f"response head: {bad}")
                 return False
             if response.status >= 200:
                 self._begin_down(response)
@@ -165,6 +171,8 @@ class Exchange:
 
     def _begin_down(self, response: Response) -> None:
         self._response = response
+        if any(name == b"content-encoding" for name, _ in response.headers):
+            self._calmed = None
         if response.to_end:
             self._down_reader = ToEnd()
         elif response.chunked:
@@ -192,7 +200,8 @@ class Exchange:
         client, body = self._conversation.client, self._down_reader
         try:
             for piece in body.feed(data):
-                for part in chunk(piece) if self._down_chunked else (piece,):
+                calm = self._calmed.feed(bytes(piece)) if self._calmed else piece
+                for part in chunk(calm) if self._down_chunked else (calm,):
                     client.write(part)
         except BadBody as bad:
             self._cut(f"response body: {bad}")
@@ -217,7 +226,7 @@ class Exchange:
 
     # Ends
 
-    def upstream_ended(self, *, truncated: bool) -> None:
+    def link_ended(self, link: int, *, truncated: bool) -> None:
         """The upstream's end. `truncated`: a TLS link that ended without saying so."""
         if self._response is None:
             if (
@@ -228,13 +237,13 @@ class Exchange:
             ):
                 self.dial(fresh=True)  # it had gone stale between two requests; nothing was lost by asking again
             else:
-                self.upstream_failed(reasons.UPSTREAM_FAILED, "the server ended the connection without an answer")
+                self.failed(reasons.UPSTREAM_FAILED, "the server ended the connection without an answer")
         elif isinstance(self._down_reader, ToEnd) and not truncated:
             self._finish()
         else:
             self._cut("the server ended the connection in the middle of its answer")
 
-    def upstream_failed(self, reason: str, detail: str, *, refused: bool = False) -> None:
+    def failed(self, reason: str, detail: str, *, refused: bool = False) -> None:
         """No usable answer, or (`refused`) none that may still be had: say so while we can, else cut."""
         self._conversation.abort(self.link)
         if refused or (reason == reasons.ADDRESS_REFUSED and self._response is None):
@@ -253,14 +262,14 @@ class Exchange:
         if self.ready:
             self._conversation.finish("timed out")
         else:
-            self.upstream_failed(reasons.UPSTREAM_FAILED, "the server did not finish its TLS handshake in time")
+            self.failed(reasons.UPSTREAM_FAILED, "the server did not finish its TLS handshake in time")
 
     def judged(self) -> None:
         """The policy has changed: what it does not grant any more ends here."""
         state, origin, method = self._conversation.state, self.origin, self.request.method
         if not state.stands(self._rule, origin.host, origin.port, method, self._attempt.path, tls=origin.tls):
             again = state.policy.request(origin.host, origin.port, method, self._attempt.path, tls=origin.tls)
-            self.upstream_failed(again.reason or reasons.HOST_NOT_GRANTED, "it is not granted any more", refused=True)
+            self.failed(again.reason or reasons.HOST_NOT_GRANTED, "it is not granted any more", refused=True)
 
     def _abandon(self, why: str) -> None:
         """The client's own body is broken: the upstream must not take what came for a whole request."""

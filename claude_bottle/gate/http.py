@@ -15,7 +15,9 @@ from claude_bottle.gate.dns import INTERNAL_NAME
 from claude_bottle.gate.exchange import Exchange
 from claude_bottle.gate.head import BadHead, Request, find_end, parse_request
 from claude_bottle.gate.inject import ForeignCredential
-from claude_bottle.gate.locate import Place, Refusal, authority, locate
+from claude_bottle.gate.local import Local
+from claude_bottle.gate.locate import Place, Refusal, connect_target, locate
+from claude_bottle.gate.push import Push, is_push
 from claude_bottle.model import policy as reasons
 from claude_bottle.model.urlpath import BadTarget, Target, canonical_target
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from claude_bottle.gate.audit import Attempt
     from claude_bottle.gate.conversation import Conversation
     from claude_bottle.gate.desk import Wait
-    from claude_bottle.gate.local import Local
 
 
 class HttpStage:
@@ -35,7 +36,7 @@ class HttpStage:
         self._checked = 0
         self._reading = False
         self._answered = 0  # bytes of our own answers in this turn
-        self._exchange: Exchange | Local | None = None
+        self._exchange: Exchange | Local | Push | None = None
         self._idle: tuple[core.Origin, int, float] | None = None  # an upstream link kept for the next request
 
     # Events
@@ -43,8 +44,8 @@ class HttpStage:
     def received(self, link: int, data: bytes | bytearray | memoryview) -> None:
         exchange = self._exchange
         if link != CLIENT:
-            if isinstance(exchange, Exchange) and link == exchange.link:
-                exchange.upstream_received(data)
+            if not isinstance(exchange, Local | None) and exchange.owns(link):
+                exchange.link_received(link, data)
             else:
                 self._forget_idle(link)  # nobody asked for this
             return
@@ -67,20 +68,20 @@ class HttpStage:
                 self.conversation.finish("the client left")
             else:
                 exchange.request.keep = False  # half-closed: it still wants this answer
-        elif isinstance(exchange, Exchange) and link == exchange.link:
-            exchange.upstream_ended(truncated=truncated)
+        elif not isinstance(exchange, Local | None) and exchange.owns(link):
+            exchange.link_ended(link, truncated=truncated)
         else:
             self._forget_idle(link)
 
     def dialled(self, link: int) -> None:
-        if isinstance(self._exchange, Exchange) and link == self._exchange.link:
-            self._exchange.upstream_ready()
+        if not isinstance(self._exchange, Local | None) and self._exchange.owns(link):
+            self._exchange.link_ready(link)
         else:
             self.conversation.abort(link)
 
     def failed(self, link: int, reason: str, detail: str) -> None:
-        if isinstance(self._exchange, Exchange) and link == self._exchange.link:
-            self._exchange.upstream_failed(reason, detail)
+        if not isinstance(self._exchange, Local | None) and self._exchange.owns(link):
+            self._exchange.failed(reason, detail)
 
     def drained(self) -> None:
         if self._exchange is None:
@@ -106,7 +107,7 @@ class HttpStage:
 
     def told(self, wait: Wait) -> None:
         """News for a request to the gate itself."""
-        if self._exchange is not None and not isinstance(self._exchange, Exchange):
+        if isinstance(self._exchange, Local | Push):
             self._exchange.told(wait)
 
     def stop(self, why: str) -> None:
@@ -183,13 +184,7 @@ class HttpStage:
             self._refuse(attempt, refusal, request)
 
     def _connect(self, request: Request, attempt: Attempt) -> None:
-        host, port = authority(request.target, None)
-        attempt.host, attempt.port = host, port
-        for name, value in request.headers:
-            if name == b"host" and authority(value, port) != (host, port):
-                raise Refusal(reasons.NAME_MISMATCH, "Host is not the CONNECT target")
-        if request.has_body:
-            raise Refusal(reasons.BAD_REQUEST, "CONNECT with a body")
+        host, port = connect_target(request, attempt)
         decision = self.conversation.state.connect(host, port)
         if not decision.allow:
             raise Refusal(decision.reason)
@@ -211,28 +206,31 @@ class HttpStage:
         if host == INTERNAL_NAME and port == 80 and not place.tls:
             self._own(request, target)
             return
-        signs_in = state.injector.signs_in(request.headers) if state.once else ()
-        decision = state.request(host, port, request.method, target.path, tls=place.tls, signs_in=signs_in)
+        signs = state.injector.signs_in(request.headers) if state.once else ()
+        decision = state.request(host, port, request.method, target.path, tls=place.tls, query=target.query, signs_in=signs)
+        attempt.git = decision.git
         if not decision.allow or decision.rule is None:
             raise Refusal(decision.reason)
         # The proxy's own sign-in is none of the upstream's business and means nothing to us (identity is the channel).
         headers = [pair for pair in request.headers if not (place.explicit and pair[0] == b"proxy-authorization")]
         try:
             headers, secrets = state.injector.apply(
-                host, port, tls=place.tls, rule=decision.rule, headers=headers, target=raw_target
+                host, port, tls=place.tls, rule=decision.rule, headers=headers, target=raw_target, git=bool(decision.git)
             )
         except ForeignCredential as foreign:
             raise Refusal(foreign.reason, foreign.what) from None
-        self.conversation.commands += [attempt.record(allow=True, rule=decision.rule), *state.use(decision.rule)]
         origin = core.Origin(host, port, place.tls)
+        if is_push(attempt, state):
+            self._exchange = push = Push(self, request, attempt, origin, headers, target.path, secrets, decision.rule)
+            push.begin()
+            return
+        self.conversation.commands += [attempt.record(allow=True, rule=decision.rule), *state.use(decision.rule)]
         self._begin(Exchange(self, request, attempt, origin, headers, target.wire, secrets, decision.rule))
 
     # Answers
 
     def _own(self, request: Request, target: Target) -> None:
         """A request to the gate itself."""
-        from claude_bottle.gate.local import Local
-
         self.conversation.timer(limits.HEAD_TIMEOUT)
         local = self._exchange = Local(self, request, target)
         early = self.take_buffer()
@@ -241,8 +239,8 @@ class HttpStage:
         self.put_back(local.client_received(early) if local.takes_body else early)
         self._act(local)
 
-    def _act(self, exchange: Exchange | Local) -> None:
-        if not isinstance(exchange, Exchange) and exchange is self._exchange and exchange.request_done:
+    def _act(self, exchange: Exchange | Local | Push) -> None:
+        if isinstance(exchange, Local) and exchange is self._exchange and exchange.request_done:
             exchange.act()
 
     def _begin(self, exchange: Exchange) -> None:

@@ -36,6 +36,8 @@ _AUTH_PARAMETER = re.compile(
 _USER = re.compile(rb"[A-Za-z0-9._@+-]{0,39}")
 _NO_PASSWORD = (b"", b"x-oauth-basic")
 REDACTED = b"[redacted]"
+# The user name that goes with a token as password: GitHub's word for it, and forges that ignore it take any.
+GIT_USER = b"x-access-token"
 
 
 class ForeignCredential(Exception):
@@ -92,9 +94,10 @@ class Injector:
         return Injector(fresh, (self._expired | values.keys()) - given.keys())
 
     def apply(
-        self, host: str, port: int, *, tls: bool, rule: Rule, headers: Headers, target: bytes
+        self, host: str, port: int, *, tls: bool, rule: Rule, headers: Headers, target: bytes, git: bool = False
     ) -> tuple[Headers, tuple[bytes, ...]]:
-        """The headers to send up, and the secrets now in them. Raises ForeignCredential."""
+        """The headers to send up, and the secrets now in them. `git`: it is git's, and gets the rule's credential where it
+        comes without any. Raises ForeignCredential."""
         bound = host in self._bound_hosts
         self._check_target(target, bound)
         out: Headers = []
@@ -111,7 +114,22 @@ class Injector:
             elif (bound and _AUTH_HEADER.search(_dashed(name))) or (bound and self._is_bound_header(host, name)):
                 raise ForeignCredential(CREDENTIAL_FOREIGN, f"the header {_text(name)}")
             out.append((name, value))
+        if git and not any(name == b"authorization" for name, _ in out) and (signed := self._sign_in(host, port, rule)):
+            used.append(signed[0])
+            out.append((b"authorization", signed[1]))
         return out, tuple(used)
+
+    def _sign_in(self, host: str, port: int, rule: Rule) -> tuple[bytes, bytes] | None:
+        """(secret, value of Authorization) for a git request that came without one: git asks for a password only once a
+        server has refused it, and inside the bottle nobody has one. None when the rule names no credential. Raises
+        ForeignCredential for one that has expired."""
+        one = next((one for one in self._all if one.spec.name == rule.credential and (host, port) in one.hosts), None)
+        if one is None:
+            return None
+        if one.spec.name in self._expired:
+            raise ForeignCredential(CREDENTIAL_EXPIRED, f"the value of {one.spec.name} has expired")
+        secret = one.secret.reveal().encode()
+        return secret, b"Basic " + base64.b64encode(GIT_USER + b":" + secret)
 
     def _check_target(self, target: bytes, bound: bool) -> None:
         plain = unquote_to_bytes(target)

@@ -42,7 +42,8 @@ class Link:
         self._paused = self._ended = self._closing = self._clogged = self._broken = self.closed = False
         self._deadline: Timer | None = None
         self._mask = READ
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop.watch(sock.fileno(), READ, self._ready)
 
     def adopt(self, owner: Owner, number: int) -> None:

@@ -76,6 +76,18 @@ def locate(place: Place, request: Request, attempt: Attempt, connect: Connect) -
     return host, port, rest
 
 
+def connect_target(request: Request, attempt: Attempt) -> tuple[str, int]:
+    """The same for a CONNECT request."""
+    host, port = authority(request.target, None)
+    attempt.host, attempt.port = host, port
+    for name, value in request.headers:
+        if name == b"host" and authority(value, port) != (host, port):
+            raise Refusal(reasons.NAME_MISMATCH, "Host is not the CONNECT target")
+    if request.has_body:
+        raise Refusal(reasons.BAD_REQUEST, "CONNECT with a body")
+    return host, port
+
+
 def authority(raw: bytes, default_port: int | None) -> tuple[str, int]:
     """A Host header, a URL's authority or a CONNECT target in its one spelling. Refusal for anything else."""
     try:

@@ -209,5 +209,6 @@ def _not_allowed(allowed: str) -> Reply:
 
 
 def _grant(rule: dict[str, object], origin: str, once: frozenset[str]) -> dict[str, object]:
-    said = {key: rule[key] for key in ("host", "port", "methods", "paths", "tls", "credential")}
+    shown = ("host", "port", "methods", "paths", "tls", "credential", "git")
+    said: dict[str, object] = {key: rule[key] for key in shown if key in rule}
     return {**said, "once": True} if origin.removeprefix("grant ") in once else said

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from claude_bottle.gate.config import GateConfig
     from claude_bottle.gate.core import Origin
+    from claude_bottle.gate.judge_line import JudgeLine
+    from claude_bottle.gate.loop import Loop
 
 BOOT_MILLISECONDS = 60
 
@@ -45,6 +47,7 @@ def _serve(control: socket.socket, registration: socket.socket | None, config: G
     from claude_bottle.gate import confine, limits
 
     keep = [control.fileno()] + ([registration.fileno()] if registration else [])
+    keep += [] if config.judges is None else [config.judges]
     confine.close_descriptors(keep)
     confine.detach(limits.DESCRIPTORS)
     _title(config.identity)
@@ -68,17 +71,27 @@ def _serve(control: socket.socket, registration: socket.socket | None, config: G
     roots = Roots(config)
     state = GateState(
         Policy(config.rules, operator_named=tuple(config.upstreams)), roots.context, authority, Injector(config.credentials),
-        explicit_proxy=config.explicit_proxy, operator_named=tuple(config.upstreams),
+        explicit_proxy=config.explicit_proxy, operator_named=tuple(config.upstreams), judges=config.judges is not None,
         budget=Budget(config.egress_bytes, config.egress_spent),
         only_ports=None if config.late_ports else {registration_port(name) or 0 for name in listeners} - GATE_PORTS.keys(),
     )  # fmt: skip
     only_whole_names()
     confine.confine(roots.directories)
     loop = Loop()
-    server = Server(loop, state, Dialler(loop, config.upstreams), control, listeners, stop_now)
+    server = Server(loop, state, Dialler(loop, config.upstreams), control, listeners, stop_now, judges=_judges(loop, config))
     server.send("ready")
     _settle_memory()
     loop.run()
+
+
+def _judges(loop: Loop, config: GateConfig) -> JudgeLine | None:
+    if config.judges is None:
+        return None
+    import socket
+
+    from claude_bottle.gate.judge_line import JudgeLine
+
+    return JudgeLine(loop, socket.socket(fileno=config.judges))
 
 
 def _let_the_bottle_boot(sockets: list[socket.socket]) -> None:

@@ -17,6 +17,7 @@ from claude_bottle.gate.conversation import Conversation
 from claude_bottle.gate.decide import GateState, new_id
 from claude_bottle.gate.dial import Dialler
 from claude_bottle.gate.dns_stream import DnsStream
+from claude_bottle.gate.judge_line import JudgeLine
 from claude_bottle.gate.loop import READ, Loop
 from claude_bottle.gate.orders import Orders
 from claude_bottle.gate.session import Session
@@ -32,8 +33,9 @@ class Server:
     def __init__(
         self, loop: Loop, state: GateState, dialler: Dialler, control_line: socket.socket,
         listeners: Mapping[str, socket.socket], gone: Callable[[], None], *, in_bottle: bool = True,
+        judges: JudgeLine | None = None,
     ) -> None:  # fmt: skip
-        self.loop, self.dialler, self._state = loop, dialler, state
+        self.loop, self.dialler, self._state, self.judges = loop, dialler, state, judges
         self._unrecorded = 0
         self._gone = gone
         self._keeper_halts = False

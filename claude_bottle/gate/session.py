@@ -15,10 +15,12 @@ from claude_bottle.gate import core
 from claude_bottle.gate.core import CLIENT
 from claude_bottle.gate.link import Link
 from claude_bottle.gate.tunnel import Tunnel
+from claude_bottle.model.policy import PUSH_REFUSED
 
 if TYPE_CHECKING:
     from claude_bottle.gate.budget import Budget
     from claude_bottle.gate.dial import Dialler, Dialling
+    from claude_bottle.gate.judge_line import Asking, JudgeLine
     from claude_bottle.gate.loop import Loop, Timer
 
 
@@ -34,6 +36,7 @@ class Surroundings(Protocol):
 
     loop: Loop
     dialler: Dialler
+    judges: JudgeLine | None
 
     def record(self, kind: str, data: dict[str, object]) -> None: ...
     def send(self, op: str, **data: object) -> None: ...
@@ -47,7 +50,7 @@ class Session:
     def __init__(self, server: Surroundings, logic: Logic, client: socket.socket) -> None:
         self._server, self._logic = server, logic
         self._links: dict[int, Link] = {CLIENT: Link(server.loop, client, self, CLIENT)}
-        self._dials: dict[int, Dialling] = {}
+        self._dials: dict[int, Dialling | Asking] = {}
         self._tunnel: Tunnel | None = None
         self._timer: Timer | None = None
         self._idle: float | None = None
@@ -133,6 +136,8 @@ class Session:
                 self._abort(number)
             case core.Dial(number, origin, fresh):
                 self._dial(number, origin, fresh)
+            case core.Judge(number):
+                self._judge(number)
             case core.Release(number, origin, channel):
                 if (link := self._links.pop(number, None)) is not None:
                     self._server.dialler.keep(link, origin, channel)
@@ -185,6 +190,21 @@ class Session:
             self._handle(core.DialFailed(number, reason, detail))
 
         self._dials[number] = self._server.dialler.dial(origin, connected, failed)
+
+    def _judge(self, number: int) -> None:
+        def connected(sock: socket.socket) -> None:
+            del self._dials[number]
+            self._links[number] = Link(self._server.loop, sock, self, number)
+            self._handle(core.Dialled(number))
+
+        def failed(reason: str, detail: str) -> None:
+            self._dials.pop(number, None)
+            self._handle(core.DialFailed(number, reason, detail))
+
+        if self._server.judges is None:
+            self._server.loop.submit(lambda: failed(PUSH_REFUSED, "pushes cannot be judged here"))
+        else:
+            self._dials[number] = self._server.judges.ask(connected, failed)
 
     def _splice(self, number: int, budget: Budget) -> None:
         """Hand both sockets to the kernel once nothing waits in our own queues."""

@@ -23,6 +23,7 @@ from claude_bottle.model.changes import (
     EgressChange,
     change_from_dict,
 )
+from claude_bottle.model.push_change import PushChange
 from claude_bottle.model.requests import MAX_REASON
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ def checked(change: object, state: GateState) -> Change:
     """The change, if it may be asked for at all. Raises NoSuchThing."""
     try:
         made = change_from_dict(change, operator_named=state.operator_named)
+        if isinstance(made, PushChange):
+            raise ValueError("a push is asked for by pushing: what it changes is looked at then")
         _check_ports(made, state.only_ports)
         return made
     except BottleError as refused:

@@ -58,6 +58,10 @@ class GateElsewhere(GateLink):
         finally:
             os._exit(127)
 
+    def _judges(self, config: GateConfig) -> tuple[None, None]:
+        """A judge's socket cannot be passed to another machine's container."""
+        return None, None
+
     def last_words(self) -> str:
         """The last line of what the command complained of."""
         lines = os.pread(self._errors, _SAID_LIMIT, 0).decode(errors="replace").strip().splitlines()

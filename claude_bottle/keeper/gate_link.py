@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from claude_bottle.errors import BottleError
 from claude_bottle.gate import control
 from claude_bottle.keeper import daemon
+from claude_bottle.values import replace
 
 if TYPE_CHECKING:
     from claude_bottle.gate.config import GateConfig
@@ -35,10 +36,13 @@ _DEAF_SECONDS = 3.0
 
 
 class GateLink:
-    """A running gate. `registration` is the bottle's end of that channel; `channel` is for selectors. `up`: it has not
-    ended; `serving`: it has begun to judge."""
+    """A running gate. `registration` is the bottle's end of that channel; `channel` is for selectors; on `judges` it asks
+    for judges of pushes, if it may need any. `up`: it has not ended; `serving`: it has begun to judge."""
 
     def __init__(self, config: GateConfig, serve: Serve | None = None) -> None:
+        self.judges, line = self._judges(config)
+        if line:
+            config = replace(config, judges=line.fileno())
         self.channel, theirs = socket.socketpair()
         self.registration, gate_end = socket.socketpair()
         self._decoder = control.Decoder()
@@ -50,6 +54,14 @@ class GateLink:
             self.become(theirs, gate_end, config, serve)
         theirs.close()
         gate_end.close()
+        if line:
+            line.close()
+
+    def _judges(self, config: GateConfig) -> tuple[socket.socket | None, socket.socket | None]:
+        """The two ends of the line on which the gate asks for judges; none where no rule lets anything be pushed."""
+        if not any(rule.git and rule.git.push for rule in config.rules):
+            return None, None
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def become(
         self, channel: socket.socket, registration: socket.socket, config: GateConfig, serve: Serve | None
@@ -143,6 +155,8 @@ class GateLink:
         self.up = False
         self.registration.close()
         self.channel.close()
+        if self.judges:
+            self.judges.close()
         if self.pid:
             self.bury()
             self.pid = 0
@@ -177,7 +191,7 @@ def _become_gate(channel: socket.socket, registration: socket.socket, config: Ga
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
             signal.signal(number, signal.SIG_DFL)
-        daemon.close_all_but([channel.fileno(), registration.fileno()])
+        daemon.close_all_but([channel.fileno(), registration.fileno(), *([config.judges] if config.judges else [])])
         if serve is None:
             from claude_bottle.gate.process import serve as product
 

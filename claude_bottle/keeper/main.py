@@ -203,6 +203,10 @@ class Keeper:
         if self.booted.gate:
             self._loop.watch(self.booted.gate.channel.fileno(), READ, lambda _ready: self._heard_gate())
             self._heard_gate()
+            if self.booted.gate.judges:
+                from claude_bottle.keeper.judges import attend
+
+                attend(self._loop, self.booted, self.order)
         if self.order.backend.snapshot_seconds:
             from claude_bottle.keeper.snapshots import Snapshots
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.model.credentials import CredentialSpec
+from claude_bottle.model.git_grant import size_text
 from claude_bottle.model.plan import Mount
 from claude_bottle.model.policy import Rule
 from claude_bottle.values import dataclass, field
@@ -165,6 +166,8 @@ def _rule(rule: Rule) -> dict[str, object]:
     ):
         if value:
             made[key] = value
+    if rule.git:
+        made["git"] = {**rule.git.to_dict(), "max_pack": size_text(rule.git.max_pack)}
     return made
 
 

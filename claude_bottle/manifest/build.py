@@ -155,7 +155,7 @@ class _Bottle:
 
     def _warn_about_open_paths(self, egress: Egress) -> None:
         for rule in egress.rules:
-            if rule.credential and not rule.paths and not rule.origin:
+            if rule.credential and not rule.paths and not rule.origin and not rule.git:
                 self.report.warn(
                     (*self.path, "egress"),
                     f"{rule.host} with the credential {rule.credential} "

@@ -31,7 +31,9 @@ def widening(old_rules: Iterable[Rule], new_rules: Iterable[Rule]) -> list[str]:
         f"{host}:{port} is no longer bound to the credential {credential}: others would get through"
         for host, port, credential in _unbound(old, new)
     ]
-    return list(dict.fromkeys(_beyond(old, new, bound_by=new) + unbound))
+    unjudged = [f"{host}:{port} is no longer judged as git: its other rules could let pushes through"
+                for host, port in _unjudged(old, new)]  # fmt: skip
+    return list(dict.fromkeys(_beyond(old, new, bound_by=new) + unbound + unjudged))
 
 
 def mounts_widening(old: Sequence[Mount], new: Sequence[Mount]) -> list[str]:
@@ -83,14 +85,15 @@ def narrow(home: Bottle, project: Bottle) -> tuple[Bottle, list[str]]:
         egress_bytes=least(home.egress_bytes, project.egress_bytes),
     )
     left_out = _beyond(home.rules, project.rules, bound_by=(*home.rules, *project.rules))
-    left_out += [f"{describe_rule(rule)} without the credential of {rule.host}" for rule in loose]
+    left_out += [f"{describe_rule(rule)} without what confines {rule.host} otherwise" for rule in loose]
     more = budget_widening(home.egress_bytes, project.egress_bytes) if project.egress_bytes is not None else []
     return made, left_out + _beyond_rules(home, project) + more
 
 
 def common_rules(home: Sequence[Rule], project: Sequence[Rule]) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
     """Rules that allow only what both sets allow, with the home's credentials; and rules left out because their
-    place would come out unbound from the credential the home binds it to, so that any other would get through."""
+    place would come out unbound from the credential the home binds it to, so that any other would get through, or
+    without the rule for git that judges its pushes."""
     made: list[Rule] = []
     requests: set[tuple[object, ...]] = set()
     # Two home rules may meet a narrow one of the project in the very same requests: the more specific one of them
@@ -99,11 +102,11 @@ def common_rules(home: Sequence[Rule], project: Sequence[Rule]) -> tuple[tuple[R
         for other in project:
             if (mine.host, mine.port) == (other.host, other.port):
                 both = _meet(mine, other)
-                same = both and (both.host, both.port, frozenset(both.methods), frozenset(both.paths))
+                same = both and (both.host, both.port, frozenset(both.methods), frozenset(both.paths), both.git)
                 if both is not None and same not in requests:
                     requests.add(same or ())
                     made.append(both)
-    loose = {(host, port) for host, port, _ in _unbound(home, made)}
+    loose = {(host, port) for host, port, _ in _unbound(home, made)} | set(_unjudged((*home, *project), made))
     return (
         tuple(rule for rule in made if (rule.host, rule.port) not in loose),
         tuple(rule for rule in made if (rule.host, rule.port) in loose),
@@ -167,7 +170,12 @@ def _common_workspace(one: str, other: str) -> str:
 
 def _not_covered(old: Sequence[Rule], new: Sequence[Rule], rule: Rule) -> Rule | None:
     """The part of `rule` that no old rule covers, as a rule; None when all is covered."""
-    here = [other for other in old if (other.host, other.port) == (rule.host, rule.port) and _covers_kind(other, rule, new)]
+    if rule.git is not None:
+        return None if _git_covered(old, new, rule) else rule
+    here = [
+        other for other in old
+        if other.git is None and (other.host, other.port) == (rule.host, rule.port) and _covers_kind(other, rule, new)
+    ]  # fmt: skip
     pairs = [
         (method, path)
         for method in rule.methods or (None,)
@@ -179,6 +187,15 @@ def _not_covered(old: Sequence[Rule], new: Sequence[Rule], rule: Rule) -> Rule |
     methods = tuple(dict.fromkeys(method for method, _ in pairs if method is not None))
     paths = tuple(dict.fromkeys(path for _, path in pairs if path is not None))
     return replace(rule, methods=methods, paths=paths)
+
+
+def _git_covered(old: Sequence[Rule], new: Sequence[Rule], rule: Rule) -> bool:
+    """Whether one old rule for git covers all of this one. Ordinary rules cover none: what they let through is not judged
+    as git, but a host that had none was without pushes that are."""
+    return rule.git is not None and any(
+        other.git is not None and other.git.covers(rule.git) and _covers_kind(other, rule, new)
+        for other in old if (other.host, other.port) == (rule.host, rule.port)
+    )  # fmt: skip
 
 
 def _covers_kind(old: Rule, rule: Rule, new: Sequence[Rule]) -> bool:
@@ -206,6 +223,13 @@ def _unbound(old: Iterable[Rule], new: Sequence[Rule]) -> list[tuple[str, int, s
     )
 
 
+def _unjudged(old: Iterable[Rule], new: Sequence[Rule]) -> list[tuple[str, int]]:
+    """Places with rules for git in `old` and only others in `new`, which do not know a push when they see one."""
+    judged = {(rule.host, rule.port) for rule in new if rule.git}
+    granted = {(rule.host, rule.port) for rule in new}
+    return sorted({(rule.host, rule.port) for rule in old if rule.git} & (granted - judged))
+
+
 def _specificity(rule: Rule) -> tuple[bool, int, bool]:
     return (
         rule.credential is not None,
@@ -228,6 +252,9 @@ def _allows_path(rule: Rule, path: str | None) -> bool:
 def _meet(mine: Rule, other: Rule) -> Rule | None:
     """What two rules for one place both allow, as one rule with the first one's credential; None for
     nothing."""
+    if mine.git is not None or other.git is not None:
+        both = mine.git.meet(other.git) if mine.git and other.git else None
+        return replace(mine, git=both) if both else None
     methods = tuple(
         dict.fromkeys(
             [m for m in other.methods if _allows_method(mine, m)] + [m for m in mine.methods if _allows_method(other, m)]

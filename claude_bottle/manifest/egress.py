@@ -12,6 +12,8 @@ from claude_bottle.manifest import preset_files
 from claude_bottle.manifest.problems import suggest
 from claude_bottle.manifest.sources import credential
 from claude_bottle.manifest.typed import UNSET
+from claude_bottle.model import git_grant
+from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.hosts import reserved_reason
 from claude_bottle.model.policy import Rule
 from claude_bottle.values import dataclass, field
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from claude_bottle.manifest.loading import Loaded
     from claude_bottle.manifest.positions import Path
     from claude_bottle.manifest.problems import Report
-    from claude_bottle.manifest.shape import RuleDoc
+    from claude_bottle.manifest.shape import GitDoc, RuleDoc
     from claude_bottle.state.paths import Paths
 
 _HARMLESS = "a.example.com"
@@ -135,9 +137,36 @@ def rule(doc: RuleDoc, path: Path, report: Report, origin: str = "") -> Rule | N
     if not values.get("note", "").isprintable():
         report.problem((*path, "note"), "a note is one printable line")
         sound = False
+    if doc.git is not UNSET:
+        values["git"] = git(doc.git, (*path, "git"), report)
+        sound &= values["git"] is not None
     if sound and ask(path, **values):
         return Rule(**values)
     return None
+
+
+def git(doc: GitDoc, path: Path, report: Report) -> GitGrant | None:
+    """A rule's git section; None (and problems, each at its key) when any part of it is refused."""
+    sound = True
+    for key, given, check in (
+        ("repositories", doc.repositories, git_grant.check_repository), ("push", doc.push, git_grant.check_pattern),
+    ):  # fmt: skip
+        for index, one in enumerate(given):
+            try:
+                check(one)
+            except ValueError as refused:
+                report.problem((*path, key, index), str(refused))
+                sound = False
+    try:
+        most = git_grant.MAX_PACK if doc.max_pack is UNSET else git_grant.size(doc.max_pack)
+    except ValueError as refused:
+        report.problem((*path, "max_pack"), str(refused))
+        return None
+    try:
+        return GitGrant(tuple(doc.repositories), doc.fetch, tuple(doc.push), doc.force, doc.delete, most) if sound else None
+    except ValueError as refused:
+        report.problem(path, str(refused))
+        return None
 
 
 def _reachable(found: Rule, place: Path, report: Report, paths: Paths) -> bool:

@@ -152,6 +152,8 @@ def _kind_of(path: Path) -> str:
             return "source of a credential"
         if len(path) == 3 and path[2] in ("limits", "budget"):
             return str(path[2])
+        if path[-1] == "git" and len(path) == 5:
+            return "git section"
         if len(path) == 4:
             return {"egress": "rule", "mounts": "mount", "credentials": "credential"}.get(str(path[2]), "")
     return "agent" if path[:1] == ("agents",) and len(path) == 2 else ""

@@ -50,6 +50,13 @@ WORDS = {
     "RuleDoc.tls": "`inspect` (if missing), or `tunnel`: opaque, so without credential, methods and paths",
     "RuleDoc.credential": "a credential of this bottle; on this host no other one gets through",
     "RuleDoc.note": "why, for whoever reads the plan",
+    "RuleDoc.git": "git repositories there; the rule then grants git alone, and pushes are judged",
+    "GitDoc.repositories": "paths on the host, like acme/shop; `*` stands for one segment",
+    "GitDoc.fetch": "fetch and clone; true if missing",
+    "GitDoc.push": "refs that may be pushed, like refs/heads/bottle/*; none if missing",
+    "GitDoc.force": "a pushed branch may lose commits that the remote has; false if missing",
+    "GitDoc.delete": "such refs may be deleted; false if missing",
+    "GitDoc.max_pack": "how large one push may be, like 10m; 50m if missing",
     "CredentialDoc.from": "where the value is read, on the host, at launch",
     "CredentialDoc.env": "variable of the bottle that holds the placeholder",
     "CredentialDoc.header": "request header the value is put into",
@@ -75,6 +82,7 @@ _TITLES = {
     "BottleDoc": "bottle",
     "AgentDoc": "agent",
     "RuleDoc": "rule",
+    "GitDoc": "git section",
     "CredentialDoc": "credential",
     "FromDoc": "source of a credential",
     "WorkspaceDoc": "workspace",
@@ -106,4 +114,5 @@ def schema() -> dict[str, Any]:
     ]
     for key in ("methods", "paths"):
         made["$defs"]["RuleDoc"]["properties"][key]["minItems"] = 1
+    made["$defs"]["GitDoc"]["properties"]["repositories"]["minItems"] = 1
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}

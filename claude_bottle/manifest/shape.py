@@ -40,6 +40,17 @@ class CredentialDoc(Struct, forbid_unknown_fields=True, frozen=True):
     one_of: list[CredentialDoc] | UnsetType = UNSET
 
 
+class GitDoc(Struct, forbid_unknown_fields=True, frozen=True):
+    """What may be done with git repositories on a rule's host."""
+
+    repositories: list[Text]
+    fetch: bool = True
+    push: list[Text] = []
+    force: bool = False
+    delete: bool = False
+    max_pack: Text | UnsetType = UNSET
+
+
 class RuleDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """One thing a bottle may reach: a preset, or a host."""
 
@@ -51,6 +62,7 @@ class RuleDoc(Struct, forbid_unknown_fields=True, frozen=True):
     tls: Literal["inspect", "tunnel"] | UnsetType = UNSET
     credential: Text | UnsetType = UNSET
     note: Text | UnsetType = UNSET
+    git: GitDoc | UnsetType = UNSET
 
 
 class ImageDoc(Struct, forbid_unknown_fields=True, frozen=True):

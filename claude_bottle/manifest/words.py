@@ -24,6 +24,8 @@ def describe_rule(rule: Rule) -> str:
     what = " ".join([", ".join(rule.methods) or "any method", ", ".join(rule.paths) or "on any path"])
     if rule.tls == "tunnel":
         what = "anything, unseen (tunnel)"
+    if rule.git:
+        what = rule.git.describe()
     credential = f" with the credential {printable(rule.credential)}" if rule.credential else ""
     return f"reach {place}: {printable(what)}{credential}"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from claude_bottle.model.credentials import check_credential_name
 from claude_bottle.model.hosts import reserved_reason
 from claude_bottle.model.policy import INSPECT, Rule, conflicts
+from claude_bottle.model.push_change import PushChange
 from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class BudgetChange:
         return {"kind": self.kind, "egress_bytes": self.egress_bytes}
 
 
-Change = EgressChange | CredentialChange | CapabilityChange | BudgetChange
+Change = EgressChange | CredentialChange | CapabilityChange | BudgetChange | PushChange
 
 
 def change_from_dict(data: object, *, operator_named: Collection[tuple[str, int]] = ()) -> Change:
@@ -119,6 +120,9 @@ def change_from_dict(data: object, *, operator_named: Collection[tuple[str, int]
             change = CapabilityChange(Capability.from_dict(data["capability"]))
         case "budget" if keys == {"egress_bytes"}:
             change = BudgetChange(data["egress_bytes"])
+        case "push":
+            change = PushChange.from_dict(data)
+            _check_place(change.rule, operator_named)
         case _:
             raise ValueError("a change is of the kind egress, credential, capability or budget, with its own keys")
     return change
@@ -149,12 +153,16 @@ def _rule(data: object, operator_named: Collection[tuple[str, int]]) -> Rule:
     if not isinstance(data, dict) or not set(data) <= {"host", "port", "methods", "paths", "tls", "credential"}:
         raise ValueError("a rule has host, and may have port, methods, paths, tls, credential")
     rule = Rule.from_dict({"tls": INSPECT, **data})
-    why = reserved_reason(rule.host)
-    if why is not None and (rule.host, rule.port) not in operator_named:
-        raise ValueError(f"{rule.host} can never be granted: {why}")
+    _check_place(rule, operator_named)
     if any(not path.isprintable() or not path.isascii() for path in rule.paths):
         raise ValueError("a path is printable ASCII, other characters percent-encoded")
     return rule
+
+
+def _check_place(rule: Rule, operator_named: Collection[tuple[str, int]]) -> None:
+    why = reserved_reason(rule.host)
+    if why is not None and (rule.host, rule.port) not in operator_named:
+        raise ValueError(f"{rule.host} can never be granted: {why}")
 
 
 def stored(data: object) -> Change:
@@ -166,7 +174,7 @@ def stored(data: object) -> Change:
 
 
 def _places(data: dict[object, object]) -> set[tuple[str, int]]:
-    rules = data.get("rules", [data.get("rule")])
+    rules = data.get("rules", [data.get("rule", data)])
     found = [(one.get("host"), one.get("port")) for one in rules if isinstance(one, dict)] if isinstance(rules, list) else []
     return {(host, port) for host, port in found if isinstance(host, str) and isinstance(port, int)}
 
@@ -190,6 +198,8 @@ def within(rule: Rule, wide: Rule) -> bool:
         except BadTarget:
             return False
 
+    if rule.git != wide.git:
+        return False  # what one grants as git, the other does not grant at all
     same_place = (rule.host, rule.port, rule.tls, rule.credential) == (wide.host, wide.port, wide.tls, wide.credential)
     methods = not wide.methods or (bool(rule.methods) and set(rule.methods) <= set(wide.methods))
     return same_place and methods and (not wide.paths or (bool(rule.paths) and all(covered(path) for path in rule.paths)))

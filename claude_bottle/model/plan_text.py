@@ -10,6 +10,7 @@ import textwrap
 from typing import Any
 
 from claude_bottle.model.capability import PACKAGES
+from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.plan import UNLIMITED
 from claude_bottle.redact import printable
 
@@ -85,10 +86,19 @@ def _reach(plan: dict[str, Any]) -> list[str]:
         lines += _pair(f"  {where}", ", ".join([_with(plan, rule), *marks]))
         methods = " ".join(rule["methods"]) or "any method"
         what = "anything, unread" if rule["opaque"] else f"{methods} {' '.join(rule['paths']) or 'any path'}"
+        if rule.get("git"):
+            what = _git(rule["git"])
         lines += textwrap.wrap(printable(what), WIDTH, initial_indent="    ", subsequent_indent="    ",
                                break_on_hyphens=False)  # fmt: skip
     lines.append("cannot reach anything else: no network device, no DNS, no host service.")
     return lines
+
+
+def _git(section: dict[str, Any]) -> str:
+    try:
+        return GitGrant.from_dict(section).describe()
+    except ValueError:
+        return "git"
 
 
 def _beforehand(plan: dict[str, Any]) -> list[str]:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Collection, Iterable
 
 from claude_bottle.model.credentials import check_credential_name
+from claude_bottle.model.git_grant import GitGrant
+from claude_bottle.model.git_request import FETCH, GitRequest, git_request, granting
 from claude_bottle.model.hosts import BadHost, canonical_host, canonical_port, reserved_reason
 from claude_bottle.model.urlpath import BadTarget, PathPattern, compile_pattern, is_canonical, readings
 from claude_bottle.values import dataclass
@@ -37,13 +39,14 @@ RESOLVE_FAILED = "resolve_failed"
 UPSTREAM_FAILED = "upstream_failed"
 UPSTREAM_TLS = "upstream_tls"
 TOO_LARGE = "too_large"
-GATE_HALTED = "gate_halted"
-BUDGET_SPENT = "budget_spent"
+GATE_HALTED, BUDGET_SPENT = "gate_halted", "budget_spent"
+GIT_NOT_GRANTED, GIT_REFUSED = "git_not_granted", "git_refused"
+PUSH_REFUSED = "push_refused"
 REASONS = frozenset({
     HOST_NOT_GRANTED, PORT_NOT_GRANTED, METHOD_NOT_GRANTED, PATH_NOT_GRANTED, BAD_HOST, BAD_REQUEST,
     NAME_MISMATCH, NO_SNI, NOT_TLS, NOT_HTTP, ADDRESS_REFUSED, CREDENTIAL_FOREIGN, CREDENTIAL_NEEDS_TLS,
     CREDENTIAL_EXPIRED, UPGRADE_REFUSED, RESOLVE_FAILED, UPSTREAM_FAILED, UPSTREAM_TLS, TOO_LARGE, GATE_HALTED,
-    BUDGET_SPENT,
+    BUDGET_SPENT, GIT_NOT_GRANTED, GIT_REFUSED, PUSH_REFUSED,
 })  # fmt: skip
 
 INSPECT, TUNNEL = "inspect", "tunnel"
@@ -62,7 +65,7 @@ class Rule:
 
     The host is brought to its canonical form; whatever is unsound is a ValueError in words. GET grants HEAD
     too (RFC 9110 §9.3.2: the same without the body). `note` is the manifest's remark, `origin` where the
-    rule came from (a preset).
+    rule came from (a preset). A rule with `git` grants git on its repositories and nothing else.
     """
 
     host: str
@@ -73,6 +76,7 @@ class Rule:
     credential: str | None = None
     note: str = ""
     origin: str = ""
+    git: GitGrant | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.host, str):
@@ -94,6 +98,8 @@ class Rule:
             raise ValueError('tls must be "inspect" or "tunnel"')
         if self.tls == TUNNEL and (self.methods or self.paths):
             raise ValueError("a tunnel is opaque: methods and paths cannot be judged in it; use tls: inspect")
+        if self.git is not None:
+            object.__setattr__(self, "git", GitGrant.in_rule(self.git, self))
         if self.credential is not None:
             self._check_credential(patterns)
 
@@ -118,6 +124,7 @@ class Rule:
             "credential": self.credential,
             "note": self.note,
             "origin": self.origin,
+            **({"git": self.git.to_dict()} if self.git else {}),
         }
 
     @staticmethod
@@ -151,11 +158,13 @@ def _compiled(path: str) -> PathPattern:
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict: `reason` is "" when allowed, else one of REASONS; `rule` is the granting rule, or None."""
+    """A verdict: `reason` is "" when allowed, else one of REASONS; `rule` is the granting rule, or None. `git`: what the
+    request asks of git, where rules for git judged it."""
 
     allow: bool
     reason: str = ""
     rule: Rule | None = None
+    git: GitRequest | None = None
 
 
 class _Compiled:
@@ -166,7 +175,7 @@ class _Compiled:
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.patterns = tuple(compile_pattern(path) for path in rule.paths)
-        self.weight = repr((rule.methods, rule.paths, rule.credential, rule.note, rule.origin))
+        self.weight = repr((rule.methods, rule.paths, rule.credential, rule.note, rule.origin, rule.git))
 
     def grants_method(self, method: str) -> bool:
         methods = self.rule.methods
@@ -193,7 +202,7 @@ def conflicts(rules: Iterable[Rule]) -> list[str]:
         where = f"{rule.host}:{rule.port}"
         modes.setdefault(where, set()).add(rule.tls)
         if rule.credential is not None:
-            same = (where, frozenset(rule.methods), frozenset(rule.paths))
+            same = (where, frozenset(rule.methods), frozenset(rule.paths), rule.git and frozenset(rule.git.repositories))
             credentials.setdefault(same, set()).add(rule.credential)
     return sorted(
         [
@@ -242,12 +251,14 @@ class Policy:
             return found
         return Decision(True, "", max(found, key=lambda one: one.rank("")).rule)
 
-    def request(self, host: str | bytes, port: int, method: str, path: str, *, tls: bool) -> Decision:
+    def request(
+        self, host: str | bytes, port: int, method: str, path: str, *, tls: bool, query: str | None = None
+    ) -> Decision:
         """May this request be sent? `path` is `Target.path` (canonical, no query); `tls`: it came over TLS,
         and goes on so.
 
         The rule of a grant says which credential goes in. Over plain http no rule with a credential grants
-        anything.
+        anything. Where there are rules for git, `query` is looked at too, and they alone grant pushing.
         """
         found = self._find(host, port)
         if isinstance(found, Decision):
@@ -256,6 +267,16 @@ class Policy:
             return Decision(False, BAD_REQUEST)
         if found[0].rule.tls == TUNNEL or (port == 443 and not tls):
             return Decision(False, NOT_TLS)
+        for_git = [one.rule for one in found if one.rule.git]
+        asked = git_request(method, path, query) if for_git else None
+        if asked is not None:
+            rule, reason = granting(asked, for_git) if tls else (None, NOT_TLS)
+            if rule is not None or asked.kind != FETCH:
+                return Decision(rule is not None, reason, rule, asked)
+        # A fetch that rules for git do not grant may still be granted by its path.
+        found = [one for one in found if one.rule.git is None]
+        if asked is not None and not found:
+            return Decision(False, GIT_NOT_GRANTED, git=asked)
         found = [] if method in _NEVER else [one for one in found if one.grants_method(method)]
         if not found:
             return Decision(False, METHOD_NOT_GRANTED)

@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle.model.changes import Change, CredentialChange, EgressChange, stored
+from claude_bottle.model.push_change import PushChange
 from claude_bottle.values import dataclass, replace
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Grant:
         own: tuple[Rule, ...] = ()
         if isinstance(self.change, EgressChange):
             own = self.change.rules
-        elif isinstance(self.change, CredentialChange):
+        elif isinstance(self.change, CredentialChange | PushChange):
             own = (self.change.rule,)
         return tuple(replace(rule, origin=origin_of(self.id)) for rule in own)
 

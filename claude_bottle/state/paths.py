@@ -142,6 +142,10 @@ class Paths:
     def layers(self, identity: str) -> Path:
         return self.state(identity) / "layers"
 
+    def pushes(self, identity: str) -> Path:
+        """What judges of its pushes work with, while it runs. Never seen in a bottle."""
+        return self.state(identity) / "pushes"
+
 
 def expand_home(text: str, environ: Mapping[str, str]) -> str:
     """`~` and `~/…` by $HOME or, where that is missing or not absolute, by the password database."""

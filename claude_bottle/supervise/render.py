@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.model.changes import BudgetChange, CapabilityChange, Change, CredentialChange, EgressChange
 from claude_bottle.model.policy import TUNNEL, Rule
+from claude_bottle.model.push_change import PushChange
 from claude_bottle.model.requests import MAX_REASON, OPEN, Grant, Request
 from claude_bottle.redact import printable
 from claude_bottle.supervise.cautions import Surroundings, cautions
@@ -63,6 +64,8 @@ def title(change: Change) -> str:
         return "a host" if len(hosts) == 1 else f"{len(hosts)} hosts"
     if isinstance(change, CredentialChange):
         return f"the credential {change.name}"
+    if isinstance(change, PushChange):
+        return "a push that changes what runs by itself"
     return "a tool" if isinstance(change, CapabilityChange) else "more of its budget"
 
 
@@ -74,6 +77,8 @@ def lines(change: Change) -> list[str]:
             found += _rule(rule)
     elif isinstance(change, CredentialChange):
         found = [f"+ credential  {change.name}", *_rule(change.rule)]
+    elif isinstance(change, PushChange):
+        found = _push(change)
     elif isinstance(change, BudgetChange):
         found = [f"+ egress budget  {size(change.egress_bytes)} more ({change.egress_bytes} bytes)"]
     else:
@@ -125,8 +130,19 @@ def _reached(rule: Rule) -> list[str]:
     where = f"{rule.host}:{rule.port}"
     if rule.tls == TUNNEL:
         return [f"{where} anything, unread"]
+    if rule.git:
+        return [f"{where} {rule.git.describe()}" + (f" with {rule.credential}" if rule.credential else "")]
     methods, ends = " ".join(rule.methods) or "any method", f" with {rule.credential}" if rule.credential else ""
     return [f"{where} {methods} {path}{ends}" for path in rule.paths or ("any path",)]
+
+
+def _push(change: PushChange) -> list[str]:
+    """Where to, then each file with its kind, then what happens to them, line by line."""
+    place = f"{change.host}{'' if change.port == 443 else f':{change.port}'}/{change.repository}"
+    found = [f"+ push  {place}"]
+    found += [f"+ ref  {one.ref}  {one.old[:12]} -> {one.new}" for one in change.commands]
+    found += [f"+ {kind}  {path}" for kind, path in change.triggers]
+    return [*found, *(f"+ | {line}" for line in change.diff.split("\n"))]
 
 
 def _capability(change: CapabilityChange) -> list[str]:

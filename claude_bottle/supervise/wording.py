@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from claude_bottle.model.changes import BudgetChange, CapabilityChange, CredentialChange, EgressChange
+from claude_bottle.model.push_change import PushChange
 from claude_bottle.model.requests import APPLIED, APPROVED, ONCE, SESSION, SUBMITTED, UNTIL
 from claude_bottle.redact import printable
 from claude_bottle.supervise.render import lines
@@ -58,6 +59,8 @@ def _granted(request: Request, change: Change, bound: BoundCredential | None) ->
         ]
     elif isinstance(change, CredentialChange | EgressChange):
         said.append("It is in force now: try again.")
+    elif isinstance(change, PushChange):
+        said.append("Push the same commits again: now they pass.")
     elif isinstance(change, BudgetChange):
         said.append("It counts from now on.")
     elif isinstance(change, CapabilityChange):

@@ -16,6 +16,7 @@ from claude_bottle.backend import BottleSpec, get_bottle_backend
 from claude_bottle.backend.planning import agent_launch, program_mounts
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import HOME, Harness, Launch, Program
+from claude_bottle.harness.git_env import git_environment
 from claude_bottle.harness.trust_env import trust_environment
 from claude_bottle.keeper import spawn
 from claude_bottle.keeper.credentials import now
@@ -143,7 +144,7 @@ def environment(plan: BottlePlan, launch: Launch, bound: tuple[BoundCredential, 
     user = Path(HOME).name
     made = {"PATH": PATH, "HOME": HOME, "USER": user, "LOGNAME": user, "PWD": plan.workspace.target}
     made |= harnesses.get(plan.harness).environment(launch)
-    made |= trust_environment()
+    made |= trust_environment() | git_environment(plan.egress)
     if plan.proxy_env:
         made |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), PROXY)
     return made | plan.env | {one.spec.env: one.placeholder for one in bound}

@@ -81,6 +81,17 @@ CASES = {
     78: "asks for an image with mounts, secrets, another front end: refused when asked",
     79: "asks for an image that sets user, entry point, volumes, labels: refused when asked",
     80: "comes again under its name: an approval for the former launch means nothing",
+    81: "pushes to a ref that no rule lists, a tag, notes, replace refs: refused before the remote hears of it",
+    82: "rewrites a branch, or deletes one: refused unless the rule says so",
+    83: "hides a bad ref behind a clean one: the whole push is refused",
+    84: "hides commits behind a new branch, objects in a pack: what is new to the remote is judged, what is extra refused",
+    85: "sends what is no push, no pack, compressed or a bomb: refused within limits",
+    86: "makes its repository a trap (hooks, settings, helpers): no program of the host ever opens it",
+    87: "borrows objects of the host's repositories: not there, and not in what is judged",
+    88: "makes links of its repository's files: objects travel by protocol alone",
+    89: "names submodules that are traps: refused, and never fetched",
+    90: "changes what runs by itself (CI, hooks, containers, attributes): needs an approval of its own",
+    91: "puts escapes into branches, messages, a remote's words: neither side sees them",
     102: "puts escapes, line ends and direction marks into what it asks for: none reaches the operator's screen",
     108: "reads or writes its own state: not there",
     109: "is resumed by several at once: one keeper, the others are told",
@@ -95,6 +106,8 @@ CASES = {
 # What issue 2 asks for.
 PROMISED = {1, 8, 9, *range(12, 23), *range(25, 30), *range(31, 39), *range(41, 48), *range(51, 54), *range(56, 59), 64}
 PROMISED |= {108, 109, 113, 130}
+# What issue 5 asks for of the git gate.
+PROMISED |= set(range(81, 92))
 
 
 def tests() -> Iterator[tuple[str, str, frozenset[int], frozenset[str]]]:

@@ -15,8 +15,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.attack.world import ABSENT, API, DATABASE, INWARD, OTHER, PLAIN, REBOUND, STRANGE, TUNNEL, OutOfReach, World
+from tests.attack.world import (
+    ABSENT,
+    API,
+    DATABASE,
+    GIT,
+    INWARD,
+    OTHER,
+    PLAIN,
+    REBOUND,
+    STRANGE,
+    TUNNEL,
+    OutOfReach,
+    World,
+)
 from tests.docker_engine import Engine
+from tests.git_remote import TOKEN
 from tests.ordinary_user import Person
 from tests.waiting import SECONDS
 
@@ -33,10 +47,17 @@ EGRESS: list[dict[str, Any]] = [
     *({"host": host} for host in (*STRANGE, *INWARD, REBOUND, ABSENT)),
     *({"host": host, "port": 80} for host in (*INWARD, REBOUND)),
 ]
+PUSHING = {"host": GIT, "credential": "git",
+           "git": {"repositories": ["acme/*"], "push": ["refs/heads/bottle/*"], "max_pack": "4m"}}  # fmt: skip
 MANIFEST: dict[str, Any] = {
     "version": 1,
-    "bottles": {"open": {"egress": EGRESS, "credentials": {"api": CREDENTIAL}}, "closed": {}},
-    "agents": {"shell": {"bottle": "open", "harness": "shell"}, "closed": {"bottle": "closed", "harness": "shell"}},
+    "bottles": {
+        "open": {"egress": EGRESS, "credentials": {"api": CREDENTIAL}}, "closed": {},
+        "git": {"egress": [PUSHING], "credentials": {"git": {**CREDENTIAL, "from": {"env": "GIT_SECRET"}, "env": "GIT_TOKEN",
+                                                             "header": "Authorization"}}},
+    },
+    "agents": {name: {"bottle": bottle, "harness": "shell"} for name, bottle in
+               (("shell", "open"), ("closed", "closed"), ("git", "git"))},
 }
 # Where a backend is not like the others, as docs/threats.md says: a test whose words depend on it asks `Operator.lacks`.
 OWN_USERS, OWN_UID, HIDDEN_PROC = "own user namespace", "uid 1000 for everybody", "no host path of a mount, no kernel words"
@@ -69,7 +90,7 @@ class Operator:
         self.configure({"ca": str(world.ca_file)})
         self.env = {
             **person.environment(), "CLAUDE_BOTTLE_HOME": str(self.home), "CLAUDE_BOTTLE_BACKEND": backend,
-            "API_SECRET": SECRET, "OPERATORS_OWN": CANARY,
+            "API_SECRET": SECRET, "OPERATORS_OWN": CANARY, "GIT_SECRET": TOKEN,
         }  # fmt: skip
 
     def may_use(self, engine: Engine, base: str) -> None:

@@ -13,6 +13,7 @@ import socket
 import ssl
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -63,6 +64,8 @@ class Servers:
         self._listeners = list(listeners.values())
         self.answers: dict[bytes, bytes] = {}
         """Whole responses by path, in place of the usual one."""
+        self.speakers: dict[str, Callable[[socket.socket], object]] = {}
+        """Who talks on a TLS connection in place of the usual server, by the name asked for."""
         for port, listener in listeners.items():
             threading.Thread(target=self._accept, args=(port, listener), daemon=True).start()
 
@@ -95,7 +98,7 @@ class Servers:
             if arrival.port in (443, 8443):
                 sock = self._secure(sock, arrival)
             with sock:
-                self._talk(sock, arrival)
+                self.speakers.get(arrival.name, lambda sock: self._talk(sock, arrival))(sock)
         except OSError:
             sock.close()
 

@@ -28,6 +28,7 @@ API, OTHER, TUNNEL, PLAIN = "api.bottle.test", "other.bottle.test", "tunnel.bott
 DATABASE = "database.bottle.test"
 STRANGE = {"expired.bottle.test": "expired", "foreign.bottle.test": "self-signed", "misnamed.bottle.test": "wrong name"}
 EVIL = "evil.test"
+GIT = "git.bottle.test"
 # Granted names whose addresses are not for bottles (threats.md 26, 31).
 INWARD = {
     "loopback.bottle.test": ["127.0.0.1"], "linklocal.bottle.test": ["169.254.169.254"], "private.bottle.test": ["10.1.2.3"],
@@ -143,5 +144,5 @@ class OutOfReach(World):
 
 def book() -> dict[str, list[str]]:
     """The name server's entries."""
-    outward = [API, OTHER, TUNNEL, PLAIN, DATABASE, *STRANGE, EVIL, f"www.{EVIL}", f"{ABSENT}.{EVIL}"]
+    outward = [API, OTHER, TUNNEL, PLAIN, DATABASE, *STRANGE, EVIL, f"www.{EVIL}", f"{ABSENT}.{EVIL}", GIT]
     return {name: [f"{PUBLIC}.{number}"] for number, name in enumerate(outward, 10)} | INWARD

@@ -17,6 +17,7 @@ from claude_bottle.gate.config import Upstream
 from claude_bottle.gate.decide import GateState
 from claude_bottle.gate.dial import Address, Dialler, resolve
 from claude_bottle.gate.inject import Injector
+from claude_bottle.gate.judge_line import JudgeLine
 from claude_bottle.gate.loop import Loop
 from claude_bottle.gate.server import Server
 from claude_bottle.gate.tls import client_context
@@ -154,7 +155,7 @@ class RunningGate:
 
     def __init__(
         self, state: GateState, upstreams: dict[tuple[str, int], Upstream],
-        resolver: Callable[[str, int], list[Address]], names: tuple[str, ...],
+        resolver: Callable[[str, int], list[Address]], names: tuple[str, ...], judges: socket.socket | None = None,
     ) -> None:  # fmt: skip
         self.state = state
         self.keeper, ours = socket.socketpair()
@@ -163,7 +164,7 @@ class RunningGate:
         listeners = {name: _listener(name) for name in names}
         self.ports = {name: sock.getsockname()[1] for name, sock in listeners.items()}
         self.server = Server(self.loop, state, Dialler(self.loop, upstreams, resolver), ours, listeners, self._keeper_gone,
-                             in_bottle=False)  # fmt: skip
+                             in_bottle=False, judges=JudgeLine(self.loop, judges) if judges else None)  # fmt: skip
         self._sockets = [ours, *listeners.values()]
         self._thread = threading.Thread(target=self.loop.run, daemon=True)
         self._thread.start()

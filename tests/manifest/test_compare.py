@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from claude_bottle.manifest.bottle import Bottle
 from claude_bottle.manifest.compare import bottle_widening, common_rules, covers_path, narrow, widening
 from claude_bottle.model.credentials import CredentialSpec
+from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.plan import Mount
 from claude_bottle.model.policy import Policy, Rule, conflicts
 from claude_bottle.model.urlpath import compile_pattern
@@ -178,3 +179,47 @@ def test_a_bottle_narrowed_by_itself_loses_nothing(some: tuple[Rule, ...]) -> No
     both, left_out = narrow(Bottle("b", rules=some), Bottle("b", rules=some))
     assert widening(both.rules, some) == []
     assert left_out == []
+
+
+def git_rule(*push: str, **more: object) -> Rule:
+    return Rule(HOST, git=GitGrant(more.pop("repositories", ("acme/shop",)), push=push, **more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ([git_rule()], [git_rule()]),
+        ([git_rule("refs/heads/bottle/*")], [git_rule("refs/heads/bottle/x")]),
+        ([git_rule("refs/heads/b/*", force=True)], [git_rule("refs/heads/b/*")]),
+        ([git_rule("refs/heads/b/*")], [git_rule("refs/heads/b/*", max_pack=1 << 20)]),
+        ([rule(), git_rule()], [git_rule()]),
+    ],
+)
+def test_less_of_git_is_no_widening(old: list[Rule], new: list[Rule]) -> None:
+    assert widening(old, new) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ([], [git_rule()], "git: fetch in acme/shop"),
+        ([git_rule()], [git_rule("refs/heads/bottle/*")], "push refs/heads/bottle/* (new commits only, at most 50m)"),
+        ([git_rule("refs/heads/b/*")], [git_rule("refs/heads/b/*", force=True)], "rewriting history"),
+        ([git_rule("refs/heads/b/*")], [git_rule("refs/heads/b/*", delete=True)], "deleting"),
+        ([git_rule("refs/heads/b/*")], [git_rule("refs/heads/b/*", max_pack=1 << 30)], "at most 1g"),
+        ([git_rule()], [git_rule(repositories=("acme/*",))], "acme/*"),
+        ([git_rule("refs/heads/b/*", fetch=False)], [git_rule("refs/heads/b/*")], "fetch"),
+        ([rule()], [rule(), git_rule("refs/heads/b/*")], "push"),
+        ([rule(), git_rule()], [rule()], "no longer judged as git"),
+    ],
+)
+def test_case_110_more_of_git_is_named(old: list[Rule], new: list[Rule], words: str) -> None:
+    assert any(words in line for line in widening(old, new)), widening(old, new)
+
+
+def test_a_project_cannot_lose_the_rule_that_judges_pushes() -> None:
+    home, project = [rule(), git_rule()], [rule()]
+    assert common_rules(home, project)[0] == ()
+    assert common_rules(project, home)[0] == ()
+    both = common_rules(home, [rule("/a"), git_rule("refs/heads/x")])[0]
+    assert {one.git.push for one in both if one.git} == {()}

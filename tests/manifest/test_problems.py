@@ -387,3 +387,19 @@ def test_a_good_manifest_loads_without_jsonschema_or_the_scanner(place: Place) -
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ), check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_problem_of_a_git_section_has_its_place(place: Place) -> None:
+    git = {"repositories": ["acme/shop", "*"], "push": ["refs/heads/*"], "max_pack": "much", "fetsch": True}
+    said = "\n".join(place.problems(git_manifest(git)))
+    assert 'git.fetsch: unknown key "fetsch" → did you mean "fetch"?' in said
+    git.pop("fetsch")
+    said = "\n".join(place.problems(git_manifest(git)))
+    for words in ("git.repositories[1]: a repository is", "git.push[0]: not a ref to push to", "git.max_pack: not a size"):
+        assert words in said
+    for wrong, words in (({"methods": ["GET"]}, "git alone"), ({"tls": "tunnel"}, "no tunnel"), ({"port": 80}, "port 80")):
+        assert words in "\n".join(place.problems(git_manifest({"repositories": ["acme/shop"]}, **wrong)))
+
+
+def git_manifest(git: dict[str, Any], **keys: Any) -> str:
+    return json.dumps({"version": 1, "bottles": {"b": {"egress": [{"host": "git.example.com", "git": git, **keys}]}}})

