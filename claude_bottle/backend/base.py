@@ -60,6 +60,16 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Overlay:
+    """A workspace over `source`, which is only read: what is written goes to the directory `upper` in `place`, which has an
+    empty `work` besides. `below`: names in `place` of layers that lie between, newest first, only read too."""
+
+    source: Path
+    place: Path
+    below: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Boot:
     """The run-time values of one launch: nothing of it is in a plan or its digest.
 
@@ -70,7 +80,7 @@ class Boot:
     `ca_bundle` is the PEM bundle that programs inside shall trust (system roots plus the bottle's own CA);
     empty: none at all. While the gate still makes its CA it is a function, for a backend to call when it can do no more
     without. `copy_from`: the directory whose copy the private workspace is to begin as, without what its
-    `.dockerignore` leaves out.
+    `.dockerignore` leaves out. `overlay`: shown at /workspace in the place of `workspace`, by a backend with `overlays`.
     """
 
     identity: str
@@ -82,6 +92,7 @@ class Boot:
     ca_bundle: bytes | Callable[[], bytes] = b""
     mounts: tuple[Mount, ...] = ()
     copy_from: Path | None = None
+    overlay: Overlay | None = None
 
     def bundle(self) -> bytes:
         """The PEM bundle; waits for it if it is still being made. BottleError when it cannot be."""
@@ -123,6 +134,8 @@ class Backend(ABC):
     name: str
     snapshot_seconds: float | None = None
     """How often the conversation is fetched and archived while the agent runs; None: home lies on the host's disk."""
+    overlays = False
+    """Whether a workspace can lie over the operator's directory here (`Boot.overlay`)."""
 
     @abstractmethod
     def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:

@@ -36,6 +36,16 @@ def opened(directory: Path) -> Iterator[int]:
         os.close(fd)
 
 
+@contextmanager
+def opened_at(directory: int, name: str) -> Iterator[int]:
+    """The same for one in an open directory."""
+    fd = os.open(name, _DIRECTORY, dir_fd=directory)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def copy_into(source: Path, target: Path, owner: tuple[int, int] | None = None) -> None:
     """What is in the directory `source`, without what its `.dockerignore` leaves out, into the empty directory
     `target`. BottleError when not all of it could be copied."""
@@ -146,6 +156,10 @@ class Copy:
         if self.missed:
             raise BottleError("not everything could be copied", why=f"{self.missed} missing; {self._reason}")
 
+    def pour(self, reading: int, target: int, name: str) -> None:
+        """Copy one open file to `name` in the target."""
+        self._write(reading, os.fstat(reading), target, name)
+
     def _miss(self, path: str, why: str) -> None:
         self.missed += 1
         self._reason = self._reason or f"{path or 'the whole'}: {why}"
@@ -168,7 +182,7 @@ class Copy:
             outer = os.open(name, _DIRECTORY, dir_fd=target)
             try:
                 self.whole(inner, outer, path, depth + 1)
-                self._dress(outer, os.fstat(inner), 0o700)
+                self.dress(outer, os.fstat(inner), 0o700)
             finally:
                 os.close(outer)
         finally:
@@ -191,7 +205,7 @@ class Copy:
         writing = os.open(own, _NEW, 0o600, dir_fd=target)
         try:
             self._pour(reading, writing, found.st_size)
-            self._dress(writing, found, 0o600)
+            self.dress(writing, found, 0o600)
             if not self._fresh:
                 self._clear(target, name, stat.S_IFREG)
                 os.rename(own, name, src_dir_fd=target, dst_dir_fd=target)
@@ -227,7 +241,7 @@ class Copy:
                 at, piece = at + written, piece[written:]
         os.ftruncate(writing, min(size, os.fstat(reading).st_size))
 
-    def _dress(self, fd: int, found: os.stat_result, least: int) -> None:
+    def dress(self, fd: int, found: os.stat_result, least: int) -> None:
         """Owner, then mode (never a set-id or sticky bit, always usable for its owner), then the time, if it has come."""
         if self._owner:
             os.fchown(fd, *self._owner)

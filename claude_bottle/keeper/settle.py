@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 OPERATOR, INTERRUPTED, WORK = "operator", "interrupted", "unexported work"
 # Git rewrites it when somebody only looks.
 _NO_WORK = frozenset({".git/index"})
+_NAMED = 20
 
 
 class Settled(NamedTuple):
@@ -84,6 +85,8 @@ class Settlement:
         # Programs the agent left behind could write until the bottle was gone.
         self._archive(events.ARCHIVED)
         self._bring_home()
+        if self._order.plan.workspace.mode == "overlay":
+            self._try("changes of the host could not be looked for", self._note_edits, preserves=False)
         self._try("the journal is not complete", self._complete_journal)
         self._journal_outcome()
         self._try("the journal could not be completed", booted.journal.close)
@@ -97,9 +100,9 @@ class Settlement:
         """What is preserved must lie here, whatever becomes of the place it ran in; until it does, that place keeps
         it."""
         bottle, before, work = self._booted.bottle, len(self._warnings), self._order.plan.workspace
-        if self._reasons or work.mode == "copy":
+        if self._reasons or work.private:
             self._try("its home could not be brought here", bottle.fetch_home)
-        if work.mode == "copy":
+        if work.private:
             self._try("its work could not be compared", self._judge_work)
         if len(self._warnings) == before:
             self._try("what it left outside could not be removed", bottle.release)
@@ -110,10 +113,26 @@ class Settlement:
         from pathlib import Path
 
         from claude_bottle.backend import tree
+        from claude_bottle.state import layers
+        from claude_bottle.state.merged import Merged
 
         source = self._order.plan.workspace.source
-        if source is None or not tree.same(Path(source), self._order.workspace, _NO_WORK):
+        begun = layers.load(self._order.paths, self._order.identity)
+        if begun is not None:
+            if any(one.path not in _NO_WORK for one in Merged(begun).differences()):
+                self._reasons.append(WORK)
+        elif source is None or not tree.same(Path(source), self._order.workspace, _NO_WORK):
             self._reasons.append(WORK)
+
+    def _note_edits(self) -> None:
+        """What the host changed below a layer of the bottle's: said, since the bottle has seen some of it."""
+        from claude_bottle.state import layers
+
+        begun = layers.load(self._order.paths, self._order.identity)
+        changed = layers.edited(begun) if begun else []
+        if changed:
+            self._warnings.append(layers.describe_edits(changed))
+            self._booted.audit.record(events.HOST_EDITS, count=len(changed), paths=changed[:_NAMED])
 
     def _note_settling(self) -> None:
         """While the bottle is alive: from here on a crash finds the reasons on disk. Without any there is nothing to

@@ -12,7 +12,7 @@ from typing import Any
 
 from claude_bottle.manifest.compare import mounts_widening, widening
 from claude_bottle.manifest.words import describe_workspace
-from claude_bottle.model.plan import Mount
+from claude_bottle.model.plan import PRIVATE, Mount
 from claude_bottle.model.policy import Rule
 from claude_bottle.redact import printable
 
@@ -28,8 +28,8 @@ def plan_widening(old: Mapping[str, object], new: Mapping[str, object]) -> list[
             found.append(printable(f"use the credential {one.get('name')} from {one.get('source')}: {one.get('from')}"))
     found += mounts_widening(_mounts(old), _mounts(new))
     here, there = _workspace(new), _workspace(old)
-    if here[1] is not None and here != there and not (here[0] == "copy" and there == ("bind", here[1])):
-        found.append(f"{describe_workspace(str(here[0]))}: {printable(str(here[1]))}")
+    if here[1] is not None and not _covered(here, there):
+        found.append(f"{describe_workspace(str(here[0]), here[2])}: {printable(str(here[1]))}")
     if new.get("image_build") and old.get("image_build") and new.get("image") != old.get("image"):
         found.append(f"another image: {printable(str(new.get('image')))} instead of {printable(str(old.get('image')))}")
     return found
@@ -61,6 +61,15 @@ def _credential(one: Mapping[str, Any]) -> tuple[Any, ...]:
     return one.get("name"), one.get("source"), detail, one.get("header")
 
 
-def _workspace(plan: Mapping[str, object]) -> tuple[object, object]:
+def _workspace(plan: Mapping[str, object]) -> tuple[object, object, tuple[str, ...]]:
     found = plan.get("workspace")
-    return (found.get("mode"), found.get("source")) if isinstance(found, dict) else (None, None)
+    if not isinstance(found, dict):
+        return None, None, ()
+    include = found.get("include")
+    return found.get("mode"), found.get("source"), tuple(map(str, include)) if isinstance(include, list | tuple) else ()
+
+
+def _covered(here: tuple[object, object, tuple[str, ...]], there: tuple[object, object, tuple[str, ...]]) -> bool:
+    """Whether what the workspace `here` shows was shown by the one `there`. A private one goes on as the bottle left it,
+    whatever it was begun as."""
+    return here[1] == there[1] and (here == there or (here[0] in PRIVATE and there[0] in (*PRIVATE, "bind")))

@@ -17,6 +17,7 @@ from claude_bottle.values import asdict, dataclass, field
 RUNTIME_KEYS = ("slug", "digest", "resume_of", "warnings")
 SESSION = "<session>"  # stands in `command` for the conversation's id, which is a run-time value
 SCHEMA = 1
+PRIVATE = ("copy", "overlay", "clone")  # modes of a workspace that begins as the operator's directory and is the bottle's own
 UNLIMITED = "unlimited"  # the value of a limit that nobody set
 
 
@@ -31,12 +32,23 @@ class Mount:
 
 @dataclass(frozen=True)
 class Workspace:
-    """What the agent works on. `mode` is "none" (a private directory) or "bind" (`source` itself, read-write)
-    or "copy" (a private copy of `source`)."""
+    """What the agent works on. `mode` is "none" (a private directory), "bind" (`source` itself, read-write), "copy" (a
+    private copy of `source`), "overlay" (`source` read-only below a private layer) or "clone" (a git clone of `source`, with
+    what `include` names beyond what is committed)."""
 
     mode: str
     target: str
     source: str | None = None
+    include: tuple[str, ...] = ()
+
+    @property
+    def private(self) -> bool:
+        """Whether it begins as the operator's directory, and what becomes of it is the bottle's own."""
+        return self.mode in PRIVATE
+
+    def to_dict(self) -> dict[str, object]:
+        said: dict[str, object] = {"mode": self.mode, "target": self.target, "source": self.source}
+        return {**said, "include": list(self.include)} if self.include else said
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ class BottlePlan:
             "image": self.image,
             **({"image_build": list(self.image_build)} if self.image_build else {}),
             "command": list(self.command),
-            "workspace": asdict(self.workspace),
+            "workspace": self.workspace.to_dict(),
             "mounts": [asdict(mount) for mount in self.mounts],
             "env": env,
             "proxy_env": self.proxy_env,

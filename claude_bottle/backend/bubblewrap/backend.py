@@ -14,7 +14,7 @@ from pathlib import Path
 
 from claude_bottle.backend import tree
 from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Check
-from claude_bottle.backend.bubblewrap import launcher, orphans, owners, prereqs, programs, seccomp
+from claude_bottle.backend.bubblewrap import launcher, orphans, overlay, owners, prereqs, programs, seccomp
 from claude_bottle.backend.bubblewrap.bottle import BubblewrapBottle
 from claude_bottle.backend.bubblewrap.protections import limits, protections, supplementary_groups
 from claude_bottle.errors import BottleError
@@ -26,6 +26,7 @@ IMAGE = "this host's /usr, read-only"
 
 class BubblewrapBackend(Backend):
     name = "bubblewrap"
+    overlays = True
 
     def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
         from claude_bottle.backend import planning
@@ -36,6 +37,7 @@ class BubblewrapBackend(Backend):
             image=IMAGE,
             limits=limits,
             protections=protections(root=os.geteuid() == 0, groups=supplementary_groups()),
+            no_overlay=overlay.why_not,
         )
 
     def check(self) -> list[Check]:

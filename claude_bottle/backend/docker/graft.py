@@ -29,7 +29,7 @@ def graft(first: int, source: str, user: tuple[int, int]) -> None:
 
 def _cover(first: int, source: str, user: tuple[int, int]) -> None:
     shift = sources.open_source(
-        sources.Source(source, "workspace", writable=True), lambda uid, gid: idmaps.mapping_namespace((uid, gid), user)
+        sources.Source(source, "workspace", writable=True), lambda uid, gid, _: idmaps.mapping_namespace((uid, gid), user)
     )
     ns.confine_tree(shift.tree)
     meant = os.fstat(shift.tree)
