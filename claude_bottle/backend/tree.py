@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from claude_bottle.backend import ignore
 from claude_bottle.errors import BottleError
+from claude_bottle.state import ignore
 
 MAX_ENTRIES, MAX_DEPTH, MAX_BYTES = 2_000_000, 128, 64 << 30
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

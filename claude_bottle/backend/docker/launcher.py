@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_bottle import log
-from claude_bottle.backend import ignore, registration, tree
+from claude_bottle.backend import registration, tree
 from claude_bottle.backend.docker import argv, graft
 from claude_bottle.backend.docker.control import Control, close_all
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.harness.base import HOME, WORKSPACE
+from claude_bottle.state import ignore
 from claude_bottle.state.beneath import open_beneath
 from claude_bottle.values import dataclass
 
