@@ -184,6 +184,10 @@ def standalone(backend: Backend, plan: BottlePlan) -> Iterator[Bottle]:
             copy_from=source if work.mode == "copy" else None,
             overlay=_scratch(place, source) if source is not None and work.mode == "overlay" else None,
         )
+        if source is not None and work.mode == "clone":
+            from claude_bottle.backend import clone
+
+            clone.into(source, private, f"bottle/{plan.slug}", work.include)
         with backend.launch(plan, boot=boot) as bottle:
             try:
                 yield bottle

@@ -160,6 +160,10 @@ class Copy:
         """Copy one open file to `name` in the target."""
         self._write(reading, os.fstat(reading), target, name)
 
+    def clear(self, target: int, name: str) -> None:
+        """Remove what the target has under `name`, if anything."""
+        self._clear(target, name, 0)
+
     def _miss(self, path: str, why: str) -> None:
         self.missed += 1
         self._reason = self._reason or f"{path or 'the whole'}: {why}"

@@ -113,6 +113,7 @@ class Settlement:
         from pathlib import Path
 
         from claude_bottle.backend import tree
+        from claude_bottle.keeper import workspaces
         from claude_bottle.state import layers
         from claude_bottle.state.merged import Merged
 
@@ -120,6 +121,9 @@ class Settlement:
         begun = layers.load(self._order.paths, self._order.identity)
         if begun is not None:
             if any(one.path not in _NO_WORK for one in Merged(begun).differences()):
+                self._reasons.append(WORK)
+        elif self._order.paths.clone(self._order.identity).exists():
+            if not workspaces.unchanged_clone(self._order):
                 self._reasons.append(WORK)
         elif source is None or not tree.same(Path(source), self._order.workspace, _NO_WORK):
             self._reasons.append(WORK)

@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from claude_bottle.errors import BottleError
 from claude_bottle.state import layers
 from claude_bottle.state.layers import Layers
 
@@ -37,8 +36,34 @@ def begin(order: Order) -> Beginning:
     if work.mode == "overlay":
         return Beginning(overlay=_overlay(layers.begin(order.paths, order.identity, source)))
     if work.mode == "clone":
-        raise BottleError("clones cannot be made yet", do='say "mode": "copy"')
+        _clone(order, source, work.include)
+        return Beginning()
     return Beginning(copy_from=source)
+
+
+def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
+    import json
+
+    from claude_bottle.backend import clone, fingerprint
+    from claude_bottle.state.files import write_atomic
+
+    branch = f"bottle/{order.identity}"
+    commit = clone.into(source, order.workspace, branch, include)
+    told = {"commit": commit, "branch": branch, "holds": fingerprint.of_clone(order.workspace)}
+    write_atomic(order.paths.clone(order.identity), json.dumps(told).encode())
+
+
+def unchanged_clone(order: Order) -> bool:
+    """Whether the workspace, which began as a clone, holds what it held then. False where that is not known."""
+    from claude_bottle.backend import fingerprint
+    from claude_bottle.errors import BottleError
+    from claude_bottle.state.files import read_json
+
+    try:
+        told = read_json(order.paths.clone(order.identity), 1 << 16)
+    except (OSError, BottleError):
+        return False
+    return fingerprint.of_clone(order.workspace) == told.get("holds")
 
 
 def _go_on(order: Order, source: Path) -> Beginning:

@@ -123,6 +123,10 @@ class Paths:
     def workspace(self, identity: str) -> Path:
         return self.state(identity) / "workspace"
 
+    def clone(self, identity: str) -> Path:
+        """What is known of the clone that is the workspace: where it began."""
+        return self.state(identity) / "clone.json"
+
     def layers(self, identity: str) -> Path:
         return self.state(identity) / "layers"
 
