@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from claude_bottle.backend.protected import Guard
     from claude_bottle.harness.base import Program, Progress
     from claude_bottle.manifest import Manifest
     from claude_bottle.model.plan import BottlePlan, Mount
@@ -81,6 +82,7 @@ class Boot:
     empty: none at all. While the gate still makes its CA it is a function, for a backend to call when it can do no more
     without. `copy_from`: the directory whose copy the private workspace is to begin as, without what its
     `.dockerignore` leaves out. `overlay`: shown at /workspace in the place of `workspace`, by a backend with `overlays`.
+    `guards`: what of a live workspace is not to be written, each in force before anything foreign runs.
     """
 
     identity: str
@@ -93,6 +95,7 @@ class Boot:
     mounts: tuple[Mount, ...] = ()
     copy_from: Path | None = None
     overlay: Overlay | None = None
+    guards: tuple[Guard, ...] = ()
 
     def bundle(self) -> bytes:
         """The PEM bundle; waits for it if it is still being made. BottleError when it cannot be."""

@@ -28,7 +28,7 @@ SECCOMP_MODE_FILTER = 2
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR, _OPENAT2, _CLOSE_RANGE = 428, 429, 442, 437, 436
 _CLONE, _CAPSET = {"x86_64": (56, 126), "aarch64": (220, 91)}.get(os.uname().machine, (-1, -1))
 _AT_EMPTY_PATH, _AT_RECURSIVE, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 0x1000, 0x8000, 1, 4
-_MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_IDMAP = 2, 4, 0x00100000
+_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_IDMAP = 1, 2, 4, 0x00100000
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS = 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -117,6 +117,12 @@ def idmap_tree(tree: int, user_namespace: int) -> None:
 def confine_tree(tree: int) -> None:
     """No set-user-id program and no device of a detached mount counts, and nothing mounted elsewhere appears in it."""
     attributes = struct.pack("=QQQQ", _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV, 0, MS_PRIVATE, 0)
+    _raw("mount_setattr", _MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, attributes, len(attributes))
+
+
+def read_only_tree(tree: int) -> None:
+    """Nobody writes to a detached mount, nor to what is mounted below it."""
+    attributes = struct.pack("=QQQQ", _MOUNT_ATTR_RDONLY, 0, MS_PRIVATE, 0)
     _raw("mount_setattr", _MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, attributes, len(attributes))
 
 

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from claude_bottle.manifest.bottle import Bottle as Granted
 
 
+_LIVE = (
+    "live: the agent changes these files directly, scripts that your own tools run included; git hooks and config, settings"
+    " of agents and editors, and CI files that are there are read-only"
+)
+
+
 def planned_workspace(
     bottle: Granted, spec: BottleSpec, identity: str, backend: str, no_overlay: Callable[[str, str], str] | None
 ) -> tuple[Workspace, list[str]]:
@@ -33,7 +39,7 @@ def planned_workspace(
     source, paths = _source(spec), Paths.default()
     said = []
     if mode == "bind":
-        said.append("the agent changes these files directly, hooks and scripts that your own tools run included")
+        said.append(_LIVE)
     if mode == "overlay":
         why = no_overlay(source, str(paths.root)) if no_overlay else f"{backend} has none"
         if why:

@@ -162,6 +162,7 @@ def _launch(
         mounts=order.mounts,
         copy_from=work.copy_from,
         overlay=work.overlay,
+        guards=work.guards,
     )
     bottle = sandbox.enter_context(order.backend.launch(order.plan, boot=wanted))
     if gate:

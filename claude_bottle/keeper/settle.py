@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.errors import BottleError
+from claude_bottle.keeper import live_work, workspaces
 from claude_bottle.model import events
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from claude_bottle.state.record import BottleRecord
 
 OPERATOR, INTERRUPTED, WORK = "operator", "interrupted", "unexported work"
-# Git rewrites it when somebody only looks.
-_NO_WORK = frozenset({".git/index"})
 _NAMED = 20
 
 
@@ -85,8 +84,9 @@ class Settlement:
         # Programs the agent left behind could write until the bottle was gone.
         self._archive(events.ARCHIVED)
         self._bring_home()
-        if self._order.plan.workspace.mode == "overlay":
-            self._try("changes of the host could not be looked for", self._note_edits, preserves=False)
+        self._try("changes of the host could not be looked for", self._note_edits, preserves=False)
+        self._try("what held places in the workspace could not be removed",
+                  lambda: live_work.let_go(self._order.paths, identity))  # fmt: skip
         self._try("the journal is not complete", self._complete_journal)
         self._journal_outcome()
         self._try("the journal could not be completed", booted.journal.close)
@@ -109,33 +109,15 @@ class Settlement:
         self._try("the bottle could not be let go", self._booted.sandbox.close)
 
     def _judge_work(self) -> None:
-        """A copy of the operator's directory that is no longer what it was a copy of is kept: nobody has seen it yet."""
-        from pathlib import Path
-
-        from claude_bottle.backend import tree
-        from claude_bottle.keeper import workspaces
-        from claude_bottle.state import layers
-        from claude_bottle.state.merged import Merged
-
-        source = self._order.plan.workspace.source
-        begun = layers.load(self._order.paths, self._order.identity)
-        if begun is not None:
-            if any(one.path not in _NO_WORK for one in Merged(begun).differences()):
-                self._reasons.append(WORK)
-        elif self._order.paths.clone(self._order.identity).exists():
-            if not workspaces.unchanged_clone(self._order):
-                self._reasons.append(WORK)
-        elif source is None or not tree.same(Path(source), self._order.workspace, _NO_WORK):
+        """What the bottle made of the operator's directory is kept: nobody has seen it yet."""
+        if workspaces.has_work(self._order):
             self._reasons.append(WORK)
 
     def _note_edits(self) -> None:
         """What the host changed below a layer of the bottle's: said, since the bottle has seen some of it."""
-        from claude_bottle.state import layers
-
-        begun = layers.load(self._order.paths, self._order.identity)
-        changed = layers.edited(begun) if begun else []
+        changed, words = workspaces.host_edits(self._order)
         if changed:
-            self._warnings.append(layers.describe_edits(changed))
+            self._warnings.append(words)
             self._booted.audit.record(events.HOST_EDITS, count=len(changed), paths=changed[:_NAMED])
 
     def _note_settling(self) -> None:
@@ -288,8 +270,9 @@ def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
 
 
 def recover(paths: Paths, record: BottleRecord) -> None:
-    """End and bring home what the bottle of a dead keeper left in its backend."""
+    """End and bring home what the bottle of a dead keeper left in its backend; remove what it left in a live workspace."""
     from claude_bottle.backend import get_bottle_backend
 
     home, workspace = paths.home(record.identity), paths.workspace(record.identity)
     get_bottle_backend(record.backend).recover(record.identity, home, workspace)
+    live_work.let_go(paths, record.identity)

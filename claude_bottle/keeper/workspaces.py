@@ -15,19 +15,29 @@ from claude_bottle.state.layers import Layers
 
 if TYPE_CHECKING:
     from claude_bottle.backend.base import Overlay
+    from claude_bottle.backend.protected import Guard
     from claude_bottle.keeper.order import Order
+
+# Git rewrites it when somebody only looks.
+_NO_WORK = frozenset({".git/index"})
 
 
 class Beginning(NamedTuple):
-    """For `Boot`: the directory to copy, or the overlay to mount. Neither: what is in the private directory already."""
+    """For `Boot`: the directory to copy, or the overlay to mount, or what is guarded of a live one. Nothing: what is in the
+    private directory already."""
 
     copy_from: Path | None = None
     overlay: Overlay | None = None
+    guards: tuple[Guard, ...] = ()
 
 
 def begin(order: Order) -> Beginning:
     """Prepare the workspace of a launch. BottleError when it cannot be had as planned."""
     work = order.plan.workspace
+    if work.mode == "bind" and work.source is not None:
+        from claude_bottle.keeper import live_work
+
+        return Beginning(guards=live_work.guard(order.paths, order.identity, Path(work.source)))
     if not work.private or work.source is None:
         return Beginning()
     source = Path(work.source)
@@ -53,8 +63,28 @@ def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
     write_atomic(order.paths.clone(order.identity), json.dumps(told).encode())
 
 
-def unchanged_clone(order: Order) -> bool:
-    """Whether the workspace, which began as a clone, holds what it held then. False where that is not known."""
+def has_work(order: Order) -> bool:
+    """Whether a private workspace is no longer what it began as, by content; also where that cannot be told."""
+    source, begun = order.plan.workspace.source, layers.load(order.paths, order.identity)
+    if begun is not None:
+        from claude_bottle.state.merged import Merged
+
+        return any(one.path not in _NO_WORK for one in Merged(begun).differences())
+    if order.paths.clone(order.identity).exists():
+        return not _unchanged_clone(order)
+    from claude_bottle.backend import tree
+
+    return source is None or not tree.same(Path(source), order.workspace, _NO_WORK)
+
+
+def host_edits(order: Order) -> tuple[list[str], str]:
+    """What the host has changed below a bottle's layer, as paths and in one sentence."""
+    begun = layers.load(order.paths, order.identity) if order.plan.workspace.mode == "overlay" else None
+    changed = layers.edited(begun) if begun else []
+    return changed, layers.describe_edits(changed) if changed else ""
+
+
+def _unchanged_clone(order: Order) -> bool:
     from claude_bottle.backend import fingerprint
     from claude_bottle.errors import BottleError
     from claude_bottle.state.files import read_json

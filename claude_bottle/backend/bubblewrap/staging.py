@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
-from claude_bottle.backend import idmaps, sources
+from claude_bottle.backend import idmaps, protected, sources
 from claude_bottle.backend.base import UID, Boot
 from claude_bottle.backend.bubblewrap import mounts, overlay, rootfs, terminals
 
@@ -27,17 +28,29 @@ def fill(boot: Boot, programs: Sequence[tuple[str, str]], host: int | None) -> i
         return made[uid, gid, others]
 
     opened = [sources.open_source(source, shift if host else None) for source in _sources(boot, programs)]
+    private = {path: sources.open_source(sources.Source(str(path), "held", True), shift if host else None).tree
+               for guard in boot.guards if (path := guard.source) is not None}  # fmt: skip
     stage = mounts.make_stage(STAGE_BYTES)
     for one in opened:
         mounts.attach(one, stage)
     if boot.overlay is not None:
         overlay.mount(boot.overlay, host)
+    if boot.guards:
+        _guard(boot, stage, private)
     authorities = rootfs.write_files(stage, trust=bool(boot.ca_bundle))
     terminals.mount(mounts.STAGE, UID if host is None else host)
     os.close(stage)
     for descriptor in made.values():
         os.close(descriptor)
     return authorities
+
+
+def _guard(boot: Boot, stage: int, private: dict[Path, int]) -> None:
+    workspace = os.open("workspace", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=stage)
+    try:
+        protected.hold(workspace, boot.guards, private.__getitem__)
+    finally:
+        os.close(workspace)
 
 
 def _sources(boot: Boot, programs: Sequence[tuple[str, str]]) -> list[sources.Source]:

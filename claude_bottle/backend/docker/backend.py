@@ -19,6 +19,7 @@ from claude_bottle.backend.docker import (
     argv,
     gate_container,
     graft,
+    guarded,
     images,
     launcher,
     owners,
@@ -163,6 +164,8 @@ def describe(
     """The container of a launch. `memory`: of the engine's machine, 0 for this one; for the rest see `argv.Container`."""
     bound = plan.workspace.source if plan.workspace.mode == "bind" else None
     grafted = graft.needed(bound)
+    if not grafted:
+        mounts = (*mounts, *guarded.mounts(boot, bottle_user(plan)))
     return argv.Container(
         name=owners.container_name(boot.identity),
         labels=labels,

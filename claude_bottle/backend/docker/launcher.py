@@ -162,7 +162,7 @@ def _lead(
         _verify(control.peer(), ready, sources, recipe.uid)
         _verify_network(sockets[0])
         if recipe.container.grafted:
-            graft.graft(pidfd, recipe.container.grafted, (recipe.uid, recipe.gid))
+            graft.graft(pidfd, recipe.container.grafted, (recipe.uid, recipe.gid), boot.guards)
         log.mark("bottle verified")
         if boot.registration is not None:
             registration.register(boot.registration, boot.nonce, list(ready["listeners"]), sockets[1:])
