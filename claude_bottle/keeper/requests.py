@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import socket
 
     from claude_bottle.keeper.boot import Booted
+    from claude_bottle.keeper.checkpoints import Checkpoints
     from claude_bottle.keeper.execs import PipedExec, TerminalExec
     from claude_bottle.keeper.order import Order
     from claude_bottle.keeper.session import Session
@@ -40,6 +41,7 @@ class Requests:
         self._order, self._booted, self._session, self._stop = order, booted, session, stop
         self._execs: dict[Connection, TerminalExec | PipedExec] = {}
         self._attached: set[Connection] = set()
+        self._checkpoints: Checkpoints | None = None
         self._outputs = {1: order.pipes.operator[1], 2: order.pipes.operator[2]} if order.pipes else {}
         self._server = Server(booted.loop, order.paths.socket(order.identity), self._connected)
 
@@ -49,6 +51,9 @@ class Requests:
     def close(self) -> None:
         """No new clients from now on; those that are there stay."""
         self._server.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+            self._checkpoints = None
 
     def broadcast(self, message: Message) -> None:
         for connection in list(self._server.connections):
@@ -148,6 +153,13 @@ class Requests:
             self._booted.loop.unwatch(fd)
             os.close(fd)
 
+    def _checkpoint(self, connection: Connection, message: Message) -> None:
+        if self._checkpoints is None:
+            from claude_bottle.keeper.checkpoints import Checkpoints
+
+            self._checkpoints = Checkpoints(self._order, self._booted)
+        self._checkpoints.ask(connection, message)
+
     def _stop_asked(self, _connection: Connection, message: Message) -> None:
         grace = message.get("grace")
         if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not 0 <= grace <= MAX_GRACE:
@@ -173,6 +185,7 @@ _OPERATIONS: dict[str, Callable[[Requests, Connection, Message], None]] = {
     "resize": Requests._resize,
     "signal": Requests._signal,
     "closed": Requests._closed,
+    "checkpoint": Requests._checkpoint,
     "stop": Requests._stop_asked,
     "status": Requests._status,
     "wait": Requests._wait,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from claude_bottle.backend.base import Overlay
     from claude_bottle.backend.protected import Guard
     from claude_bottle.keeper.order import Order
+    from claude_bottle.state.paths import Paths
 
 # Git rewrites it when somebody only looks.
 _NO_WORK = frozenset({".git/index"})
@@ -41,7 +42,7 @@ def begin(order: Order) -> Beginning:
     if not work.private or work.source is None:
         return Beginning()
     source = Path(work.source)
-    if order.former is not None:
+    if order.former is not None or order.forked:
         return _go_on(order, source)
     if work.mode == "overlay":
         return Beginning(overlay=_overlay(layers.begin(order.paths, order.identity, source)))
@@ -100,9 +101,10 @@ def _go_on(order: Order, source: Path) -> Beginning:
     begun = layers.load(order.paths, order.identity)
     if begun is None:
         return Beginning()
+    begun = layers.mend(begun)
     if order.plan.workspace.mode == "overlay" and order.backend.overlays and begun.source == source:
         return Beginning(overlay=_overlay(begun))
-    settle_into_copy(begun, order.workspace)
+    settle_into_copy(order.paths, order.identity, begun, order.workspace)
     return Beginning()
 
 
@@ -112,12 +114,16 @@ def _overlay(begun: Layers) -> Overlay:
     return Overlay(begun.source, begun.directory, begun.below)
 
 
-def settle_into_copy(begun: Layers, workspace: Path) -> None:
-    """Make the private directory hold what the layers over the original show, and forget the layers. A crash half-way
-    leaves them, and the next launch begins anew."""
+def settle_into_copy(paths: Paths, identity: str, begun: Layers, workspace: Path) -> None:
+    """Make the private directory hold what the layers over the original show, and forget the layers that no checkpoint
+    names. A crash half-way leaves them, and the next launch begins anew."""
     from claude_bottle.backend import flatten
+    from claude_bottle.state import checkpoints
     from claude_bottle.state.removal import remove_tree
 
     flatten.into(begun, workspace)
     os.unlink(begun.directory / layers.NOTE)
-    remove_tree(begun.directory)
+    for name in (layers.UPPER, layers.WORK):
+        remove_tree(begun.directory / name)
+    named = {name for one in checkpoints.known(paths, identity) for name in one.layers or ()}
+    layers.sweep(begun._replace(below=()), named)

@@ -30,13 +30,16 @@ ARCHIVED = "archived"
 SETTLED = "settled"
 RESUMED = "resumed"
 CLEANED = "cleaned"
+CHECKPOINT = "checkpoint"  # files and conversation were kept as they were: its name
+REWOUND = "rewound"  # files and conversation are those of a checkpoint again
+FORKED = "forked"  # this identity began as a checkpoint of another one
 HOST_EDITS = "host_edits"  # the operator's directory was changed while a bottle's layer lay over it: paths, count
 FAULT = "fault"  # one of our own parts failed
 NOTE = "note"  # the journal about itself: repaired, or events lost while it could not be written
 KINDS = frozenset({
     CREATED, PLANNED, LAUNCHED, AGENT_STARTED, ATTACHED, DETACHED, EXEC, DECISION, TRAFFIC, DNS,
     CREDENTIAL_READ, SNAPSHOT, STOP_REQUESTED, AGENT_EXITED, BOTTLE_DOWN, PRESERVED, ARCHIVED, SETTLED,
-    RESUMED, CLEANED, HOST_EDITS, FAULT, NOTE,
+    RESUMED, CLEANED, CHECKPOINT, REWOUND, FORKED, HOST_EDITS, FAULT, NOTE,
 })  # fmt: skip
 EGRESS = frozenset({DECISION, TRAFFIC, DNS})
 """What the gate said: the part of a journal that `egress` shows."""

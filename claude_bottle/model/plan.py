@@ -14,7 +14,7 @@ from claude_bottle.model.credentials import CredentialSpec
 from claude_bottle.model.policy import Rule
 from claude_bottle.values import asdict, dataclass, field
 
-RUNTIME_KEYS = ("slug", "digest", "resume_of", "warnings")
+RUNTIME_KEYS = ("slug", "digest", "resume_of", "fork_of", "warnings")
 SESSION = "<session>"  # stands in `command` for the conversation's id, which is a run-time value
 SCHEMA = 1
 PRIVATE = ("copy", "overlay", "clone")  # modes of a workspace that begins as the operator's directory and is the bottle's own
@@ -113,6 +113,7 @@ class BottlePlan:
     proxy_env: bool = False
     remote_control: bool = False
     image_build: tuple[dict[str, object], ...] = ()
+    fork_of: str | None = None
 
     @property
     def digest(self) -> str:
@@ -124,7 +125,7 @@ class BottlePlan:
         plan = self if remote_control in (None, self.remote_control) else self.with_remote_control(bool(remote_control))
         body = plan._body()
         return {"slug": plan.slug, "digest": digest_of(body), **body, "resume_of": plan.resume_of,
-                "warnings": list(plan.warnings)}  # fmt: skip
+                **({"fork_of": plan.fork_of} if plan.fork_of else {}), "warnings": list(plan.warnings)}  # fmt: skip
 
     def with_remote_control(self, wanted: bool) -> BottlePlan:
         from claude_bottle.values import replace

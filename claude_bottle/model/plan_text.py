@@ -44,6 +44,7 @@ def _head(plan: dict[str, Any]) -> list[str]:
         *_row("agent", f"{plan['agent']} · {program}"),
         *_row("runs", " ".join(plan["command"])),
         *_row("work", place),
+        *(_row("from", f"{plan['fork_of']}: its files and conversation") if plan.get("fork_of") else []),
         *_made(plan.get("image_build") or []),
     ]
 

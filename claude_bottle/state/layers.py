@@ -15,8 +15,9 @@ import re
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from claude_bottle.errors import EnvironmentLacks
+from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.state import damage, files
+from claude_bottle.state.removal import remove_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +111,51 @@ def understand(directory: Path, said: dict[str, object]) -> Layers:
     ):  # fmt: skip
         raise damage.damaged(directory / NOTE, "not a note of layers")
     return Layers(directory, type(directory)(source), since, tuple(below))
+
+
+def finish(layers: Layers) -> Layers:
+    """Put what was written so far under a name of its own, to be written no more, and begin an empty layer over it: one
+    rename, whatever its size. Nothing may have it mounted. The same layers when nothing was written."""
+    with os.scandir(layers.upper) as entries:
+        if not any(entries):
+            return layers
+    if len(layers.below) >= MOST:
+        raise BottleError("too many checkpoints lie under this workspace", why=f"more than {MOST} layers",
+                          do="rewind to one of them, or fork one")  # fmt: skip
+    made = layers._replace(below=(new_name(), *layers.below))
+    save(made)  # first: a crash before the rename is found by `mend`
+    os.rename(layers.upper, layers.directory / made.below[0])
+    return mend(made)
+
+
+def clear(layers: Layers, below: tuple[str, ...]) -> Layers:
+    """An empty layer over `below`; what the one before held is removed."""
+    made = layers._replace(below=below)
+    save(made)
+    remove_tree(layers.upper)
+    return mend(made)
+
+
+def mend(layers: Layers) -> Layers:
+    """What a crash left, made whole: for whoever holds the bottle and is about to use its layers."""
+    if layers.below and not os.path.isdir(layers.directory / layers.below[0]) and os.path.isdir(layers.upper):
+        layers = layers._replace(below=layers.below[1:])  # `finish` had not come to its rename
+        save(layers)
+    if not os.path.isdir(layers.upper):
+        remove_tree(layers.directory / WORK)
+        _fresh(layers.directory, layers.directory / layers.below[0] if layers.below else layers.source)
+    return layers
+
+
+def sweep(layers: Layers, named: set[str]) -> None:
+    """Remove finished layers that neither the stack nor `named` has."""
+    for name in os.listdir(layers.directory):
+        if _NAME.fullmatch(name) and name not in named and name not in layers.below:
+            remove_tree(layers.directory / name)
+
+
+def new_name() -> str:
+    return os.urandom(8).hex()
 
 
 def edited(layers: Layers) -> list[str]:

@@ -127,6 +127,9 @@ class Paths:
         """What is known of the clone that is the workspace: where it began."""
         return self.state(identity) / "clone.json"
 
+    def checkpoints(self, identity: str) -> Path:
+        return self.state(identity) / "checkpoints"
+
     def held(self, identity: str) -> Path:
         """What stands in a live workspace in the place of what is missing there (see `keeper.live_work`)."""
         return self.state(identity) / "held.json"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from claude_bottle import harness as harnesses
@@ -51,12 +52,15 @@ def order(
     *,
     archived: BottleRecord | None = None,
     keep: bool = False,
+    fork: Callable[[], str] | None = None,
+    forked: bool = False,
 ) -> Order:
     """Everything for one launch. Takes the identity's lock and writes its record; the keeper takes both over.
 
     `former` is the record to resume; `archived` the record in the archive of a bottle whose state is gone: it begins
-    with a fresh home and its old conversation. `keep`: preserve the state however the agent ends. BottleError when
-    something is missing; nothing is left behind then.
+    with a fresh home and its old conversation. `fork` fills the home (and, with `forked`, the workspace) of a first start
+    and gives the conversation's id. `keep`: preserve the state however the agent ends. BottleError when something is
+    missing; nothing is left behind then.
     """
     reaping.reap(paths)
     settings = Settings.load(paths)
@@ -74,6 +78,8 @@ def order(
         lock = _claim(Store(paths), record, former)
         try:
             let_go()
+            if fork is not None:
+                record = Store(paths).update(plan.slug, session_id=fork())
             record, conversation = _furnish(paths, plan, record, harness, archived)
             launch = replace(
                 agent_launch(agent, spec, program, record.session_id, resume=conversation),
@@ -87,7 +93,8 @@ def order(
             return Order(
                 paths=paths, plan=plan, record=record, backend=backend, harness=harness,
                 launch=launch, argv=tuple(harness.command(launch)), workspace=_workspace(plan, paths),
-                env=environment(plan, launch, bound), former=former, keep=keep, credentials_read=credentials_read, gate=gate,
+                env=environment(plan, launch, bound), former=former, keep=keep, forked=forked, gate=gate,
+                credentials_read=credentials_read,
                 ports=tuple(p for p in sorted({r.port for r in plan.egress}) if p not in _USUAL_PORTS),
                 mounts=program_mounts(program), roots=trusted, io=PIPES if spec.headless else PTY,
                 rows=lines, cols=columns, pipes=Pipes.make() if spec.headless else None,
