@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from claude_bottle.backend.pouring import Pouring
 from claude_bottle.errors import BottleError
 from claude_bottle.state import ignore
 
@@ -106,8 +107,8 @@ class Copy:
         ignored: ignore.Ignored | None = None,
     ) -> None:  # fmt: skip
         self._owner, self._fresh, self._without, self._ignored = owner, fresh, without, ignored
-        self.entries = self.size = self.skipped = self.missed = 0
-        self._reason = ""
+        self.entries = self.skipped = self.missed = 0
+        self._reason, self._pouring = "", Pouring(MAX_BYTES)
 
     def whole(self, source: int, target: int, path: str = "", depth: int = 0) -> None:
         """Copy what is in the directory `source` into the directory `target`. BottleError when the target is full."""
@@ -208,7 +209,7 @@ class Copy:
         own = name if self._fresh else f".claude-bottle-{os.urandom(8).hex()}"
         writing = os.open(own, _NEW, 0o600, dir_fd=target)
         try:
-            self._pour(reading, writing, found.st_size)
+            self._pouring.pour(reading, writing, found.st_size)
             self.dress(writing, found, 0o600)
             if not self._fresh:
                 self._clear(target, name, stat.S_IFREG)
@@ -218,32 +219,6 @@ class Copy:
             raise
         finally:
             os.close(writing)
-
-    def _pour(self, reading: int, writing: int, size: int) -> None:
-        """The first `size` bytes, holes as holes: an image of a disk holds little of what it measures, and a hostile one
-        nothing. Only what is written counts."""
-        at = end = 0
-        while at < size:
-            if at >= end:
-                try:
-                    at = os.lseek(reading, at, os.SEEK_DATA)
-                    end = min(os.lseek(reading, at, os.SEEK_HOLE), size)
-                except OSError as failure:
-                    if failure.errno != errno.ENXIO:
-                        raise
-                    at = end = size  # a hole up to its end, which may have come nearer meanwhile
-                if at >= end:
-                    break
-            piece = os.pread(reading, min(end - at, _CHUNK), at)
-            self.size += len(piece)
-            if not piece:
-                break
-            if self.size > MAX_BYTES:
-                raise OSError(errno.EFBIG, "too large")
-            while piece:
-                written = os.pwrite(writing, piece, at)
-                at, piece = at + written, piece[written:]
-        os.ftruncate(writing, min(size, os.fstat(reading).st_size))
 
     def dress(self, fd: int, found: os.stat_result, least: int) -> None:
         """Owner, then mode (never a set-id or sticky bit, always usable for its owner), then the time, if it has come."""

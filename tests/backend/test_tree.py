@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,32 @@ def test_nothing_is_copied_onto_what_is_there(source: Path, copied: Path) -> Non
 
     with pytest.raises(BottleError):
         tree.copy_into(source, copied)
+
+
+@pytest.fixture(scope="module")
+def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A small file system whose files can share blocks."""
+    if os.geteuid() != 0 or shutil.which("mkfs.btrfs") is None:
+        pytest.skip("cannot run here: takes root and btrfs-progs")
+    place = tmp_path_factory.mktemp("btrfs")
+    image, mounted = place / "image", place / "mounted"
+    mounted.mkdir()
+    with image.open("wb") as file:
+        file.truncate(300 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", image], check=True, capture_output=True)
+    if subprocess.run(["mount", "-o", "loop", image, mounted], check=False, capture_output=True).returncode != 0:
+        pytest.skip("cannot run here: this kernel mounts no btrfs from a file")
+    yield mounted
+    subprocess.run(["umount", mounted], check=True)
+
+
+def test_where_files_can_share_blocks_a_copy_takes_no_room_and_is_one_all_the_same(sharing: Path) -> None:
+    source, target = sharing / "source", sharing / "target"
+    for place in (source, target):
+        place.mkdir()
+    for name, size in (("large", 150 << 20), ("odd", 100_001), ("small", 2), ("empty", 0)):
+        (source / name).write_bytes(os.urandom(1 << 16) * (size >> 16) + b"x" * (size & 0xFFFF))
+    tree.copy_into(source, target)  # a second time in full would not fit
+    assert tree.same(source, target)
+    (target / "odd").write_bytes(b"changed")
+    assert (source / "odd").stat().st_size == 100_001
