@@ -36,7 +36,9 @@ _OF_GIT = ("hooks", "config", "config.worktree", "commondir", "gitdir", "info/at
 # What is held at the top where it is missing: what tools of the host load of themselves. Directories, then files.
 ABSENT_DIRECTORIES = (GIT, ".claude", ".cursor", ".vscode", ".idea", ".devcontainer")
 ABSENT_FILES = (".mcp.json", ".envrc")
-MOST, _MOST_LOOKED_AT, _DEEPEST = 500, 1_000_000, 64
+# Installed packages bring their authors' settings along, hundreds of them, which no tool of the host opens there.
+_INSTALLED = frozenset({"node_modules", "site-packages", "dist-packages"})
+MOST, _MOST_LOOKED_AT, _DEEPEST = 500, 4_000_000, 64
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ def find(workspace: Path) -> tuple[Guard, ...]:
 
 
 def _protected(workspace: Path) -> Iterator[str]:
-    pending, looked_at = [""], 0
+    pending, looked_at = [("", False)], 0
     while pending:
-        below = pending.pop()
+        below, installed = pending.pop()
         try:
             with os.scandir(workspace / below) as entries:
                 found = list(entries)
@@ -79,14 +81,12 @@ def _protected(workspace: Path) -> Iterator[str]:
             directory = entry.is_dir(follow_symlinks=False)
             if entry.name == GIT and directory:
                 yield from _of_git(workspace, path, 0)
-            elif (entry.name in _DIRECTORIES and directory) or (
-                entry.name in (*_FILES, GIT) and entry.is_file(follow_symlinks=False)
-            ):
-                yield path
+            elif entry.name == GIT or (not installed and entry.name in (_DIRECTORIES if directory else _FILES)):
+                yield from _if_plain(workspace, path)
             elif directory:
-                for name in _BELOW.get(entry.name, ()):
+                for name in () if installed else _BELOW.get(entry.name, ()):
                     yield from _if_plain(workspace, f"{path}/{name}")
-                pending.append(path)
+                pending.append((path, installed or entry.name in _INSTALLED))
 
 
 def _of_git(workspace: Path, path: str, depth: int) -> Iterator[str]:

@@ -145,6 +145,18 @@ def test_case_2_a_repository_made_in_a_live_directory_that_is_none_stays_in_priv
 
 
 @pytest.mark.threat(2)
+def test_case_2_the_end_of_one_bottle_takes_no_place_from_another_of_the_same_directory(working: Operator) -> None:
+    assert working.person.run(["rm", "-r", str(working.place / ".claude"), str(working.place / ".mcp.json")]).returncode == 0
+    with working.start("bind") as first, working.start("bind") as second:
+        first.close()
+        assert second.exec("sh", "-c", "echo evil > .claude/settings.json; echo evil > .mcp.json").returncode == 0
+        assert list((working.place / ".claude").iterdir()) == []
+        assert (working.place / ".mcp.json").read_text() == ""
+    assert not (working.place / ".claude").exists()
+    assert not (working.place / ".mcp.json").exists()
+
+
+@pytest.mark.threat(2)
 def test_case_2_what_the_operator_puts_there_meanwhile_is_theirs_and_stays(working: Operator) -> None:
     assert working.person.run(["rm", "-r", str(working.place / ".claude"), str(working.place / ".mcp.json")]).returncode == 0
     with working.start("bind"):

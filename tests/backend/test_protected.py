@@ -55,6 +55,12 @@ def test_what_is_a_link_is_neither_guarded_nor_followed(tmp_path: Path) -> None:
     assert find(place) == ()
 
 
+def test_of_installed_packages_only_repositories_are_guarded(tmp_path: Path) -> None:
+    make(tmp_path, "node_modules/a/.travis.yml", "node_modules/a/.vscode/x", "node_modules/a/.github/workflows/x")
+    make(tmp_path, "node_modules/b/.git/config", "node_modules/b/.git/HEAD")
+    assert [guard.path for guard in find(tmp_path) if guard.kind == READ_ONLY] == ["node_modules/b/.git/config"]
+
+
 def test_more_than_can_be_guarded_is_refused_with_a_way_out(tmp_path: Path) -> None:
     make(tmp_path, *(f"{number}/.envrc" for number in range(protected.MOST + 1)))
     with pytest.raises(BottleError) as refused:
