@@ -32,7 +32,8 @@ class Pouring:
         nothing. Only what is written counts. OSError (EFBIG) when all together is too much."""
         if self._cloned(reading, writing, size):
             return
-        at = end = 0
+        dense = os.fstat(reading).st_blocks * 512 >= size  # then it has no holes to look for
+        at, end = 0, size if dense else 0
         while at < size:
             if at >= end:
                 try:
@@ -53,4 +54,5 @@ class Pouring:
             while piece:
                 written = os.pwrite(writing, piece, at)
                 at, piece = at + written, piece[written:]
-        os.ftruncate(writing, min(size, os.fstat(reading).st_size))
+        if not dense:
+            os.ftruncate(writing, min(size, os.fstat(reading).st_size))
