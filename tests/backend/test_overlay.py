@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from claude_bottle.backend import flatten
-from claude_bottle.backend.bubblewrap import overlay
-from claude_bottle.errors import BottleError
+from claude_bottle.backend import childhood, flatten, idmaps, sources
+from claude_bottle.backend import namespaces as ns
+from claude_bottle.backend.base import Overlay
+from claude_bottle.backend.bubblewrap import mounts, overlay
+from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.state import layers
 from claude_bottle.state.merged import Merged
 from tests import in_bottle
@@ -275,3 +277,25 @@ def test_git_sees_no_change_of_a_fresh_checkout(person: Person) -> None:
     project.do("sh", "-ec", f"cd {project.source}; git init -q; git add .; {GIT} commit -qm first")
     assert project.sh("git status --short") == ""
 
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="cannot run here: mounting takes root")
+def test_a_layer_that_the_kernel_only_mounts_read_only_is_refused(tmp_path: Path) -> None:
+    """It does so without a word where the mounter cannot make files in the layer: here, as root on an id-mapped one."""
+    (tmp_path / "source").mkdir()
+    begun = layers.begin_at(tmp_path / "layers", tmp_path / "source")
+    wanted = Overlay(begun.source, begun.directory)
+
+    def work() -> None:
+        ns.unshare(ns.CLONE_NEWNS)
+        ns.mount("", "/", "", ns.MS_REC | ns.MS_SLAVE)
+        shift = idmaps.mapping_namespace((0, 0), (77777, 77777))
+        opened = [sources.open_source(one, lambda uid, gid, others: shift) for one in overlay.layers(wanted)]
+        stage = mounts.make_stage(1 << 20)
+        for one in opened:
+            mounts.attach(one, stage)
+        overlay.mount(wanted, None)
+
+    with pytest.raises(EnvironmentLacks, match="cannot lay a private layer") as refused:
+        childhood.in_child(work)
+    assert "read-only" in refused.value.why

@@ -136,3 +136,52 @@ def test_a_fork_goes_on_on_another_backend(work: Project) -> None:
     forked = next(row["identity"] for row in work.listing() if row["identity"] != identity)
     assert inside(work, forked, "cat file; ls") == "original\none\nfile\n"
     leave(work, child, forked)
+
+
+@pytest.mark.parametrize("mode", ["none", "copy", "overlay", "bind"])
+def test_a_stopped_bottle_goes_back_whatever_it_works_on(project: Project, mode: str) -> None:
+    bottles = {**MANIFEST["bottles"], "closed": {"workspace": {"mode": mode}}}
+    project.write({**MANIFEST, "bottles": bottles})
+    project.trust()
+    assert project.run("run", "closed", "--keep", "--", "sh", "-c", "echo one > file; echo one > ~/note").returncode == 0
+    identity = project.only()["identity"]
+    project.do("checkpoint", identity, "first")
+    change = "echo two > file; echo two > ~/note; sleep 1000"
+    project.do("resume", identity, "--yes", "--keep", "--detach", "--", "sh", "-c", change)
+    eventually(lambda: inside(project, identity, "cat ~/note") == "two\n")
+    running = json.loads(project.do("checkpoint", identity, "--json"))
+    assert (running["name"], running["mode"], running["identity"]) == ("c2", mode, identity)
+    project.do("stop", identity)
+    work = "two\n" if mode == "bind" else "one\n"  # what is live is the operator's
+    for name, files, home in (("first", work, "one\n"), ("c2", "two\n", "two\n")):
+        project.do("rewind", identity, name)
+        project.do("resume", identity, "--yes", "--keep", "--detach", "--", "sleep", "1000")
+        assert inside(project, identity, "cat file; cat ~/note") == files + home
+        project.do("stop", identity)
+    project.do("fork", "closed", f"{identity}@first", "--yes", "--detach", "--", "sleep", "1000")
+    forked = next(row["identity"] for row in project.listing() if row["identity"] != identity)
+    assert inside(project, forked, "cat file; cat ~/note") == work + "one\n"
+    shown = project.do("fork", "closed", identity, "--dry-run")
+    assert f"{identity}@now" in shown
+    names = [line.split()[0] for line in project.do("checkpoints", identity).splitlines()[1:]]
+    assert names == ["first", "c2", "before-c3", "before-c4"]
+    project.do("stop", forked)
+
+
+def test_what_cannot_be_done_with_checkpoints_is_said(project: Project) -> None:
+    assert project.run("run", "closed", "--keep", "--", "true").returncode == 0
+    identity = project.only()["identity"]
+    for words, said in (
+        (["rewind", identity], "has no checkpoint"),
+        (["rewind", identity, "nothing"], "has no checkpoint nothing"),
+        (["checkpoint", identity, "../x"], "not a checkpoint's name"),
+        (["fork", "closed", f"{identity}@nothing", "--yes"], "has no checkpoint nothing"),
+        (["fork", "closed", "closed-000000", "--yes"], "no bottle called"),
+        (["checkpoint", "closed-000000"], "no bottle called"),
+    ):
+        done = project.run(*words)
+        assert done.returncode in (1, 2), done
+        assert said in done.stderr
+    project.do("checkpoint", identity, "a")
+    assert "already" in project.run("checkpoint", identity, "a").stderr
+    assert [row["identity"] for row in project.listing()] == [identity]
