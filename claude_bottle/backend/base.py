@@ -140,6 +140,11 @@ class Backend(ABC):
     overlays = False
     """Whether a workspace can lie over the operator's directory here (`Boot.overlay`)."""
 
+    @property
+    def files_are_here(self) -> bool:
+        """Whether a running bottle's home and private workspace lie on this host's disk, where they can be looked at."""
+        return self.snapshot_seconds is None
+
     @abstractmethod
     def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
         """The plan for `spec`. Touches nothing but `stage_dir`. BottleError for whatever the manifest gets

@@ -56,44 +56,6 @@ def copy_into(source: Path, target: Path, owner: tuple[int, int] | None = None) 
     copy.demand_all()
 
 
-def same(one: Path, other: Path, but: frozenset[str] = frozenset()) -> bool:
-    """Whether two trees hold the same, by content and not by time: names, kinds, links, who may execute, bytes. What
-    `one` ignores does not count, nor do the paths `but`."""
-    ignored = ignore.read(str(one))
-    first, second = (_census(place, ignored, but) for place in (one, other))
-    return first == second and all(
-        _same_bytes(one / path, other / path) for path, kind in first.items() if stat.S_ISREG(kind[0])
-    )
-
-
-def _census(place: Path, ignored: ignore.Ignored, but: frozenset[str]) -> dict[str, tuple[int, int, str]]:
-    """path → kind and right to execute, size, where a link leads."""
-    found = {}
-    for path, entry in ignore.walk(str(place), ignored):
-        about = entry.stat(follow_symlinks=False)
-        regular = stat.S_ISREG(about.st_mode)
-        kind = stat.S_IFMT(about.st_mode) | (about.st_mode & 0o100 if regular else 0)
-        if path not in but and (regular or stat.S_ISDIR(about.st_mode) or stat.S_ISLNK(about.st_mode)):
-            found[path] = kind, about.st_size if regular else 0, os.readlink(entry.path) if entry.is_symlink() else ""
-    return found
-
-
-def _same_bytes(one: Path, other: Path) -> bool:
-    descriptors = []
-    try:
-        for path in (one, other):
-            descriptors.append(os.open(path, _FILE))
-        while (piece := os.read(descriptors[0], _CHUNK)) == os.read(descriptors[1], _CHUNK):
-            if not piece:
-                return True
-        return False
-    except OSError:
-        return False  # what cannot be compared is not known to be the same
-    finally:
-        for fd in descriptors:
-            os.close(fd)
-
-
 class Copy:
     """One copying. `owner` (uid and gid; for root) gets all of it. `fresh`: the target is empty; else what is there is
     replaced name by name, and kept where it is the same. `without`: relative paths that are left out; `ignored`: the rules

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import live_work, workspaces
 from claude_bottle.model import events
+from claude_bottle.state.work_note import UNEXPORTED
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from claude_bottle.state.paths import Paths
     from claude_bottle.state.record import BottleRecord
 
-OPERATOR, INTERRUPTED, WORK = "operator", "interrupted", "unexported work"
+OPERATOR, INTERRUPTED, WORK = "operator", "interrupted", UNEXPORTED
 _NAMED = 20
 
 

@@ -41,6 +41,8 @@ def begin(order: Order) -> Beginning:
         return Beginning(guards=live_work.guard(order.paths, order.identity, Path(work.source)))
     if not work.private or work.source is None:
         return Beginning()
+    from claude_bottle.workspace import base
+
     source = Path(work.source)
     if order.former is not None or order.forked:
         return _go_on(order, source)
@@ -49,6 +51,8 @@ def begin(order: Order) -> Beginning:
     if work.mode == "clone":
         _clone(order, source, work.include)
         return Beginning()
+    # Before the copy: what the operator changes in between is then taken for the bottle's at worst, and the host has it.
+    base.record(source, order.paths.base(order.identity))
     return Beginning(copy_from=source)
 
 
@@ -66,16 +70,16 @@ def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
 
 def has_work(order: Order) -> bool:
     """Whether a private workspace is no longer what it began as, by content; also where that cannot be told."""
-    source, begun = order.plan.workspace.source, layers.load(order.paths, order.identity)
+    begun = layers.load(order.paths, order.identity)
     if begun is not None:
         from claude_bottle.state.merged import Merged
 
         return any(one.path not in _NO_WORK for one in Merged(begun).differences())
     if order.paths.clone(order.identity).exists():
         return not _unchanged_clone(order)
-    from claude_bottle.backend import tree
+    from claude_bottle.workspace import opening
 
-    return source is None or not tree.same(Path(source), order.workspace, _NO_WORK)
+    return bool(opening.judge(order.paths, order.identity))
 
 
 def host_edits(order: Order) -> tuple[list[str], str]:

@@ -134,6 +134,21 @@ class Paths:
         """What stands in a live workspace in the place of what is missing there (see `keeper.live_work`)."""
         return self.state(identity) / "held.json"
 
+    def base(self, identity: str) -> Path:
+        """What the private workspace was made from."""
+        return self.state(identity) / "base"
+
+    def taken(self, identity: str) -> Path:
+        """What of its work the operator has got."""
+        return self.state(identity) / "taken.json"
+
+    def work_note(self, identity: str) -> Path:
+        return self.state(identity) / "work.json"
+
+    def work_note_text(self, identity: str) -> str:
+        """`work_note` as text, for `ls`."""
+        return f"{self._root}/state/{check_identity(identity)}/work.json"
+
     def layers(self, identity: str) -> Path:
         return self.state(identity) / "layers"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from claude_bottle.redact import printable
+from claude_bottle.state import work_note
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import INTERRUPTED, RUNNING, SETTLING, STARTING, BottleRecord, unix_time
 from claude_bottle.state.store import Entry, Store
@@ -14,11 +15,11 @@ _LIVE = (STARTING, RUNNING, SETTLING)
 
 def listing(*, everything: bool, paths: Paths | None = None) -> list[dict[str, object]]:
     """One row a bottle, oldest first; without `everything` only those that run. Texts are safe to print."""
-    entries = Store(paths or Paths.default()).list()
-    return [_row(entry) for entry in entries if everything or entry.status in _LIVE]
+    paths = paths or Paths.default()
+    return [_row(entry, paths) for entry in Store(paths).list() if everything or entry.status in _LIVE]
 
 
-def _row(entry: Entry) -> dict[str, object]:
+def _row(entry: Entry, paths: Paths) -> dict[str, object]:
     row: dict[str, object] = {"identity": entry.identity, "status": entry.status}
     record = entry.record
     if record is None:
@@ -36,9 +37,16 @@ def _row(entry: Entry) -> dict[str, object]:
         "exit_code": record.exit_code,
         "session_id": record.session_id,
         "cwd": printable(record.cwd),
+        "work": "" if entry.status in _LIVE else _work(paths, entry.identity),
         "preserved": list(record.preserved),
         "why": _why(record, entry.status),
     }
+
+
+def _work(paths: Paths, identity: str) -> str:
+    """What of its work the operator has not got, as it was last judged."""
+    note = work_note.load(paths.work_note_text(identity))
+    return note.text if note else ""
 
 
 def _why(record: BottleRecord, status: str) -> str:
