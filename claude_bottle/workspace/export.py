@@ -87,14 +87,17 @@ class Export:
 
     def _pour(self, reading: int, writing: int, size: int) -> None:
         """Holes stay holes; no further than the size it had."""
-        at = 0
+        at = end = 0
         while at < size:
-            try:
-                at = os.lseek(reading, at, os.SEEK_DATA)
-            except OSError as problem:
-                if problem.errno == errno.ENXIO:
+            if at >= end:
+                try:
+                    at = os.lseek(reading, at, os.SEEK_DATA)
+                    end = min(os.lseek(reading, at, os.SEEK_HOLE), size)
+                except OSError as problem:
+                    if problem.errno != errno.ENXIO:
+                        raise
                     break  # a hole up to the end
-            piece = os.pread(reading, min(_CHUNK, size - at), at)
+            piece = os.pread(reading, min(_CHUNK, end - at), at)
             if not piece:
                 break
             self.size += len(piece)

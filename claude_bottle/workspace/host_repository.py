@@ -48,7 +48,9 @@ class HostRepository:
     def take_packs(self, source: Path) -> None:
         """Put the packs of the directory `source`, which is ours, among its objects."""
         names = sorted(os.listdir(source)) if source.is_dir() else []
-        with Directory(self.common) as top, Directory(source) if names else top as packs:
+        if not names:
+            return
+        with Directory(self.common) as top, Directory(source) as packs:
             place = make_dirs_beneath(top.fd, "objects/pack", 0o777)
             try:
                 for ending in _ENDINGS:

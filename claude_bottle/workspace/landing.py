@@ -7,6 +7,7 @@ does what is decided, `diff` shows it.
 from __future__ import annotations
 
 import os
+import stat
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,7 +39,11 @@ class Step(NamedTuple):
 
 
 def seen(found: os.stat_result | None) -> Seen:
-    return None if found is None else (found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    if found is None:
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        return found.st_ino, found.st_mode, 0, 0, 0  # what is in it has its own
+    return found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class Landing:

@@ -63,7 +63,7 @@ def _row(change: Mapping[str, Any], why: str, indent: str) -> tuple[str, str | N
         name += f" → {_safe(change['link'])}"
     counts = f"+{change['added']} −{change['removed']}" if change["kind"] == "file" else change["kind"]
     counts = "binary" if change["binary"] else counts
-    words = [_MARKS.get(change["status"], ""), _mode(change.get("mode")), why, _landing(change)]
+    words = [_MARKS.get(change["status"], ""), _mode(change.get("mode")), _safe(why), _landing(change)]
     padding = " " * max(_NAME - len(indent) - columns(name), 1)
     line = f"{indent}{name}{padding}{counts:<10} {', '.join(filter(None, words))}".rstrip()
     return line, "red" if change["landing"] == "conflict" else None

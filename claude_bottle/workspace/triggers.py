@@ -12,7 +12,7 @@ import re
 from typing import NamedTuple
 
 from claude_bottle.workspace.trigger_names import TABLE
-from claude_bottle.workspace.work import FILE, LINK, SET_ID, Change, is_repository
+from claude_bottle.workspace.work import DIRECTORY, FILE, LINK, SET_ID, Change, is_repository
 
 SETUID, LINKS = "setuid", "links"
 NAMES = (*TABLE, SETUID, LINKS)
@@ -42,7 +42,9 @@ class Trigger(NamedTuple):
 
 def judge(change: Change, before: bytes | None, after: bytes | None) -> tuple[Trigger, ...]:
     """The triggers of a change. `before` and `after`: the file's content where it is at hand."""
-    found = []
+    found: list[Trigger] = []
+    if all(side is None or side.kind == DIRECTORY for side in change[1:]):
+        return ()  # what is in it has its own
     path = "/".join(_folded(part) for part in change.path.split("/"))
     for name, expression in _EXPRESSIONS.items():
         if expression.fullmatch(path):
