@@ -115,8 +115,9 @@ def test_nothing_that_an_agent_wrote_acts_on_the_terminal(handed: Yard) -> None:
 
 def test_no_attribute_in_the_tree_hides_a_change_or_runs_a_program(handed: Yard) -> None:
     canary = handed.place / "ran"
-    plant(handed.bottle, {".gitattributes": "* -diff\na diff=evil binary filter=evil\n", "a": "1\n2\nhidden?\n",
-                          ".git/config": f"[diff \"evil\"]\n\ttextconv = touch {canary}\n\tcommand = touch {canary}\n"})  # fmt: skip
+    settings = f'[diff "evil"]\n\ttextconv = touch {canary}\n\tcommand = touch {canary}\n'
+    attributes = "* -diff\na diff=evil binary filter=evil\n"
+    plant(handed.bottle, {".gitattributes": attributes, "a": "1\n2\nhidden?\n", ".git/config": settings})
     found, patch = look(handed)
     assert b"+hidden?" in patch
     assert found["repository"] == [".git/config"]
