@@ -15,6 +15,7 @@ from claude_bottle.errors import BottleError
 from claude_bottle.keeper import live_work, workspaces
 from claude_bottle.model import events
 from claude_bottle.state.work_note import UNEXPORTED
+from claude_bottle.workspace import opening
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
@@ -100,10 +101,12 @@ class Settlement:
     def _bring_home(self) -> None:
         """What is preserved must lie here, whatever becomes of the place it ran in; until it does, that place keeps
         it."""
-        bottle, before, work = self._booted.bottle, len(self._warnings), self._order.plan.workspace
-        if self._reasons or work.private:
+        bottle, before = self._booted.bottle, len(self._warnings)
+        # A later plan (`resume` without `--cwd`) changes nothing about what it began with.
+        working = self._order.plan.workspace.private or opening.has_work(self._order.paths, self._order.identity)
+        if self._reasons or working:
             self._try("its home could not be brought here", bottle.fetch_home)
-        if work.private:
+        if working:
             self._try("its work could not be compared", self._judge_work)
         if len(self._warnings) == before:
             self._try("what it left outside could not be removed", bottle.release)

@@ -23,17 +23,21 @@ def _copied(paths: Paths, identity: str) -> Work:
     try:
         base = Base.load(paths.base(identity))
     except FileNotFoundError:
-        raise BottleError(f"it is not known what the work of {identity} began with", why="an earlier version made it",
+        raise BottleError(f"it is not known what the work of {identity} began with", why="its record is gone",
                           do=f"its files are in {paths.workspace(identity)}") from None  # fmt: skip
     return CopiedWork(base, paths.workspace(identity))
 
 
-# workspace mode → how its work is opened. Other modes leave no work behind.
-MODES: dict[str, Callable[[Paths, str], Work]] = {"copy": _copied}
+# How a bottle began, by what lies in its state directory, and how its work is then opened. What a later plan of it says
+# (`resume` without `--cwd`) changes nothing about that.
+_BEGINNINGS: tuple[tuple[Callable[[Paths, str], bool], Callable[[Paths, str], Work]], ...] = (
+    (lambda paths, identity: paths.base(identity).is_dir(), _copied),
+)
 
 
-def has_work(mode: str) -> bool:
-    return mode in MODES
+def has_work(paths: Paths, identity: str) -> bool:
+    """Whether a bottle works on files of its own that were handed in."""
+    return any(begun(paths, identity) for begun, _ in _BEGINNINGS)
 
 
 def mode_of(paths: Paths, identity: str) -> str:
@@ -50,12 +54,16 @@ def mode_of(paths: Paths, identity: str) -> str:
 @contextmanager
 def opened_work(paths: Paths, identity: str) -> Iterator[Work]:
     """The work of a bottle, whose files lie in its state directory. BottleError where it has none, or it cannot be read."""
-    mode = mode_of(paths, identity)
-    if mode not in MODES:
+    opens = next((opens for begun, opens in _BEGINNINGS if begun(paths, identity)), None)
+    if opens is None:
+        mode = mode_of(paths, identity)
+        if mode == "copy":
+            raise BottleError(f"it is not known what the work of {identity} began with", why="an earlier version made it",
+                              do=f"its files are in {paths.workspace(identity)}")  # fmt: skip
         what = "works on your own directory" if mode == "bind" else "has no copy of a directory"
         raise BottleError(f"{identity} has no work to carry over", why=f"it {what}",
                           do="start with --cwd to give an agent a private copy")  # fmt: skip
-    work = MODES[mode](paths, identity)
+    work = opens(paths, identity)
     try:
         yield work
     finally:
