@@ -253,6 +253,7 @@ def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
         if records.effective_status(record) != records.INTERRUPTED:
             return record
         recover(paths, record)
+        reasons = (*record.preserved, INTERRUPTED, *([UNEXPORTED] if _has_unexported(paths, identity) else []))
         archive = transcripts.snapshot(paths, record)
         journal = Journal.open(paths, identity)
         try:
@@ -265,12 +266,19 @@ def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
             os.unlink(paths.socket(identity))
         except FileNotFoundError:
             pass
-        reasons = tuple(dict.fromkeys((*record.preserved, INTERRUPTED)))
-        return store.update(identity, status=records.PRESERVED, preserved=reasons, journal=head,
+        return store.update(identity, status=records.PRESERVED, preserved=tuple(dict.fromkeys(reasons)), journal=head,
                             ended=record.ended or records.timestamp())  # fmt: skip
     finally:
         if held is None:
             lock.release()
+
+
+def _has_unexported(paths: Paths, identity: str) -> bool:
+    """Also where that cannot be told; noted for `ls`."""
+    try:
+        return opening.has_work(paths, identity) and bool(opening.judge(paths, identity))
+    except (BottleError, OSError):
+        return True
 
 
 def recover(paths: Paths, record: BottleRecord) -> None:

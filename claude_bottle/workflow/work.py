@@ -125,6 +125,7 @@ def apply(
         done = {outcome.path for outcome in outcomes
                 if outcome.done in (applying.APPLIED, applying.MERGED, applying.MARKED, SAME)}  # fmt: skip
         got = [taken.digest(bottle.work, step.change) for step in steps if step.change.path in done]
+        _journal(bottle, "apply", paths=len(done), of=len(outcomes), allowed=sorted(allowed))
         return Applied(found, outcomes, _judged(bottle, everything, [*got, *_history(bottle.work, everything, done)]), False)
 
 
@@ -166,6 +167,21 @@ def _judged(bottle: Opened, changes: Sequence[Change], got: Sequence[str]) -> st
     return left.note.text
 
 
+def _journal(bottle: Opened, how: str, **data: object) -> None:
+    """Record what was taken. A running bottle's journal is its keeper's."""
+    if bottle.live:
+        return
+    from claude_bottle.model.events import CARRIED_OVER
+    from claude_bottle.state.journal import Journal
+
+    journal = Journal.open(bottle.paths, bottle.identity)
+    try:
+        journal.append(CARRIED_OVER, durable=True, how=how, **data)
+        Store(bottle.paths).update(bottle.identity, journal=journal.head)
+    finally:
+        journal.close()
+
+
 class Exported(NamedTuple):
     directory: Path
     files: int
@@ -200,6 +216,7 @@ def export(identity: str, directory: str) -> Exported:
         # Of a running bottle something else may have been copied than what is judged here.
         got = [] if bottle.live else [taken.digest(bottle.work, one) for one in changes if one.path not in copying.left]
         notes = [*bottle.work.result.notes, *copying.notes]
+        _journal(bottle, "export", to=str(target), files=copying.copied, bytes=copying.size)
         return Exported(target, copying.copied, copying.size, notes, triggers, _judged(bottle, changes, got))
 
 
@@ -216,5 +233,6 @@ def pull(identity: str, *, force: bool = False) -> dict[str, Any]:
         changes = bottle.work.changes()
         got = [taken.digest(bottle.work, change) for change in changes if taken.in_commit(bottle.work, change, pulled.files)]
         got += [taken.ref_digest(name, now) for name in pulled.branches]
+        _journal(bottle, "pull", branches=sorted(pulled.branches.values()), commits=pulled.commits)
         return {"identity": identity, "branches": pulled.branches, "commits": pulled.commits,
                 "left": _judged(bottle, changes, got)}  # fmt: skip

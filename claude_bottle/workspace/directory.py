@@ -27,6 +27,8 @@ class Directory(Tree):
 
     def __init__(self, path: Path, *, ours: bool = False) -> None:
         try:
+            if ours:
+                _open_top(path)
             self.fd = os.open(path, _DIRECTORY)
         except OSError as problem:
             raise BottleError(f"cannot look into {path}", why=problem.strerror or str(problem)) from problem
@@ -118,6 +120,17 @@ class Directory(Tree):
             return open_beneath(self.fd, parent, os.O_PATH | os.O_DIRECTORY)
         except ValueError as problem:
             raise OSError(str(problem)) from problem
+
+
+def _open_top(path: Path) -> None:
+    """What an agent has closed to itself is closed to us, who own it, too."""
+    parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        open_up(parent, path.name)
+    except PermissionError:
+        pass  # another's: judged by opening it
+    finally:
+        os.close(parent)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from claude_bottle.workspace.quarantine import Quarantine
 from claude_bottle.workspace.refs import GIT, Refs, read
 from claude_bottle.workspace.work import Tree
 
-MAX_OBJECTS, MAX_BYTES, MAX_FILE, MAX_BRANCHES = 500_000, 8 << 30, 4 << 30, 100
+MAX_OBJECTS, MAX_PACKS, MAX_BYTES, MAX_FILE, MAX_BRANCHES = 500_000, 2_000, 8 << 30, 4 << 30, 100
 _FAN = re.compile(r"[0-9a-f]{2}")
 _LOOSE = re.compile(r"[0-9a-f]{38}(?:[0-9a-f]{24})?")
 _PACK = re.compile(r"pack-[0-9a-f]{40}(?:[0-9a-f]{24})?\.pack")
@@ -99,7 +99,10 @@ class _Incoming:
                 if not (self._host.objects / fan / name).exists():
                     self._copy(f"{fan}/{name}")
         (objects / "pack").mkdir(exist_ok=True)
-        for name in filter(_PACK.fullmatch, self._result.names(f"{GIT}/objects/pack")):
+        packs = [name for name in self._result.names(f"{GIT}/objects/pack") if _PACK.fullmatch(name)]
+        if len(packs) > MAX_PACKS:
+            raise _too_large(f"more than {MAX_PACKS} packs")
+        for name in packs:
             if not (self._host.objects / "pack" / name).exists():
                 self._copy(f"pack/{name}")
                 done = self._into.run("index-pack", str(objects / "pack" / name), check=False)

@@ -79,8 +79,9 @@ def _loose(tree: Tree) -> list[str]:
     """The files below `.git/refs`."""
     found: list[str] = []
     stack = ["refs"]
-    while stack and len(found) < _MAX_REFS:
-        place = stack.pop()
+    visited = 0
+    while stack and len(found) < _MAX_REFS and visited < _MAX_REFS:
+        place, visited = stack.pop(), visited + 1
         for name in tree.names(f"{GIT}/{place}"):
             entry = tree.entry(f"{GIT}/{place}/{name}")
             if entry and entry.kind == DIRECTORY and place.count("/") < 20:

@@ -17,6 +17,8 @@ from claude_bottle.workspace.work import DIRECTORY, FILE, LINK, Entry, Tree, Wor
 ADDED, MODIFIED, REMOVED, RENAMED = "added", "modified", "removed", "renamed"
 _CONFIGS = ("config", "config.worktree", "info/attributes", "info/exclude", "objects/info/alternates")
 
+_MAX_HOOKS = 200
+
 
 def review(identity: str, work: Work, host: Directory, steps: Sequence[Step], lines: Mapping[str, Lines],
            notes: Sequence[str]) -> dict[str, Any]:  # fmt: skip
@@ -82,7 +84,7 @@ def _by_trigger(changes: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str
 
 def _repository(result: Tree, host: Tree) -> list[str]:
     """What the agent changed in the repository's own settings and hooks. None of it is ever carried over."""
-    names = [f"hooks/{name}" for name in result.names(f"{GIT}/hooks") if not name.endswith(".sample")]
+    names = [f"hooks/{name}" for name in result.names(f"{GIT}/hooks")[:_MAX_HOOKS] if not name.endswith(".sample")]
     return [f"{GIT}/{name}" for name in (*_CONFIGS, *names)
             if (text := _text(result, f"{GIT}/{name}")) is not None and text != _text(host, f"{GIT}/{name}")]  # fmt: skip
 

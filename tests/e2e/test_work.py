@@ -13,7 +13,7 @@ import pexpect
 import pytest
 
 from tests.e2e.conftest import BACKENDS
-from tests.e2e.project import MANIFEST, Project, submit
+from tests.e2e.project import MANIFEST, Project, kill, submit
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("project", BACKENDS, indirect=True)
@@ -96,6 +96,10 @@ def test_an_agents_commit_is_kept_shown_applied_pulled_and_cleaned_up(project: P
     assert not (repository / ".git/hooks/post-checkout").exists()
     row = project.only()
     assert (row["work"], row["preserved"]) == ("", [])
+    told = [entry["data"]["how"] for entry in json.loads(project.do("log", identity, "--json"))["entries"]
+            if entry["kind"] == "carried_over"]  # fmt: skip
+    assert told == ["apply", "apply", "pull"]
+    assert project.run("log", identity, "--verify").returncode == 0
     project.do("cleanup", identity, "--yes")
     assert project.listing() == []
     assert (repository / "untracked.txt").read_text() == "of the operator\n"
@@ -142,6 +146,18 @@ def test_a_running_bottles_work_is_shown_where_its_files_are_here(project: Proje
         assert (project.place / "a").read_text() == "b\n"
     project.do("stop", identity)
     assert project.only()["work"] == ("2 files" if project.containers else "1 file")
+
+
+def test_the_work_of_a_killed_keeper_is_unexported_too(project: Project) -> None:
+    project.do("start", "closed", "--cwd", "--yes", "--detach", "--", "sleep", "1000")
+    identity = project.only()["identity"]
+    project.do("exec", identity, "--", "sh", "-c", "echo b > b; chmod 0 /workspace")
+    kill(project.record(identity)["keeper"]["pid"])
+    eventually(lambda: not project.living(identity))
+    shown = json.loads(project.do("diff", identity, "--json"))
+    assert [change["path"] for change in shown["changes"]] == ["b"]
+    row = project.only()
+    assert (row["work"], row["preserved"]) == ("1 file", ["interrupted", "unexported work"])
 
 
 def test_a_bottle_without_a_copy_has_no_work_and_says_so(project: Project) -> None:
