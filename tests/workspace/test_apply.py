@@ -124,6 +124,7 @@ def test_a_link_on_the_host_is_never_written_through(handed: Yard) -> None:
     (handed.host / "sub").symlink_to(handed.outside)
     (handed.host / "canary").symlink_to(handed.outside / "canary")
     (handed.host / "there").symlink_to(handed.outside)
+    assert handed.apply(dry_run=True)["sub/canary"] == Outcome("sub/canary", "conflict", "sub is a link on the host")
     for choice in (applying.KEEP, applying.MARK):
         said = handed.apply(on_conflict=choice)
         assert {said[path].done for path in ("sub", "sub/canary", "there", "there/canary", "canary")} == {"conflict"}

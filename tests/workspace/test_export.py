@@ -113,6 +113,18 @@ def test_names_of_any_bytes_arrive_and_nothing_is_overwritten(yard: Yard) -> Non
     assert {name: Path(target, os.fsdecode(name)).read_bytes() for name in names} == {name: name for name in names}
 
 
+def test_a_name_that_is_taken_is_left_and_told(yard: Yard) -> None:
+    """Case 97: as twins of case or of normalisation are on a file system that tells none apart."""
+    plant(yard.bottle, {"twin": "first"})
+    fd = fresh_directory(yard.place / "export")
+    with Directory(yard.bottle, ours=True) as tree:
+        copying, entry = Export(tree), tree.entry("twin")
+        assert entry is not None
+        copying.run([("twin", entry), ("twin", entry)], fd)
+    os.close(fd)
+    assert (copying.left, copying.copied) == ({"twin"}, 1)
+
+
 def test_a_directory_that_flips_to_a_link_and_back_is_never_followed(yard: Yard) -> None:
     """Case 93: a mutator swaps `flip` between a directory and a link to `outside` for as long as exports run."""
     plant(yard.outside, {"secret": "outside\n"})
