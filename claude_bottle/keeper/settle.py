@@ -114,7 +114,7 @@ class Settlement:
 
     def _judge_work(self) -> None:
         """What the bottle made of the operator's directory is kept: nobody has seen it yet."""
-        if workspaces.has_work(self._order):
+        if opening.judge(self._order.paths, self._order.identity):
             self._reasons.append(WORK)
 
     def _note_edits(self) -> None:

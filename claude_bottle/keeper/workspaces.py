@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.state import layers
 from claude_bottle.state.layers import Layers
+from claude_bottle.workspace import base
+from claude_bottle.workspace.directory import Directory
 
 if TYPE_CHECKING:
     from claude_bottle.backend.base import Overlay
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.order import Order
     from claude_bottle.state.paths import Paths
 
-# Git rewrites it when somebody only looks.
-_NO_WORK = frozenset({".git/index"})
 
 
 class Beginning(NamedTuple):
@@ -41,12 +41,12 @@ def begin(order: Order) -> Beginning:
         return Beginning(guards=live_work.guard(order.paths, order.identity, Path(work.source)))
     if not work.private or work.source is None:
         return Beginning()
-    from claude_bottle.workspace import base
-
     source = Path(work.source)
     if order.former is not None or order.forked:
         return _go_on(order, source)
     if work.mode == "overlay":
+        with Directory(source) as tree:
+            base.record_refs(tree, order.paths.base(order.identity))
         return Beginning(overlay=_overlay(layers.begin(order.paths, order.identity, source)))
     if work.mode == "clone":
         _clone(order, source, work.include)
@@ -59,27 +59,13 @@ def begin(order: Order) -> Beginning:
 def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
     import json
 
-    from claude_bottle.backend import clone, fingerprint
+    from claude_bottle.backend import clone
     from claude_bottle.state.files import write_atomic
 
     branch = f"bottle/{order.identity}"
     commit = clone.into(source, order.workspace, branch, include)
-    told = {"commit": commit, "branch": branch, "holds": fingerprint.of_clone(order.workspace)}
-    write_atomic(order.paths.clone(order.identity), json.dumps(told).encode())
-
-
-def has_work(order: Order) -> bool:
-    """Whether a private workspace is no longer what it began as, by content; also where that cannot be told."""
-    begun = layers.load(order.paths, order.identity)
-    if begun is not None:
-        from claude_bottle.state.merged import Merged
-
-        return any(one.path not in _NO_WORK for one in Merged(begun).differences())
-    if order.paths.clone(order.identity).exists():
-        return not _unchanged_clone(order)
-    from claude_bottle.workspace import opening
-
-    return bool(opening.judge(order.paths, order.identity))
+    write_atomic(order.paths.clone(order.identity), json.dumps({"commit": commit, "branch": branch}).encode())
+    base.record(order.workspace, order.paths.base(order.identity), belongs_to=source, ignoring=False)
 
 
 def host_edits(order: Order) -> tuple[list[str], str]:
@@ -87,18 +73,6 @@ def host_edits(order: Order) -> tuple[list[str], str]:
     begun = layers.load(order.paths, order.identity) if order.plan.workspace.mode == "overlay" else None
     changed = layers.edited(begun) if begun else []
     return changed, layers.describe_edits(changed) if changed else ""
-
-
-def _unchanged_clone(order: Order) -> bool:
-    from claude_bottle.backend import fingerprint
-    from claude_bottle.errors import BottleError
-    from claude_bottle.state.files import read_json
-
-    try:
-        told = read_json(order.paths.clone(order.identity), 1 << 16)
-    except (OSError, BottleError):
-        return False
-    return fingerprint.of_clone(order.workspace) == told.get("holds")
 
 
 def _go_on(order: Order, source: Path) -> Beginning:
@@ -125,6 +99,7 @@ def settle_into_copy(paths: Paths, identity: str, begun: Layers, workspace: Path
     from claude_bottle.state import checkpoints
     from claude_bottle.state.removal import remove_tree
 
+    base.record(begun.source, paths.base(identity), ignoring=False)
     flatten.into(begun, workspace)
     os.unlink(begun.directory / layers.NOTE)
     for name in (layers.UPPER, layers.WORK):

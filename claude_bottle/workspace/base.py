@@ -19,7 +19,7 @@ from claude_bottle.state import files, ignore
 from claude_bottle.state.damage import damaged
 from claude_bottle.workspace import refs as references
 from claude_bottle.workspace.directory import Directory, content
-from claude_bottle.workspace.refs import Refs
+from claude_bottle.workspace.refs import Handed
 from claude_bottle.workspace.work import FILE, HIDE, KEEP, MAX_ORIGINAL, OTHER, PRUNE, Entry, Skip, in_repository
 
 SCHEMA = 1
@@ -40,8 +40,8 @@ class Original(NamedTuple):
 class Base:
     """What was handed in. `source`: the host's directory; `ignored`: the rules by which things were left out."""
 
-    def __init__(self, directory: Path, source: Path, rules: str, refs: Refs, originals: dict[str, Original]) -> None:
-        self._directory, self.source, self.refs, self.originals = directory, source, refs, originals
+    def __init__(self, directory: Path, source: Path, rules: str, handed: Handed, originals: dict[str, Original]) -> None:
+        self._directory, self.source, self.handed, self.originals = directory, source, handed, originals
         self.ignored = ignore.Ignored(rules.split("\n"))
 
     @classmethod
@@ -53,7 +53,7 @@ class Base:
             if data["schema"] != SCHEMA:
                 raise ValueError(f"its schema is {data['schema']!r}")
             originals = {name: _original(values) for name, values in data["entries"].items()}
-            return cls(directory, Path(data["source"]), data["ignore"], references.of_dict(data["refs"]), originals)
+            return cls(directory, Path(data["source"]), data["ignore"], references.load(directory), originals)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise damaged(path, str(problem)) from problem
 
@@ -89,10 +89,10 @@ def stamp_of(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-def record(source: Path, directory: Path, *, belongs_to: Path | None = None) -> None:
-    """Write down what `source` holds, into the new directory `directory`. `belongs_to`: the operator's directory, where
-    that is another. BottleError when it cannot be read or written."""
-    ignored = ignore.read(str(source))
+def record(source: Path, directory: Path, *, belongs_to: Path | None = None, ignoring: bool = True) -> None:
+    """Write down what `source` holds, into the directory `directory`. `belongs_to`: the operator's directory, where that is
+    another; `ignoring`: what `.dockerignore` leaves out is not handed in. BottleError when it cannot be read or written."""
+    ignored = ignore.read(str(source)) if ignoring else ignore.Ignored(())
     with Directory(source) as tree:
         found: dict[str, tuple[Entry, tuple[int, int, int]]] = {}
         for path, entry in tree.walk(skipping(ignored)):
@@ -102,11 +102,21 @@ def record(source: Path, directory: Path, *, belongs_to: Path | None = None) -> 
             raise BottleError("cannot note what is copied", why=tree.notes[0])
         files.ensure_private_dir(directory)
         places = _pack(tree, directory, {path: entry for path, (entry, _) in found.items()})
-        rules = content(tree, _IGNORE, ignore.MAX_BYTES) if _is_file(tree.stat(_IGNORE)) else b""
+        rules = content(tree, _IGNORE, ignore.MAX_BYTES) if ignoring and _is_file(tree.stat(_IGNORE)) else b""
         data = {"schema": SCHEMA, "source": str(belongs_to or source), "ignore": rules.decode("utf-8-sig"),
-                "refs": references.read(tree).to_dict(),
                 "entries": {path: _values(*about, places.get(path, -1)) for path, about in found.items()}}  # fmt: skip
+        record_refs(tree, directory, belongs_to)
         files.write_atomic(directory / _MANIFEST, json.dumps(data, separators=(",", ":")).encode())
+
+
+def record_refs(tree: Directory, directory: Path, belongs_to: Path | None = None) -> None:
+    """Only what commits are counted from: all that a workspace needs that lies over its original."""
+    files.ensure_private_dir(directory)
+    if belongs_to is None:
+        references.record(directory, tree)
+    else:
+        with Directory(belongs_to) as host:
+            references.record(directory, tree, host)
 
 
 def _pack(tree: Directory, directory: Path, entries: dict[str, Entry]) -> dict[str, int]:

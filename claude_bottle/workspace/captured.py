@@ -10,7 +10,7 @@ from pathlib import Path
 
 from claude_bottle.workspace.directory import Directory
 from claude_bottle.workspace.export import Export
-from claude_bottle.workspace.refs import Refs
+from claude_bottle.workspace.refs import Handed
 from claude_bottle.workspace.work import FILE, OTHER, Change, Tree, Work
 
 
@@ -45,8 +45,11 @@ class CapturedWork(Work):
         return self._work.whole
 
     @property
-    def refs(self) -> Refs:
-        return self._work.refs
+    def handed(self) -> Handed:
+        return self._work.handed
+
+    def lost(self) -> tuple[str, ...]:
+        return self._work.lost()
 
     def inner_repositories(self) -> list[str]:
         return self._work.inner_repositories()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from claude_bottle.workspace.base import Base, Original, skipping, stamp_of
 from claude_bottle.workspace.directory import Directory, content, opened, same_bytes
-from claude_bottle.workspace.refs import Refs
+from claude_bottle.workspace.refs import Handed
 from claude_bottle.workspace.work import FILE, MAX_ORIGINAL, OTHER, PRUNE, Change, Entry, Work, is_repository
 
 _MAX_INNER = 100
@@ -78,8 +78,8 @@ class CopiedWork(Work):
             return False
 
     @property
-    def refs(self) -> Refs:
-        return self.base.refs
+    def handed(self) -> Handed:
+        return self.base.handed
 
     def _same(self, path: str, after: Entry, original: Original) -> bool:
         if after.kind != FILE:

@@ -15,7 +15,7 @@ from claude_bottle.errors import BottleError, Refused
 from claude_bottle.state.beneath import make_dirs_beneath
 from claude_bottle.state.files import write_all
 from claude_bottle.workspace.directory import Directory, content
-from claude_bottle.workspace.refs import GIT
+from claude_bottle.workspace.refs import GIT, Refs, read
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENDINGS = (".pack", ".rev", ".idx")  # git takes a pack for there once its index is
@@ -44,6 +44,11 @@ class HostRepository:
     @property
     def objects(self) -> Path:
         return self.common / "objects"
+
+    def refs(self) -> Refs:
+        """Its branches and tags."""
+        with Directory(self.common.parent) as above:
+            return read(above) if self.common.name == GIT else Refs()
 
     def take_packs(self, source: Path) -> None:
         """Put the packs of the directory `source`, which is ours, among its objects."""

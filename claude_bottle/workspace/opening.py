@@ -16,6 +16,26 @@ if TYPE_CHECKING:
 _PLAN_LIMIT = 4 << 20
 
 
+def _overlaid(paths: Paths, identity: str) -> Work:
+    from claude_bottle.state import layers
+    from claude_bottle.workspace import refs
+    from claude_bottle.workspace.overlaid import OverlaidWork
+
+    begun = layers.load(paths, identity)
+    if begun is None:
+        raise BottleError(f"the layers of {identity} are gone")
+    try:
+        return OverlaidWork(begun, refs.load(paths.base(identity)))
+    except FileNotFoundError:
+        return OverlaidWork(begun, refs.Handed())
+
+
+def _has_layers(paths: Paths, identity: str) -> bool:
+    from claude_bottle.state import layers
+
+    return layers.load(paths, identity) is not None
+
+
 def _copied(paths: Paths, identity: str) -> Work:
     from claude_bottle.workspace.base import Base
     from claude_bottle.workspace.copied import CopiedWork
@@ -31,6 +51,7 @@ def _copied(paths: Paths, identity: str) -> Work:
 # How a bottle began, by what lies in its state directory, and how its work is then opened. What a later plan of it says
 # (`resume` without `--cwd`) changes nothing about that.
 _BEGINNINGS: tuple[tuple[Callable[[Paths, str], bool], Callable[[Paths, str], Work]], ...] = (
+    (_has_layers, _overlaid),
     (lambda paths, identity: paths.base(identity).is_dir(), _copied),
 )
 

@@ -40,12 +40,14 @@ class Pulled(NamedTuple):
     files: dict[str, str]
 
 
-def pull(quarantine: Quarantine, result: Tree, before: Refs, host: HostRepository, identity: str, *, force: bool) -> Pulled:
-    """Bring what moved. BottleError when it is damaged or incomplete, Refused where a branch of that name holds something
-    else (and not `force`)."""
+def pull(
+    quarantine: Quarantine, result: Tree, before: Refs, host: HostRepository, identity: str, *, force: bool
+) -> Pulled:  # fmt: skip
+    """Bring what moved since `before`. BottleError when it is damaged or incomplete, Refused where a branch of that name
+    holds something else (and not `force`)."""
     refs = read(result)
     tips = dict(refs.tips) | {"HEAD": refs.tip}
-    wanted = branches(refs, before, identity)
+    wanted = branches(refs, identity, before, host.refs().without(f"refs/heads/bottle/{identity}"))
     if not wanted:
         raise BottleError("there is nothing to pull", why="no branch of the bottle's repository has new commits",
                           do="claude-bottle diff shows what was changed in the files")  # fmt: skip
@@ -62,11 +64,15 @@ def pull(quarantine: Quarantine, result: Tree, before: Refs, host: HostRepositor
     return Pulled(wanted, count, _files(checked, refs.tip))
 
 
-def branches(refs: Refs, before: Refs, identity: str) -> dict[str, str]:
-    """What moved in the bottle → what it is called here: `bottle/<identity>` for what is checked out, `…--<name>` for
-    others."""
+def branches(refs: Refs, identity: str, *known: Refs) -> dict[str, str]:
+    """What stands in the bottle where nothing known does → what it is called here: `bottle/<identity>` for what is checked
+    out, `…--<name>` for others."""
     found: dict[str, str] = {}
-    for ref in refs.moved(before)[:MAX_BRANCHES]:
+    tips = dict(refs.tips) | {"HEAD": refs.tip}
+    current = refs.head if refs.head.startswith("refs/") else "HEAD"
+    for ref in sorted(refs.moved(*known), key=lambda name: (name != current, name))[:MAX_BRANCHES]:
+        if tips[ref] in {tips[other] for other in found}:
+            continue  # one name is enough
         name = f"bottle/{identity}"
         if ref not in (refs.head, "HEAD"):
             name += "--" + _ODD.sub("-", ref.removeprefix("refs/heads/").removeprefix("refs/"))[:150].rstrip("/.")

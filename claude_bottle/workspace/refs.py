@@ -5,9 +5,13 @@ Good for counting and comparing. What is fetched (`pull`) is judged by git itsel
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import NamedTuple
 
+from claude_bottle.state import files
+from claude_bottle.state.damage import damaged
 from claude_bottle.workspace.directory import content
 from claude_bottle.workspace.work import DIRECTORY, FILE, Tree
 
@@ -16,6 +20,9 @@ _ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _PACKED = re.compile(rb"([0-9a-f]{40}(?:[0-9a-f]{24})?) (refs/[^\n]{1,1000})")
 _NAME = re.compile(r"refs/[^\x00-\x20\x7f~^:?*\[\\]{1,1000}")
 _REFS_LIMIT, _LOG_LIMIT, _MAX_REFS = 4 << 20, 8 << 20, 10_000
+_SETTINGS = ("config", "config.worktree", "info/attributes", "info/exclude", "objects/info/alternates")
+_MAX_HOOKS = 200
+_NOTE, _LIMIT = "refs.json", 16 << 20
 
 
 class Refs(NamedTuple):
@@ -32,22 +39,69 @@ class Refs(NamedTuple):
         """The commit that is checked out; "" for none."""
         return dict(self.tips).get(self.head, "") if self.head.startswith("refs/") else self.head
 
+    def without(self, prefix: str) -> Refs:
+        """But for names that begin so."""
+        return self._replace(head="", tips=tuple((name, tip) for name, tip in self.tips if not name.startswith(prefix)))
+
     def to_dict(self) -> dict[str, object]:
         return {"head": self.head, "tips": dict(self.tips), "log": self.log, "commits": self.commits}
 
-    def moved(self, before: Refs) -> tuple[str, ...]:
-        """Branches (and the stash; "HEAD" where it is detached) that stand at a commit nothing stood at before."""
-        known = {tip for _, tip in before.tips} | {before.tip}
+    def moved(self, *others: Refs) -> tuple[str, ...]:
+        """Branches (and the stash; "HEAD" where it is detached) that stand where none of the others has anything."""
+        known = {tip for other in others for _, tip in other.tips} | {other.tip for other in others}
         moved = [name for name, tip in self.tips if tip not in known and name.startswith(("refs/heads/", "refs/stash"))]
         if self.head and not self.head.startswith("refs/") and self.head not in known | {tip for _, tip in self.tips}:
             moved.append("HEAD")
         return tuple(moved)
 
-    def new_commits(self, before: Refs) -> int:
+    def new_commits(self, before: Refs, *others: Refs) -> int:
         """As the log of HEAD counts them; one for each moved name where it does not know. A number for people: the agent
         may have written the log."""
-        moved = self.moved(before)
+        moved = self.moved(before, *others)
         return max(self.commits - before.commits, len(moved)) if moved else 0
+
+
+class Handed(NamedTuple):
+    """A workspace's repository when it was handed in: its own refs, those of the operator's repository (others for a
+    clone), and what its settings and hooks held."""
+
+    own: Refs = Refs()
+    host: Refs = Refs()
+    settings: dict[str, str] = {}  # noqa: RUF012  # never changed
+
+
+def record(directory: Path, own: Tree, host: Tree | None = None) -> None:
+    """Write down both in the directory `directory`, once: what is there already stays."""
+    if not (directory / _NOTE).exists():
+        refs = read(own)
+        data = {"own": refs.to_dict(), "host": (read(host) if host else refs).to_dict(), "settings": settings(own)}
+        files.write_atomic(directory / _NOTE, json.dumps({"schema": 1, **data}).encode())
+
+
+def load(directory: Path) -> Handed:
+    """What was recorded; FileNotFoundError for nothing, Damaged for what cannot be used."""
+    data = files.read_json(directory / _NOTE, _LIMIT)
+    try:
+        said = data["settings"]
+        return Handed(of_dict(data["own"]), of_dict(data["host"]), dict(said))  # type: ignore[call-overload]
+    except (KeyError, TypeError, ValueError) as problem:
+        raise damaged(directory / _NOTE, str(problem)) from problem
+
+
+def settings(tree: Tree) -> dict[str, str]:
+    """What git would obey of a repository: its configuration, attributes, alternates and hooks, each with a digest."""
+    import hashlib
+
+    hooks = [f"hooks/{name}" for name in tree.names(f"{GIT}/hooks")[:_MAX_HOOKS] if not name.endswith(".sample")]
+    found = {}
+    for name in (*_SETTINGS, *hooks):
+        path = f"{GIT}/{name}"
+        if tree.entry(path) is not None:
+            try:
+                found[path] = hashlib.sha256(content(tree, path, 1 << 20)).hexdigest()
+            except OSError:
+                found[path] = "unreadable"
+    return found
 
 
 def of_dict(data: object) -> Refs:

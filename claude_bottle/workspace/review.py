@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from claude_bottle.workspace.compare import Lines
-from claude_bottle.workspace.directory import Directory, content
+from claude_bottle.workspace.directory import Directory
 from claude_bottle.workspace.landing import CONFLICT, MERGE, SAME, Step
-from claude_bottle.workspace.refs import GIT, read
-from claude_bottle.workspace.work import DIRECTORY, FILE, LINK, Entry, Tree, Work
+from claude_bottle.workspace.refs import read, settings
+from claude_bottle.workspace.work import DIRECTORY, FILE, LINK, Entry, Work
 
 ADDED, MODIFIED, REMOVED, RENAMED = "added", "modified", "removed", "renamed"
-_CONFIGS = ("config", "config.worktree", "info/attributes", "info/exclude", "objects/info/alternates")
-
-_MAX_HOOKS = 200
 
 
 def review(identity: str, work: Work, host: Directory, steps: Sequence[Step], lines: Mapping[str, Lines],
@@ -32,8 +29,8 @@ def review(identity: str, work: Work, host: Directory, steps: Sequence[Step], li
         "source": str(work.source),
         "branch": work.refs.head.removeprefix("refs/heads/"),
         "base": work.refs.tip,
-        "commits": now.new_commits(work.refs),
-        "host_commits": here.new_commits(work.refs),
+        "commits": now.new_commits(work.refs, here.without(f"refs/heads/bottle/{identity}")),
+        "host_commits": here.new_commits(work.handed.host),
         "files": sum(change["kind"] in (FILE, LINK) for change in shown),
         "added": sum(max(change["added"], 0) for change in changes),
         "removed": sum(max(change["removed"], 0) for change in changes),
@@ -42,7 +39,7 @@ def review(identity: str, work: Work, host: Directory, steps: Sequence[Step], li
         "pending": sum(step.action != SAME for step in steps),
         "triggers": _by_trigger(shown),
         "changes": shown,
-        "repository": [*_repository(work.whole, host), *work.inner_repositories()],
+        "repository": [*_obeyed(work), *work.inner_repositories()],
         "notes": [*notes, *(f"{path}: changed on the host while the bottle ran" for path in work.lost())],
     }
 
@@ -82,15 +79,6 @@ def _by_trigger(changes: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str
     return dict(sorted(found.items()))
 
 
-def _repository(result: Tree, host: Tree) -> list[str]:
+def _obeyed(work: Work) -> list[str]:
     """What the agent changed in the repository's own settings and hooks. None of it is ever carried over."""
-    names = [f"hooks/{name}" for name in result.names(f"{GIT}/hooks")[:_MAX_HOOKS] if not name.endswith(".sample")]
-    return [f"{GIT}/{name}" for name in (*_CONFIGS, *names)
-            if (text := _text(result, f"{GIT}/{name}")) is not None and text != _text(host, f"{GIT}/{name}")]  # fmt: skip
-
-
-def _text(tree: Tree, path: str) -> bytes | None:
-    try:
-        return content(tree, path, 1 << 20)
-    except OSError:
-        return None if tree.entry(path) is None else b"\0unreadable"
+    return [path for path, digest in settings(work.whole).items() if work.handed.settings.get(path) != digest]

@@ -48,12 +48,13 @@ def left(work: Work, taken: frozenset[str], changes: Sequence[Change] | None = N
     try:
         everything = work.changes() if changes is None else changes
         found = [change for change in everything if not _gone_over(work, host, taken, change)]
+        here = read(host) if host else Refs()
     finally:
         if host:
             host.close()
     now = read(work.whole)
-    moved = tuple(name for name in now.moved(work.refs) if ref_digest(name, now) not in taken)
-    return Left(tuple(found), moved, max(now.new_commits(work.refs), 1) if moved else 0, tuple(work.result.notes))
+    moved = tuple(name for name in now.moved(work.refs, here) if ref_digest(name, now) not in taken)
+    return Left(tuple(found), moved, max(now.new_commits(work.refs, here), 1) if moved else 0, tuple(work.result.notes))
 
 
 def _gone_over(work: Work, host: Directory | None, taken: frozenset[str], change: Change) -> bool:
@@ -97,8 +98,8 @@ def digest(work: Work, change: Change) -> str:
 
 
 def ref_digest(name: str, refs: Refs) -> str:
-    """Of a ref and where it stands."""
-    return f"{name}={refs.tip if name == 'HEAD' else dict(refs.tips).get(name, '')}"
+    """Of the commit that a ref stands at."""
+    return f"commit {refs.tip if name == 'HEAD' else dict(refs.tips).get(name, '')}"
 
 
 def load(path: Path) -> frozenset[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from claude_bottle.workspace.refs import Refs
+    from claude_bottle.workspace.refs import Handed, Refs
 
 FILE, DIRECTORY, LINK, OTHER = "file", "directory", "link", "other"
 MAX_ENTRIES, MAX_DEPTH = 1_000_000, 128
@@ -146,11 +146,14 @@ class Work(ABC):
         """Whether what the operator has at `path` is still what was handed in (or, where nothing was, nothing)."""
 
     @property
-    def refs(self) -> Refs:
+    @abstractmethod
+    def handed(self) -> Handed:
         """The branches and tags that were handed in."""
-        from claude_bottle.workspace.refs import Refs
 
-        return Refs()
+    @property
+    def refs(self) -> Refs:
+        """Those of the workspace itself."""
+        return self.handed.own
 
     @property
     def whole(self) -> Tree:

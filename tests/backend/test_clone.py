@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_bottle.backend import clone, fingerprint
+from claude_bottle.backend import clone
 from claude_bottle.errors import BottleError, Refused
 
 CANARY = "canary-b81e"
@@ -360,26 +360,3 @@ def test_what_cannot_be_cloned_is_said_with_a_way_out(source: Path, target: Path
     with pytest.raises(BottleError) as refused:
         into(place, target)
     assert '"mode": "copy"' in refused.value.do
-
-
-CHANGES: dict[str, Callable[[Path], object]] = {
-    "a file": lambda place: (place / "a").write_text("x"),
-    "a new file": lambda place: (place / "ignored").touch(),
-    "a commit of nothing": lambda place: git(place, "commit", "-q", "--allow-empty", "-m", "x"),
-    "a branch": lambda place: git(place, "branch", "more"),
-    "a stash": lambda place: (place / "a").write_text("x") and git(place, "stash", "-q"),
-    "another branch checked out": lambda place: git(place, "checkout", "-q", "main"),
-    "no repository any more": lambda place: (place / ".git").rename(place.parent / "moved"),
-}
-
-
-@pytest.mark.parametrize("what", CHANGES)
-def test_every_change_of_a_clone_is_seen(source: Path, target: Path, what: str) -> None:
-    into(source, target)
-    before = fingerprint.of_clone(target)
-    os.utime(target / "a", (1, 1))
-    git(target, "status")
-    git(target, "gc", "-q")
-    assert fingerprint.of_clone(target) == before
-    CHANGES[what](target)
-    assert fingerprint.of_clone(target) != before

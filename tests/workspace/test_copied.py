@@ -10,7 +10,7 @@ import pytest
 
 from claude_bottle.errors import BottleError
 from claude_bottle.state import files
-from claude_bottle.workspace import base
+from claude_bottle.workspace import base, taken
 from claude_bottle.workspace.base import Base
 from tests.workspace.conftest import Yard, git, plant, repository
 
@@ -139,3 +139,31 @@ def test_names_of_any_bytes_are_told_apart(yard: Yard) -> None:
         with open(os.path.join(os.fsencode(yard.bottle), name), "w"):
             pass
     assert sorted(os.fsencode(path) for path in yard.changed()) == sorted(names)
+
+
+CLONE_CHANGES: dict[str, Callable[[Path], object]] = {
+    "a file": lambda place: (place / "a").write_text("x"),
+    "a new file that git ignores": lambda place: (place / "ignored").touch(),
+    "a commit of nothing": lambda place: git(place, "commit", "-q", "--allow-empty", "-m", "x"),
+    "a stash": lambda place: (place / "a").write_text("x") and git(place, "stash", "-q"),
+}
+
+
+@pytest.mark.parametrize("what", CLONE_CHANGES)
+def test_every_change_of_a_clone_is_seen_and_looking_at_it_is_none(yard: Yard, what: str) -> None:
+    repository(yard.host, {"a": "a", ".gitignore": "ignored\n", ".dockerignore": "a\n"})
+    yard.bottle.rmdir()
+    git(yard.place, "clone", "--quiet", "host", "bottle")
+    base.record(yard.bottle, yard.place / "base", belongs_to=yard.host, ignoring=False)
+
+    def left() -> bool:
+        with yard.work() as work:
+            assert work.source == yard.host
+            return bool(taken.left(work, frozenset()))
+
+    os.utime(yard.bottle / "a", (1, 1))
+    git(yard.bottle, "status")
+    git(yard.bottle, "gc", "-q")
+    assert not left()
+    CLONE_CHANGES[what](yard.bottle)
+    assert left()

@@ -251,14 +251,14 @@ def test_a_pack_that_is_damaged_or_has_a_lying_index_is_refused_or_read_anew(han
 
 def test_branch_names_of_escapes_and_options_become_plain_ones(handed: Yard) -> None:
     """Case 91."""
-    tip = commit(handed.bottle, "a", "one\n")
-    git(handed.bottle, "reset", "--quiet", "--hard", "HEAD~1")
-    packed = "".join(f"{tip} refs/heads/{name}\n" for name in ("\u202eevil", "-x", "a;b", "ü/é"))
-    plant(handed.bottle, {".git/packed-refs": packed})
-    names = set(bring(handed).branches.values())
-    assert names == {f"{BRANCH}--{name}" for name in ("-evil", "-x", "a-b", "-/-")}
-    for name in names:
-        assert git(handed.host, "rev-parse", f"refs/heads/{name}") == tip
+    tips = {}
+    for name in ("\u202eevil", "-x", "a;b", "ü/é", "same"):
+        tips[name] = git(handed.bottle, "commit-tree", "-p", "HEAD", "-m", name.replace("same", "-x"), "HEAD^{tree}")
+    plant(handed.bottle, {".git/packed-refs": "".join(f"{tip} refs/heads/{name}\n" for name, tip in tips.items())})
+    plain = {"\u202eevil": "-evil", "-x": "-x", "a;b": "a-b", "ü/é": "-/-"}
+    assert bring(handed).branches == {f"refs/heads/{name}": f"{BRANCH}--{short}" for name, short in plain.items()}
+    for name, short in plain.items():
+        assert git(handed.host, "rev-parse", f"refs/heads/{BRANCH}--{short}") == tips[name]
 
 
 def test_no_repository_on_the_host_is_said(yard: Yard) -> None:

@@ -26,7 +26,8 @@ def hostile(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in {
         "HOME": str(yard.place / "home"), "XDG_CONFIG_HOME": str(yard.place / "home/.config"), "GIT_DIR": "/nowhere",
         "GIT_CONFIG_GLOBAL": str(yard.place / "system"), "GIT_CONFIG_SYSTEM": str(yard.place / "system"),
-        "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "diff.external", "GIT_CONFIG_VALUE_0": str(script), "GIT_EXTERNAL_DIFF": str(script),
+        "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "diff.external", "GIT_CONFIG_VALUE_0": str(script),
+        "GIT_EXTERNAL_DIFF": str(script),
         "GIT_OBJECT_DIRECTORY": "/nowhere", "GIT_ALTERNATE_OBJECT_DIRECTORIES": "/nowhere", "GIT_INDEX_FILE": "/nowhere",
         "GIT_WORK_TREE": str(yard.bottle), "GIT_TEMPLATE_DIR": str(yard.bottle), "GIT_SSH_COMMAND": str(script),
     }.items():  # fmt: skip
