@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 from claude_bottle.state.beneath import make_dirs_beneath, open_beneath
 from claude_bottle.state.files import write_all
-from claude_bottle.workspace.directory import Directory, opened, pieces
+from claude_bottle.workspace import sparse
+from claude_bottle.workspace.directory import Directory, opened
 from claude_bottle.workspace.landing import CONFLICT, LEFT, MERGE, SAME, TAKE, Step, seen
 from claude_bottle.workspace.work import DIRECTORY, FILE, LINK, Work
 
 KEEP, MARK, REPLACE = "keep", "mark", "replace"
 APPLIED, MERGED, MARKED, REFUSED = "applied", "merged", "marked", "refused"
-MAX_FILE = 8 << 30
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SEARCH = os.O_RDONLY | os.O_DIRECTORY
 
@@ -150,8 +150,7 @@ def _make_file(work: Work, step: Step, merged: bytes | None, place: int, name: s
                 write_all(writing, merged)
             else:
                 with opened(work.result, change.path) as reading:
-                    for piece in pieces(reading, MAX_FILE):
-                        write_all(writing, piece)
+                    sparse.copy(reading, writing)
             if here is not None and stat.S_ISREG(here.st_mode):
                 mode = here.st_mode & 0o777
                 os.fchmod(writing, mode | (mode & 0o444) >> 2 if executable else mode & ~0o111)

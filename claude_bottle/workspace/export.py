@@ -15,13 +15,13 @@ from pathlib import Path
 
 from claude_bottle.errors import BottleError
 from claude_bottle.state.beneath import make_dirs_beneath
+from claude_bottle.workspace import sparse
 from claude_bottle.workspace.directory import opened
 from claude_bottle.workspace.triggers import leads
 from claude_bottle.workspace.work import DIRECTORY, FILE, LINK, OTHER, Entry, Tree
 
-MAX_FILE, MAX_ALL = 8 << 30, 64 << 30
+MAX_ALL = 64 << 30
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_CHUNK = 1 << 20
 
 
 class Export:
@@ -69,13 +69,11 @@ class Export:
     def _file(self, path: str, name: str, place: int, mode: int) -> None:
         with opened(self._tree, path) as reading:
             found = os.fstat(reading)
-            if found.st_blocks * 512 > MAX_FILE or found.st_size > MAX_FILE * 64:
-                self.copied -= 1
-                self._leave(path, "too large")
-                return
+            if self.size + found.st_blocks * 512 > MAX_ALL:
+                raise OSError(errno.EFBIG, "too much for one export")
             writing = os.open(name, _NEW, 0o600, dir_fd=place)
             try:
-                self._pour(reading, writing, found.st_size)
+                self.size += sparse.copy(reading, writing)
                 os.fchmod(writing, mode)
                 changed = min(found.st_mtime_ns, time.time_ns())
                 os.utime(writing, ns=(changed, changed))
@@ -84,29 +82,6 @@ class Export:
                 raise
             finally:
                 os.close(writing)
-
-    def _pour(self, reading: int, writing: int, size: int) -> None:
-        """Holes stay holes; no further than the size it had."""
-        at = end = 0
-        while at < size:
-            if at >= end:
-                try:
-                    at = os.lseek(reading, at, os.SEEK_DATA)
-                    end = min(os.lseek(reading, at, os.SEEK_HOLE), size)
-                except OSError as problem:
-                    if problem.errno != errno.ENXIO:
-                        raise
-                    break  # a hole up to the end
-            piece = os.pread(reading, min(_CHUNK, end - at), at)
-            if not piece:
-                break
-            self.size += len(piece)
-            if self.size > MAX_ALL:
-                raise OSError(errno.EFBIG, "too large")
-            while piece:
-                written = os.pwrite(writing, piece, at)
-                at, piece = at + written, piece[written:]
-        os.ftruncate(writing, size)
 
     def _leave(self, path: str, why: str) -> None:
         self.left.add(path)

@@ -18,14 +18,14 @@ from typing import NamedTuple
 
 from claude_bottle.errors import BottleError
 from claude_bottle.redact import printable
-from claude_bottle.state.files import write_all
-from claude_bottle.workspace.directory import opened, pieces
+from claude_bottle.workspace import sparse
+from claude_bottle.workspace.directory import opened
 from claude_bottle.workspace.host_repository import HostRepository
 from claude_bottle.workspace.quarantine import Quarantine
 from claude_bottle.workspace.refs import GIT, Refs, read
 from claude_bottle.workspace.work import Tree
 
-MAX_OBJECTS, MAX_PACKS, MAX_BYTES, MAX_FILE, MAX_BRANCHES = 500_000, 2_000, 8 << 30, 4 << 30, 100
+MAX_OBJECTS, MAX_PACKS, MAX_BYTES, MAX_BRANCHES = 500_000, 2_000, 8 << 30, 100
 _FAN = re.compile(r"[0-9a-f]{2}")
 _LOOSE = re.compile(r"[0-9a-f]{38}(?:[0-9a-f]{24})?")
 _PACK = re.compile(r"pack-[0-9a-f]{40}(?:[0-9a-f]{24})?\.pack")
@@ -124,11 +124,9 @@ class _Incoming:
                 opened(self._result, f"{GIT}/objects/{name}") as reading,
                 open(self._into.git / "objects" / name, "xb", buffering=0) as writing,
             ):
-                for piece in pieces(reading, MAX_FILE):
-                    self._size += len(piece)
-                    if self._size > MAX_BYTES:
-                        raise _too_large(f"more than {MAX_BYTES >> 30} GiB")
-                    write_all(writing.fileno(), piece)
+                if self._size + os.fstat(reading).st_blocks * 512 > MAX_BYTES:
+                    raise _too_large(f"more than {MAX_BYTES >> 30} GiB")
+                self._size += sparse.copy(reading, writing.fileno())
         except OSError:
             return  # no regular file: where it is needed, git says what is missing
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from claude_bottle.state import files
 from claude_bottle.state.damage import damaged
 from claude_bottle.state.work_note import WorkNote
+from claude_bottle.workspace import sparse
 from claude_bottle.workspace.directory import Directory, content, opened, same_bytes
 from claude_bottle.workspace.refs import Refs, read
 from claude_bottle.workspace.work import DIRECTORY, FILE, LINK, OTHER, Change, Work
@@ -90,8 +91,8 @@ def digest(work: Work, change: Change) -> str:
         found.update(f"{after.kind}\0{after.executable}\0".encode() + os.fsencode(after.link) + b"\0")
     if after is not None and after.kind == FILE:
         try:
-            with opened(work.result, change.path) as fd, open(fd, "rb", buffering=0, closefd=False) as file:
-                found.update(hashlib.file_digest(file, "sha256").digest())
+            with opened(work.result, change.path) as fd:
+                found.update(sparse.digest(fd))
         except OSError:
             found.update(os.urandom(16))
     return found.hexdigest()
