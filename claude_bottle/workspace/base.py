@@ -94,10 +94,8 @@ def record(source: Path, directory: Path, *, belongs_to: Path | None = None, ign
     another; `ignoring`: what `.dockerignore` leaves out is not handed in. BottleError when it cannot be read or written."""
     ignored = ignore.read(str(source)) if ignoring else ignore.Ignored(())
     with Directory(source) as tree:
-        found: dict[str, tuple[Entry, tuple[int, int, int]]] = {}
-        for path, entry in tree.walk(skipping(ignored)):
-            if entry.kind != OTHER and (about := tree.stat(path)) is not None:
-                found[path] = entry, stamp_of(about)
+        found = {path: (entry, stamp_of(about)) for path, entry, about in tree.walk_stats(skipping(ignored))
+                 if entry.kind != OTHER}  # fmt: skip
         if tree.notes:
             raise BottleError("cannot note what is copied", why=tree.notes[0])
         files.ensure_private_dir(directory)

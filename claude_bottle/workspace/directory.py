@@ -15,7 +15,8 @@ from pathlib import Path
 
 from claude_bottle.errors import BottleError
 from claude_bottle.state.beneath import open_beneath, open_up, plain_parts
-from claude_bottle.workspace.work import Entry, Tree, entry_of
+from claude_bottle.workspace import work
+from claude_bottle.workspace.work import KEEP, MAX_DEPTH, PRUNE, Entry, Skip, Tree, entry_of
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -77,6 +78,57 @@ class Directory(Tree):
             return sorted(os.listdir(directory))
         finally:
             os.close(directory)
+
+    def walk(self, skip: Skip) -> Iterator[tuple[str, Entry]]:
+        for path, entry, _ in self.walk_stats(skip):
+            yield path, entry
+
+    def walk_stats(self, skip: Skip) -> Iterator[tuple[str, Entry, os.stat_result]]:
+        """As `walk`, with what lstat said."""
+        stack, count = [""], 0
+        while stack:
+            below = stack.pop()
+            deeper = []
+            for name, found, link in self._scan(below):
+                path = f"{below}/{name}" if below else name
+                count += 1
+                if count > work.MAX_ENTRIES:
+                    self.notes.append(f"more than {work.MAX_ENTRIES} files: the rest was not looked at")
+                    return
+                is_directory = stat.S_ISDIR(found.st_mode)
+                verdict = skip(path, is_directory)
+                if verdict == PRUNE:
+                    continue
+                if verdict == KEEP:
+                    yield path, entry_of(found, link), found
+                if is_directory and path.count("/") >= MAX_DEPTH:
+                    self.notes.append(f"{path}: too deep")
+                elif is_directory:
+                    deeper.append(path)
+            stack.extend(reversed(deeper))
+
+    def _scan(self, path: str) -> list[tuple[str, os.stat_result, str]]:
+        """What a directory holds, sorted by name: lstat, and where links lead. What has gone meanwhile is passed over."""
+        try:
+            directory = self._open(path, _DIRECTORY) if path else os.open(".", _DIRECTORY, dir_fd=self.fd)
+        except FileNotFoundError:
+            return []
+        except OSError as problem:
+            self.notes.append(f"{path}: {problem.strerror}")
+            return []
+        found = []
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    try:
+                        about = entry.stat(follow_symlinks=False)
+                        link = os.readlink(entry.name, dir_fd=directory) if stat.S_ISLNK(about.st_mode) else ""
+                    except OSError:
+                        continue
+                    found.append((entry.name, about, link))
+        finally:
+            os.close(directory)
+        return sorted(found, key=lambda one: one[0])
 
     def open(self, path: str) -> int:
         fd = self._open(path, _FILE)
