@@ -11,11 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import asking, containers, copying, gate, launch, memory, rebooting
+from bench import asking, containers, copying, gate, launch, memory, rebooting, working
 from bench.figures import Report
 from bench.product import Product
 
-PARTS = ("launch", "containers", "gate", "memory", "asking", "copy", "reboot")
+PARTS = ("launch", "containers", "gate", "memory", "asking", "copy", "reboot", "work")
 
 
 def main() -> int:
@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=12, help="turns of the launch comparison (default 12)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of the gate comparison (default 5)")
     parser.add_argument("--size", type=int, default=1024, metavar="MIB", help="of one download (default 1024)")
+    parser.add_argument("--full", action="store_true", help="work: 1 GiB in 50 000 files (default: a tenth of it)")
     parser.add_argument("--quick", action="store_true", help="once, and little of it: only to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
@@ -49,6 +50,9 @@ def main() -> int:
             copying.measure(report, Path(scratch), 1 if options.quick else 3, files, mib)
         if "reboot" in parts:
             rebooting.measure(report, Path(scratch), max(1, options.runs // 3))
+        if "work" in parts:
+            files, mib = (200, 4) if options.quick else (50_000, 1024) if options.full else (5_000, 100)
+            working.measure(report, product, Path(scratch), 1 if options.quick else 5, files, mib)
     print(report.text())
     if options.json:
         report.write(options.json)

@@ -26,8 +26,8 @@ ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent", "USER": "a
 
 def run(person: Person, argv: list[str], **request: Any) -> dict[str, Any]:
     """{code, out, err} of `argv` in a fresh bottle of this person. `request` may name `env` (added to ENV),
-    `home` and `workspace` (host paths), `mounts` ([source, target, mode]), `ports`, `gate` (false: no
-    listeners), `bwrap`. Raises the BottleError of the launch."""
+    `home` and `workspace` (host paths), `overlay` (a host path, and where its layers are kept), `mounts` ([source, target,
+    mode]), `ports`, `gate` (false: no listeners), `bwrap`. Raises the BottleError of the launch."""
     request.setdefault("home", str(person.directory("home")))
     request.setdefault("workspace", str(person.directory("workspace")))
     command = [person.python, "-c", person.keeper] if person.keeper else person.module("tests.in_bottle")
@@ -83,7 +83,16 @@ def launch_request(request: dict[str, Any], gate: Gate | None) -> Any:
         programs._SYSTEM = ()
     mounts = tuple(Mount(*mount) for mount in request.get("mounts", ()))
     plan = BottlePlan("b-1", "b", "shell", "", "bubblewrap", "", (), Workspace("none", "/workspace"), mounts, ENV)
+    overlay = None
+    if "overlay" in request:
+        from claude_bottle.backend.base import Overlay
+        from claude_bottle.state import layers
+
+        source, place = map(Path, request["overlay"])
+        begun = layers.open_at(place) or layers.begin_at(place, source)
+        overlay = Overlay(begun.source, begun.directory, begun.below)
     boot = Boot(
+        overlay=overlay,
         identity=request.get("identity", "b-1"),
         home=Path(request["home"]),
         workspace=Path(request["workspace"]),

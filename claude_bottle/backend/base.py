@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from claude_bottle.backend.protected import Guard
     from claude_bottle.harness.base import Program, Progress
     from claude_bottle.manifest import Manifest
     from claude_bottle.model.capability import Capability
@@ -65,6 +66,16 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Overlay:
+    """A workspace over `source`, which is only read: what is written goes to the directory `upper` in `place`, which has an
+    empty `work` besides. `below`: names in `place` of layers that lie between, newest first, only read too."""
+
+    source: Path
+    place: Path
+    below: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Boot:
     """The run-time values of one launch: nothing of it is in a plan or its digest.
 
@@ -76,6 +87,8 @@ class Boot:
     empty: none at all. While the gate still makes its CA it is a function, for a backend to call when it can do no more
     without. `copy_from`: the directory whose copy the private workspace is to begin as, without what its
     `.dockerignore` leaves out. `begun`: what `Backend.begin` has sent on its way for this launch.
+    `overlay`: shown at /workspace in the place of `workspace`, by a backend with `overlays`.
+    `guards`: what of a live workspace is not to be written, each in force before anything foreign runs.
     """
 
     identity: str
@@ -88,6 +101,8 @@ class Boot:
     mounts: tuple[Mount, ...] = ()
     copy_from: Path | None = None
     begun: Begun | None = None
+    overlay: Overlay | None = None
+    guards: tuple[Guard, ...] = ()
 
     def bundle(self) -> bytes:
         """The PEM bundle; waits for it if it is still being made. BottleError when it cannot be."""
@@ -164,6 +179,13 @@ class Backend(ABC):
     name: str
     snapshot_seconds: float | None = None
     """How often the conversation is fetched and archived while the agent runs; None: home lies on the host's disk."""
+    overlays = False
+    """Whether a workspace can lie over the operator's directory here (`Boot.overlay`)."""
+
+    @property
+    def files_are_here(self) -> bool:
+        """Whether a running bottle's home and private workspace lie on this host's disk, where they can be looked at."""
+        return self.snapshot_seconds is None
 
     def foresee(self) -> None:  # noqa: B027
         """This backend has been named, and a plan is likely to be asked of it: what its place answers late may be asked

@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import os
 import signal
+from itertools import pairwise
 
 from claude_bottle.backend import namespaces as ns
 
+_IDS = (1 << 32) - 1  # the last one stands for no id
 
-def write_maps(process: int | str, inside: tuple[int, int], outside: tuple[int, int]) -> None:
-    """Map one uid and one gid for the user namespace of a process."""
+
+def write_maps(process: int | str, inside: tuple[int, int], outside: tuple[int, int], *, others: bool = False) -> None:
+    """Map one uid and one gid for the user namespace of a process; with `others` every other one to itself."""
     for file, inner, outer in zip(("uid_map", "gid_map"), inside, outside, strict=True):
-        write(f"/proc/{process}/{file}", f"{inner} {outer} 1")
+        extents = [(inner, outer, 1), *(_themselves({inner, outer}) if others else ())]
+        write(f"/proc/{process}/{file}", "".join(f"{one} {other} {count}\n" for one, other, count in extents))
 
 
-def mapping_namespace(on_disk: tuple[int, int], shown: tuple[int, int]) -> int:
+def _themselves(but: set[int]) -> list[tuple[int, int, int]]:
+    """Extents that map every id but these to itself."""
+    edges = [-1, *sorted(but), _IDS]
+    return [(low + 1, low + 1, high - low - 1) for low, high in pairwise(edges) if high - low > 1]
+
+
+def mapping_namespace(on_disk: tuple[int, int], shown: tuple[int, int], *, others: bool = False) -> int:
     """As root: a descriptor of a user namespace for id-mapped mounts that show files of `on_disk` (uid,
-    gid) as those of `shown`."""
+    gid) as those of `shown`, and with `others` those of everybody else as theirs."""
     ready, wake = os.pipe(), os.pipe()
     helper = os.fork()
     if helper == 0:
@@ -34,7 +44,7 @@ def mapping_namespace(on_disk: tuple[int, int], shown: tuple[int, int]) -> int:
         os.close(ready[1])
         if os.read(ready[0], 1) != b"u":
             raise OSError("cannot create a user namespace")
-        write_maps(helper, on_disk, shown)
+        write_maps(helper, on_disk, shown, others=others)
         return os.open(f"/proc/{helper}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         for descriptor in (ready[0], *wake):

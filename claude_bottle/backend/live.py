@@ -9,6 +9,8 @@ import select
 import signal
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -146,6 +148,12 @@ class Bottle(ABC):
         """Whether the kernel has ended a program of this bottle because the bottle used up its memory. Known until
         `close`; False where nobody counts."""
         return False
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """While the block runs no program inside does, so that its files can be copied as they are at one moment. Here: they
+        run on."""
+        yield
 
     def fetch_home(self, names: Sequence[str] = ()) -> None:  # noqa: B027
         """Bring what the agent wrote to the host: into `Boot.home` the files and directories beneath `names` (relative

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_bottle import harness as harnesses
-from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Outlet
+from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Outlet, Overlay
+from claude_bottle.backend.planned_work import planned_workspace
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import WORKSPACE, Launch, Program, Progress
 from claude_bottle.model.names import new_identity
@@ -25,7 +26,6 @@ from claude_bottle.model.plan import (
     Mount,
     PlannedCredential,
     Protection,
-    Workspace,
 )
 from claude_bottle.state.beneath import open_beneath
 from claude_bottle.state.files import read_up_to
@@ -53,21 +53,25 @@ def compose(
     limits: Callable[[Limits], tuple[Limit, ...]],
     protections: tuple[Protection, ...],
     image_build: tuple[dict[str, object], ...] = (),
+    no_overlay: Callable[[str, str], str] | None = None,
 ) -> BottlePlan:
-    """The plan for `spec`. `limits`: what the backend makes of those the manifest says. BottleError for an
-    unknown agent, an unreadable prompt, a forbidden workspace."""
+    """The plan for `spec`. `limits`: what the backend makes of those the manifest says; `no_overlay`: why no layer kept in
+    the second directory can lie over the first, in words, "" if it can; None: this backend has no overlays. BottleError
+    for an unknown agent, an unreadable prompt, a forbidden workspace."""
     agent = spec.manifest.agent(spec.agent_name)
     bottle = spec.manifest.bottles[agent.bottle]
     program = harnesses.get(agent.harness).find(Paths.default())
+    slug = spec.resume_of or new_identity(agent.name)
+    workspace, said = planned_workspace(bottle, spec, slug, backend, no_overlay)
     plan = BottlePlan(
-        slug=spec.resume_of or new_identity(agent.name),
+        slug=slug,
         agent=agent.name,
         harness=agent.harness,
         harness_version=program.version if program else "",
         backend=backend,
         image=image,
         command=(),
-        workspace=_workspace(bottle, spec),
+        workspace=workspace,
         mounts=bottle.mounts,
         env=dict(bottle.env),
         egress=bottle.rules,
@@ -76,7 +80,7 @@ def compose(
         budget={"egress_bytes": bottle.egress_bytes} if bottle.egress_bytes is not None else {},
         protections=protections,
         resume_of=spec.resume_of,
-        warnings=(*spec.manifest.warnings, *_warnings(bottle, agent, program)),
+        warnings=(*spec.manifest.warnings, *said, *_warnings(bottle, agent, program)),
         proxy_env=bottle.proxy_env,
         remote_control=spec.remote_control,
         image_build=image_build,
@@ -154,35 +158,22 @@ def _credentials(bottle: Granted) -> tuple[PlannedCredential, ...]:
     return tuple(PlannedCredential(spec, bottle.places(names[spec])) for spec in chosen)
 
 
-def _workspace(bottle: Granted, spec: BottleSpec) -> Workspace:
-    mode = "copy" if spec.copy_cwd else bottle.workspace
-    if mode == "none":
-        return Workspace("none", WORKSPACE)
-    source = os.path.realpath(spec.user_cwd or Path.cwd())
-    for holds, what in (
-        (os.path.realpath(Path.home()), "your whole home"),
-        (str(Paths.default().root), "our state"),
-    ):
-        if os.path.commonpath((source, os.path.realpath(holds))) == source:
-            raise BottleError(
-                f"{source} cannot be the agent's workspace",
-                why=f"it holds {what}",
-                do="start from a project's own directory",
-            )
-    return Workspace(mode, WORKSPACE, source)
-
-
 def _warnings(bottle: Granted, agent: Agent, program: Program | None) -> list[str]:
     found = []
     if program is None:
         found.append(f"{agent.harness} is not installed yet; starting installs it first")
-    if bottle.workspace == "bind":
-        found.append("the agent changes these files directly, hooks and scripts that your own tools run included")
     try:
         bottle.choose(os.environ)
     except BottleError as problem:
         found.append(f"{problem.what}: {problem.why}")
     return found
+
+
+def _scratch(place: Path, source: Path) -> Overlay:
+    from claude_bottle.state import layers
+
+    made = layers.begin_at(place / "layers", source)
+    return Overlay(made.source, made.directory)
 
 
 def program_mounts(program: Program) -> tuple[Mount, ...]:
@@ -207,7 +198,12 @@ def standalone(backend: Backend, plan: BottlePlan) -> Iterator[Bottle]:
             workspace=source if source is not None and work.mode == "bind" else private,
             mounts=program_mounts(program) if program else (),
             copy_from=source if work.mode == "copy" else None,
+            overlay=_scratch(place, source) if source is not None and work.mode == "overlay" else None,
         )
+        if source is not None and work.mode == "clone":
+            from claude_bottle.backend import clone
+
+            clone.into(source, private, f"bottle/{plan.slug}", work.include)
         with backend.launch(plan, boot=boot) as bottle:
             try:
                 yield bottle

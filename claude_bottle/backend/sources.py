@@ -16,17 +16,20 @@ from claude_bottle.backend import namespaces as ns
 from claude_bottle.errors import BottleError, EnvironmentLacks, Refused
 from claude_bottle.values import dataclass
 
-# user_namespace(owner uid, owner gid) → descriptor of a namespace that maps these to the bottle's user
-OwnerShift = Callable[[int, int], int]
+# user_namespace(owner uid, owner gid, others) → descriptor of a namespace that maps these to the bottle's user, and with
+# `others` everybody else to themselves
+OwnerShift = Callable[[int, int, bool], int]
 
 
 @dataclass(frozen=True)
 class Source:
-    """One host path for the stage. `name` is its name there."""
+    """One host path for the stage. `name` is its name there. `shared`: a layer of an overlay, whose files may have other
+    owners besides."""
 
     path: str
     name: str
     writable: bool
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ def open_source(source: Source, shift: OwnerShift | None) -> Opened:
         tree = ns.open_tree(descriptor)
     finally:
         os.close(descriptor)
-    if shift is not None and source.writable:
-        _map_owner(source, tree, shift(found.st_uid, found.st_gid))
+    if shift is not None and (source.writable or source.shared):
+        _map_owner(source, tree, shift(found.st_uid, found.st_gid, source.shared))
     return Opened(source, tree, directory)
 
 

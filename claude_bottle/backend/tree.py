@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from claude_bottle.backend import ignore
+from claude_bottle.backend.pouring import Pouring
 from claude_bottle.errors import BottleError
+from claude_bottle.state import ignore
 
 MAX_ENTRIES, MAX_DEPTH, MAX_BYTES = 2_000_000, 128, 64 << 30
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,6 +37,16 @@ def opened(directory: Path) -> Iterator[int]:
         os.close(fd)
 
 
+@contextmanager
+def opened_at(directory: int, name: str) -> Iterator[int]:
+    """The same for one in an open directory."""
+    fd = os.open(name, _DIRECTORY, dir_fd=directory)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def copy_into(source: Path, target: Path, owner: tuple[int, int] | None = None) -> None:
     """What is in the directory `source`, without what its `.dockerignore` leaves out, into the empty directory
     `target`. BottleError when not all of it could be copied."""
@@ -43,44 +54,6 @@ def copy_into(source: Path, target: Path, owner: tuple[int, int] | None = None) 
     with opened(source) as reading, opened(target) as writing:
         copy.whole(reading, writing)
     copy.demand_all()
-
-
-def same(one: Path, other: Path, but: frozenset[str] = frozenset()) -> bool:
-    """Whether two trees hold the same, by content and not by time: names, kinds, links, who may execute, bytes. What
-    `one` ignores does not count, nor do the paths `but`."""
-    ignored = ignore.read(str(one))
-    first, second = (_census(place, ignored, but) for place in (one, other))
-    return first == second and all(
-        _same_bytes(one / path, other / path) for path, kind in first.items() if stat.S_ISREG(kind[0])
-    )
-
-
-def _census(place: Path, ignored: ignore.Ignored, but: frozenset[str]) -> dict[str, tuple[int, int, str]]:
-    """path → kind and right to execute, size, where a link leads."""
-    found = {}
-    for path, entry in ignore.walk(str(place), ignored):
-        about = entry.stat(follow_symlinks=False)
-        regular = stat.S_ISREG(about.st_mode)
-        kind = stat.S_IFMT(about.st_mode) | (about.st_mode & 0o100 if regular else 0)
-        if path not in but and (regular or stat.S_ISDIR(about.st_mode) or stat.S_ISLNK(about.st_mode)):
-            found[path] = kind, about.st_size if regular else 0, os.readlink(entry.path) if entry.is_symlink() else ""
-    return found
-
-
-def _same_bytes(one: Path, other: Path) -> bool:
-    descriptors = []
-    try:
-        for path in (one, other):
-            descriptors.append(os.open(path, _FILE))
-        while (piece := os.read(descriptors[0], _CHUNK)) == os.read(descriptors[1], _CHUNK):
-            if not piece:
-                return True
-        return False
-    except OSError:
-        return False  # what cannot be compared is not known to be the same
-    finally:
-        for fd in descriptors:
-            os.close(fd)
 
 
 class Copy:
@@ -97,8 +70,8 @@ class Copy:
     ) -> None:  # fmt: skip
         self._most = most
         self._owner, self._fresh, self._without, self._ignored = owner, fresh, without, ignored
-        self.entries = self.size = self.skipped = self.missed = 0
-        self._reason = ""
+        self.entries = self.skipped = self.missed = 0
+        self._reason, self._pouring = "", Pouring(MAX_BYTES)
 
     def whole(self, source: int, target: int, path: str = "", depth: int = 0) -> None:
         """Copy what is in the directory `source` into the directory `target`. BottleError when the target is full."""
@@ -147,6 +120,14 @@ class Copy:
         if self.missed:
             raise BottleError("not everything could be copied", why=f"{self.missed} missing; {self._reason}")
 
+    def pour(self, reading: int, target: int, name: str) -> None:
+        """Copy one open file to `name` in the target."""
+        self._write(reading, os.fstat(reading), target, name)
+
+    def clear(self, target: int, name: str) -> None:
+        """Remove what the target has under `name`, if anything."""
+        self._clear(target, name, 0)
+
     def _miss(self, path: str, why: str) -> None:
         self.missed += 1
         self._reason = self._reason or f"{path or 'the whole'}: {why}"
@@ -169,7 +150,7 @@ class Copy:
             outer = os.open(name, _DIRECTORY, dir_fd=target)
             try:
                 self.whole(inner, outer, path, depth + 1)
-                self._dress(outer, os.fstat(inner), 0o700)
+                self.dress(outer, os.fstat(inner), 0o700)
             finally:
                 os.close(outer)
         finally:
@@ -191,8 +172,8 @@ class Copy:
         own = name if self._fresh else f".claude-bottle-{os.urandom(8).hex()}"
         writing = os.open(own, _NEW, 0o600, dir_fd=target)
         try:
-            self._pour(reading, writing, found.st_size)
-            self._dress(writing, found, 0o600)
+            self._pouring.pour(reading, writing, found.st_size)
+            self.dress(writing, found, 0o600)
             if not self._fresh:
                 self._clear(target, name, stat.S_IFREG)
                 os.rename(own, name, src_dir_fd=target, dst_dir_fd=target)
@@ -202,33 +183,7 @@ class Copy:
         finally:
             os.close(writing)
 
-    def _pour(self, reading: int, writing: int, size: int) -> None:
-        """The first `size` bytes, holes as holes: an image of a disk holds little of what it measures, and a hostile one
-        nothing. Only what is written counts."""
-        at = end = 0
-        while at < size:
-            if at >= end:
-                try:
-                    at = os.lseek(reading, at, os.SEEK_DATA)
-                    end = min(os.lseek(reading, at, os.SEEK_HOLE), size)
-                except OSError as failure:
-                    if failure.errno != errno.ENXIO:
-                        raise
-                    at = end = size  # a hole up to its end, which may have come nearer meanwhile
-                if at >= end:
-                    break
-            piece = os.pread(reading, min(end - at, _CHUNK), at)
-            self.size += len(piece)
-            if not piece:
-                break
-            if self.size > self._most:
-                raise OSError(errno.EFBIG, "too large")
-            while piece:
-                written = os.pwrite(writing, piece, at)
-                at, piece = at + written, piece[written:]
-        os.ftruncate(writing, min(size, os.fstat(reading).st_size))
-
-    def _dress(self, fd: int, found: os.stat_result, least: int) -> None:
+    def dress(self, fd: int, found: os.stat_result, least: int) -> None:
         """Owner, then mode (never a set-id or sticky bit, always usable for its owner), then the time, if it has come."""
         if self._owner:
             os.fchown(fd, *self._owner)

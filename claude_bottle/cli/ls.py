@@ -6,10 +6,11 @@ import argparse
 
 from claude_bottle.cli.colour import paint
 from claude_bottle.cli.options import add_json
+from claude_bottle.state.work_note import UNEXPORTED
 
 EXAMPLES = "claude-bottle ls --all"
-_COLUMNS = (("IDENTITY", "identity", 22), ("AGENT", "agent", 14), ("STATE", "status", 12), ("AGE", "age", 8),
-            ("PLAN", "plan", 10), ("WHY KEPT", "last", 14))  # fmt: skip
+_COLUMNS = (("IDENTITY", "identity", 22), ("AGENT", "agent", 13), ("STATE", "status", 12), ("AGE", "age", 6),
+            ("PLAN", "plan", 9), ("WORK", "work", 10), ("WHY KEPT", "why", 8))  # fmt: skip
 _COLOURS = {"running": "green", "preserved": "yellow", "interrupted": "yellow", "damaged": "red"}
 
 
@@ -40,6 +41,9 @@ def _last_title(rows: list[dict[str, object]], everything: bool) -> dict[str, st
     if not everything:
         return {"last": "WAITING"}
     return {"last": "WAITING, OR WHY KEPT"} if any(row.get("waiting") for row in rows) else {}
+def _shown(row: dict[str, object]) -> dict[str, object]:
+    """What the work column says, the reason need not say again."""
+    return {**row, "why": row["why"] if row["why"] != UNEXPORTED else ""} if row.get("work") else row
 
 
 def _line(row: dict[str, object] | dict[str, str]) -> str:

@@ -63,6 +63,12 @@ def add_identity(parser: argparse.ArgumentParser, *, running: bool = False) -> N
     parser.add_argument("identity", metavar="IDENTITY", help=f"as shown by claude-bottle ls{'' if running else ' --all'}")
 
 
+def add_include(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--include", metavar="GLOB", action="append", default=[], help="only these: a path, a directory, or with `*`"
+    )
+
+
 class _Format(argparse.Action):
     def __call__(
         self,

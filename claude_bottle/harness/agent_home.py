@@ -60,6 +60,18 @@ class AgentHome:
         finally:
             os.close(current)
 
+    def remove(self, relative: str) -> None:
+        """Remove a file or link; one that is not there is no error."""
+        parent, _, name = relative.rpartition("/")
+        try:
+            with (
+                _closing(os.open(self.home, _LOOK)) as home,
+                _closing(beneath.open_beneath(home, parent, os.O_DIRECTORY)) as directory,
+            ):
+                os.unlink(name, dir_fd=directory)
+        except OSError:
+            pass
+
     def files(self, relative: str) -> list[tuple[str, os.stat_result]]:
         """The regular files directly inside a directory, by name. Empty when it is missing or reached by a
         link."""
@@ -74,6 +86,18 @@ class AgentHome:
                 return sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in regular)
         except OSError:
             return []
+
+
+def whole_lines(data: bytes) -> bytes:
+    """All but a last line that was not finished: an agent program may refuse a conversation that ends in it."""
+    end = data.rfind(b"\n") + 1
+    if end < len(data):
+        try:
+            json.loads(data[end:])
+        except (ValueError, RecursionError):
+            return data[:end]
+        return data + b"\n"
+    return data
 
 
 def parse_object(data: bytes | None) -> dict[str, Any]:

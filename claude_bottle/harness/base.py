@@ -104,6 +104,10 @@ class Harness(Protocol):
         """The id of the conversation written to last, or None. For a home whose agent started a new
         conversation."""
 
+    def branch(self, home: Path, session_id: str, new_id: str) -> str:
+        """Have the conversation of this home go on under another id, an unfinished last line left out; the id that it has
+        now. Where nothing was said, or conversations have no id, nothing changes."""
+
     def placeholder_prefix(self, env_name: str) -> str:
         """What a placeholder for this credential variable must begin with so that the program accepts it, or
         ""."""

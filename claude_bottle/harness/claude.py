@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_bottle.errors import BottleError
 from claude_bottle.harness import base, claude_program, install
-from claude_bottle.harness.agent_home import AgentHome, parse_object
+from claude_bottle.harness.agent_home import AgentHome, parse_object, whole_lines
 from claude_bottle.harness.base import Launch, Program, Progress
 from claude_bottle.harness.terminal_env import terminal_environment
 from claude_bottle.model.asking import BRIEF, MCP_SERVER, MCP_URL
@@ -30,6 +30,7 @@ _SETTINGS = ".claude/settings.json"
 # a dash.
 _PROJECT = ".claude/projects/" + re.sub(r"[^A-Za-z0-9]", "-", base.WORKSPACE)
 _JSON_LIMIT = 8 << 20
+_CONVERSATION_LIMIT = 256 << 20
 _SUBAGENT = re.compile(r"agent-[A-Za-z0-9_-]{1,64}\.jsonl")
 _SESSION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl")
 # How much of an API key Claude Code remembers as approved.
@@ -106,6 +107,19 @@ class Claude:
         files = AgentHome(home).files(_PROJECT)
         sessions = [(stat.st_mtime_ns, m[1]) for name, stat in files if (m := _SESSION.fullmatch(name))]
         return max(sessions)[1] if sessions else None
+
+    def branch(self, home: Path, session_id: str, new_id: str) -> str:
+        """Its file is named by the id, and every line of it says it."""
+        old, new, agent_home = _session(session_id), _session(new_id), AgentHome(home)
+        files = self.transcript_files(home, old)
+        for relative, _ in files:
+            data = agent_home.read(relative, _CONVERSATION_LIMIT)
+            if data is None:
+                raise BottleError("the conversation cannot go on", why="a file of it is too large or not readable")
+            agent_home.write(relative.replace(old, new), whole_lines(data).replace(old.encode(), new.encode()))
+        for relative, _ in files:
+            agent_home.remove(relative)
+        return new if files else new_id
 
     def placeholder_prefix(self, env_name: str) -> str:
         return _PREFIXES.get(env_name, "")

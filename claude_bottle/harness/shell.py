@@ -46,6 +46,9 @@ class Shell:
     def latest_session(self, home: Path) -> str | None:
         return None
 
+    def branch(self, home: Path, session_id: str, new_id: str) -> str:
+        return session_id
+
     def placeholder_prefix(self, env_name: str) -> str:
         return ""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle import log, proc
@@ -180,7 +179,9 @@ def _launch(
     order: Order, gate: GateLink | None, bundle: bytes | Callable[[], bytes], undo: ExitStack
 ) -> tuple[ExitStack, Bottle]:
     from claude_bottle.backend.base import Boot
+    from claude_bottle.keeper import workspaces
 
+    work = workspaces.begin(order)
     sandbox = ExitStack()
     undo.callback(sandbox.close)
     wanted = Boot(
@@ -192,7 +193,9 @@ def _launch(
         ports=order.ports,
         ca_bundle=bundle,
         mounts=order.mounts,
-        copy_from=_to_copy(order),
+        copy_from=work.copy_from,
+        overlay=work.overlay,
+        guards=work.guards,
         begun=order.begun,
     )
     bottle = sandbox.enter_context(order.backend.launch(order.plan, boot=wanted))
@@ -200,14 +203,6 @@ def _launch(
         gate.registration.close()
     log.mark("bottle up")
     return sandbox, bottle
-
-
-def _to_copy(order: Order) -> Path | None:
-    """The directory to copy: at the first start only; what the agent made of the copy since then is kept."""
-    workspace = order.plan.workspace
-    if workspace.mode != "copy" or workspace.source is None or order.former is not None:
-        return None
-    return Path(workspace.source)
 
 
 def _terminal(order: Order, loop: Loop, bottle: Bottle, undo: ExitStack) -> Terminal | None:

@@ -155,6 +155,14 @@ class Control:
         self.send({"op": "stop", "grace": timeout, "keep": keep})
         return self.wait()
 
+    def checkpoint(self, name: str = "") -> str:
+        """Take a checkpoint; its name once it is there. BottleError when it could not be taken."""
+        self.send({"op": "checkpoint", "name": name})
+        while (message := self.next_message()) is not None:
+            if message.get("op") == "checkpointed":
+                return str(message["name"])
+        raise lost(self.identity)
+
     def status(self) -> Message:
         """What the keeper says of itself (`clients.Clients._status`)."""
         self.send({"op": "status"})

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.desk import Desk
+    from claude_bottle.keeper.checkpoints import Checkpoints
     from claude_bottle.keeper.execs import PipedExec, TerminalExec
     from claude_bottle.keeper.order import Order
     from claude_bottle.keeper.reboot_contract import Reboots
@@ -67,6 +68,9 @@ class Clients:
     def close(self) -> None:
         """No new clients from now on; those that are there stay."""
         self._server.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+            self._checkpoints = None
 
     def broadcast(self, message: Message) -> None:
         for connection in list(self._server.connections):
@@ -167,6 +171,13 @@ class Clients:
             self._booted.loop.unwatch(fd)
             os.close(fd)
 
+    def _checkpoint(self, connection: Connection, message: Message) -> None:
+        if self._checkpoints is None:
+            from claude_bottle.keeper.checkpoints import Checkpoints
+
+            self._checkpoints = Checkpoints(self._order, self._booted)
+        self._checkpoints.ask(connection, message)
+
     def _stop_asked(self, _connection: Connection, message: Message) -> None:
         grace = message.get("grace")
         if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not 0 <= grace <= MAX_GRACE:
@@ -231,6 +242,7 @@ _OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
     "resize": Clients._resize,
     "signal": Clients._signal,
     "closed": Clients._closed,
+    "checkpoint": Clients._checkpoint,
     "stop": Clients._stop_asked,
     "status": Clients._status,
     "wait": Clients._wait,

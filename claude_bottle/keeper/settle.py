@@ -12,8 +12,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.errors import BottleError
+from claude_bottle.keeper import live_work, workspaces
 from claude_bottle.keeper.gate_events import record_gate_event
 from claude_bottle.model import events
+from claude_bottle.state.work_note import UNEXPORTED
+from claude_bottle.workspace import opening
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
@@ -21,9 +24,8 @@ if TYPE_CHECKING:
     from claude_bottle.state.paths import Paths
     from claude_bottle.state.record import BottleRecord
 
-OPERATOR, INTERRUPTED, WORK = "operator", "interrupted", "unexported work"
-# Git rewrites it when somebody only looks.
-_NO_WORK = frozenset({".git/index"})
+OPERATOR, INTERRUPTED, WORK = "operator", "interrupted", UNEXPORTED
+_NAMED = 20
 
 
 class Settled(NamedTuple):
@@ -85,6 +87,9 @@ class Settlement:
         # Programs the agent left behind could write until the bottle was gone.
         self._archive(events.ARCHIVED)
         self._bring_home()
+        self._try("changes of the host could not be looked for", self._note_edits, preserves=False)
+        self._try("what held places in the workspace could not be removed",
+                  lambda: live_work.let_go(self._order.paths, identity))  # fmt: skip
         self._try("the journal is not complete", self._complete_journal)
         self._journal_outcome()
         self._try("the journal could not be completed", booted.journal.close)
@@ -115,24 +120,28 @@ class Settlement:
     def _bring_home(self) -> None:
         """What is preserved must lie here, whatever becomes of the place it ran in; until it does, that place keeps
         it."""
-        bottle, before, work = self._booted.bottle, len(self._warnings), self._order.plan.workspace
-        if self._reasons or work.mode == "copy":
+        bottle, before = self._booted.bottle, len(self._warnings)
+        # A later plan (`resume` without `--cwd`) changes nothing about what it began with.
+        working = self._order.plan.workspace.private or opening.has_work(self._order.paths, self._order.identity)
+        if self._reasons or working:
             self._try("its home could not be brought here", bottle.fetch_home)
-        if work.mode == "copy":
+        if working:
             self._try("its work could not be compared", self._judge_work)
         if len(self._warnings) == before:
             self._try("what it left outside could not be removed", bottle.release)
         self._try("the bottle could not be let go", self._booted.sandbox.close)
 
     def _judge_work(self) -> None:
-        """A copy of the operator's directory that is no longer what it was a copy of is kept: nobody has seen it yet."""
-        from pathlib import Path
-
-        from claude_bottle.backend import tree
-
-        source = self._order.plan.workspace.source
-        if source is None or not tree.same(Path(source), self._order.workspace, _NO_WORK):
+        """What the bottle made of the operator's directory is kept: nobody has seen it yet."""
+        if opening.judge(self._order.paths, self._order.identity):
             self._reasons.append(WORK)
+
+    def _note_edits(self) -> None:
+        """What the host changed below a layer of the bottle's: said, since the bottle has seen some of it."""
+        changed, words = workspaces.host_edits(self._order)
+        if changed:
+            self._warnings.append(words)
+            self._booted.audit.record(events.HOST_EDITS, count=len(changed), paths=changed[:_NAMED])
 
     def _note_settling(self) -> None:
         """While the bottle is alive: from here on a crash finds the reasons on disk. Without any there is nothing to
@@ -251,6 +260,7 @@ def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
         if records.effective_status(record) != records.INTERRUPTED:
             return record
         recover(paths, record)
+        reasons = (*record.preserved, INTERRUPTED, *([UNEXPORTED] if _has_unexported(paths, identity) else []))
         archive = transcripts.snapshot(paths, record)
         journal = Journal.open(paths, identity)
         try:
@@ -263,17 +273,25 @@ def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
             os.unlink(paths.socket(identity))
         except FileNotFoundError:
             pass
-        reasons = tuple(dict.fromkeys((*record.preserved, INTERRUPTED)))
-        return store.update(identity, status=records.PRESERVED, preserved=reasons, journal=head,
+        return store.update(identity, status=records.PRESERVED, preserved=tuple(dict.fromkeys(reasons)), journal=head,
                             ended=record.ended or records.timestamp())  # fmt: skip
     finally:
         if held is None:
             lock.release()
 
 
+def _has_unexported(paths: Paths, identity: str) -> bool:
+    """Also where that cannot be told; noted for `ls`."""
+    try:
+        return opening.has_work(paths, identity) and bool(opening.judge(paths, identity))
+    except (BottleError, OSError):
+        return True
+
+
 def recover(paths: Paths, record: BottleRecord) -> None:
-    """End and bring home what the bottle of a dead keeper left in its backend."""
+    """End and bring home what the bottle of a dead keeper left in its backend; remove what it left in a live workspace."""
     from claude_bottle.backend import get_bottle_backend
 
     home, workspace = paths.home(record.identity), paths.workspace(record.identity)
     get_bottle_backend(record.backend).recover(record.identity, home, workspace)
+    live_work.let_go(paths, record.identity)

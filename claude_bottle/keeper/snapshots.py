@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # A fetch may take this part of the time at most: a conversation that takes long to fetch is fetched less often.
 _SHARE = 0.25
+# Whoever fetches what a bottle wrote replaces it on this host: one at a time.
+ALONE = threading.Lock()
 
 
 class Snapshots:
@@ -65,7 +67,8 @@ class Snapshots:
 
         began = monotonic()
         try:
-            self._booted.bottle.fetch_home(names)
+            with ALONE:
+                self._booted.bottle.fetch_home(names)
             _, self._session = settle.archive(self._order, self._booted.store.load(self._order.identity))
             self._problem = None
         except BottleError as problem:

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 def undo_launch(paths: Paths, identity: str, former: BottleRecord | None) -> None:
     """`former` is the record a resume began with, None for a first start."""
+    from claude_bottle.keeper import live_work
     from claude_bottle.state.store import Store
 
     store = Store(paths)
     try:
+        live_work.let_go(paths, identity)
         if former is None:
             store.cleanup(identity)
         else:

@@ -62,9 +62,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Bottle:
-    """What is granted. `workspace` is "none", "bind" or "copy"; `credentials` maps a name to its alternatives, the
-    preferred first (usually there is one); `egress_bytes` is what it may send in all (None: no bound); `origin` is
-    "home", "project", or "both" for what both of them grant."""
+    """What is granted. `workspace` is a mode of `model.plan.Workspace`, `include` what a clone takes beyond what is
+    committed; `credentials` maps a name to its alternatives, the
+    preferred first (usually there is one); `origin` is "home", "project", or "both" for what both of them
+    grant."""
 
     name: str
     backend: str = "auto"
@@ -79,6 +80,7 @@ class Bottle:
     limits: Limits = Limits()
     capabilities: tuple[Capability, ...] = ()
     egress_bytes: int | None = None
+    include: tuple[str, ...] = ()
 
     def places(self, credential: str) -> tuple[tuple[str, int], ...]:
         """The (host, port) pairs a credential is bound to, sorted."""
@@ -104,7 +106,7 @@ class Bottle:
         """This bottle in the manifest's language, every default said, presets expanded."""
         return {
             "backend": self.backend,
-            "workspace": {"mode": self.workspace},
+            "workspace": {"mode": self.workspace, **({"include": list(self.include)} if self.include else {})},
             "egress": [_rule(rule) for rule in self.rules],
             "credentials": {name: _credential(specs) for name, specs in sorted(self.credentials.items())},
             "env": dict(sorted(self.env.items())),

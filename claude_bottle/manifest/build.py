@@ -115,7 +115,17 @@ class _Bottle:
             Limits() if self.doc.limits is UNSET else image.limits(self.doc.limits, (*self.path, "limits"), self.report),
             self._capabilities(),
             None if self.doc.budget is UNSET else image.egress_bytes(self.doc.budget, (*self.path, "budget"), self.report),
+            self._include(),
         )
+
+    def _include(self) -> tuple[str, ...]:
+        doc = self.doc.workspace
+        if doc is UNSET or doc.include is UNSET:
+            return ()
+        if doc.mode != "clone":
+            self.report.problem((*self.path, "workspace", "include"), f"a {doc.mode} has no choice of what it includes",
+                                'remove it, or say "mode": "clone"', key=True)  # fmt: skip
+        return tuple(sorted(set(doc.include)))
 
     def _credentials(self, egress: Egress, inherited: frozenset[str]) -> dict[str, Alternatives]:
         path = (*self.path, "credentials")

@@ -72,7 +72,7 @@ def narrow(home: Bottle, project: Bottle) -> tuple[Bottle, list[str]]:
     made = Bottle(
         name=home.name,
         backend=project.backend if home.backend == "auto" else home.backend,
-        workspace=_common_workspace(home.workspace, project.workspace),
+        workspace=(mode := _common_workspace(home.workspace, project.workspace)),
         rules=rules,
         credentials={name: specs for name, specs in home.credentials.items() if name in bound},
         env={**{name: value for name, value in project.env.items() if name not in filled}, **home.env},
@@ -83,6 +83,7 @@ def narrow(home: Bottle, project: Bottle) -> tuple[Bottle, list[str]]:
         limits=home.limits.stricter(project.limits),
         capabilities=home.capabilities,
         egress_bytes=least(home.egress_bytes, project.egress_bytes),
+        include=_common_include(home, project) if mode == "clone" else (),
     )
     left_out = _beyond(home.rules, project.rules, bound_by=(*home.rules, *project.rules))
     left_out += [f"{describe_rule(rule)} without what confines {rule.host} otherwise" for rule in loose]
@@ -153,19 +154,31 @@ def _beyond_rules(old: Bottle, new: Bottle) -> list[str]:
         if new.places(name) and spec not in old.credentials.get(name, ())
     ]
     found += mounts_widening(old.mounts, new.mounts)
-    if _common_workspace(old.workspace, new.workspace) != new.workspace:
-        found.append(describe_workspace(new.workspace))
+    if _common_workspace(old.workspace, new.workspace) != new.workspace or (
+        new.workspace == "clone" and _common_include(old, new) != new.include
+    ):
+        found.append(describe_workspace(new.workspace, new.include))
     if new.image is not None and new.image != old.image:
         found.append(describe_image(new.image))
     found += [describe_capability(one) for one in new.capabilities if one not in old.capabilities]
     return found
 
 
+# Each allows what those before it allow: a clone reads what is committed, a copy all but what is ignored, an overlay all, a
+# bind writes it too.
+_BY_REACH = ("none", "clone", "copy", "overlay", "bind")
+
+
 def _common_workspace(one: str, other: str) -> str:
-    """What two modes both allow: a copy reads what a bind reads and writes."""
-    if one == other:
-        return one
-    return "copy" if {one, other} == {"bind", "copy"} else "none"
+    """What two modes both allow; none of a mode that is not known."""
+    known = [mode for mode in (one, other) if mode in _BY_REACH]
+    return min(known, key=_BY_REACH.index) if len(known) == 2 else "none"
+
+
+def _common_include(one: Bottle, other: Bottle) -> tuple[str, ...]:
+    """What a clone may take beyond what is committed, where one of two bottles is a clone."""
+    both = [set(bottle.include) for bottle in (one, other) if bottle.workspace == "clone"]
+    return tuple(sorted(set.intersection(*both))) if both else ()
 
 
 def _not_covered(old: Sequence[Rule], new: Sequence[Rule], rule: Rule) -> Rule | None:

@@ -15,6 +15,7 @@ from claude_bottle.manifest.compare import budget_widening, mounts_widening, wid
 from claude_bottle.manifest.words import describe_workspace
 from claude_bottle.model.capability import KINDS, Capability
 from claude_bottle.model.plan import Mount
+from claude_bottle.model.plan import PRIVATE, Mount
 from claude_bottle.model.policy import Rule
 from claude_bottle.redact import printable
 
@@ -90,6 +91,15 @@ def _credential(one: Mapping[str, Any]) -> tuple[Any, ...]:
     return one.get("name"), one.get("source"), detail, one.get("header")
 
 
-def _workspace(plan: Mapping[str, object]) -> tuple[object, object]:
+def _workspace(plan: Mapping[str, object]) -> tuple[object, object, tuple[str, ...]]:
     found = plan.get("workspace")
-    return (found.get("mode"), found.get("source")) if isinstance(found, dict) else (None, None)
+    if not isinstance(found, dict):
+        return None, None, ()
+    include = found.get("include")
+    return found.get("mode"), found.get("source"), tuple(map(str, include)) if isinstance(include, list | tuple) else ()
+
+
+def _covered(here: tuple[object, object, tuple[str, ...]], there: tuple[object, object, tuple[str, ...]]) -> bool:
+    """Whether what the workspace `here` shows was shown by the one `there`. A private one goes on as the bottle left it,
+    whatever it was begun as."""
+    return here[1] == there[1] and (here == there or (here[0] in PRIVATE and there[0] in (*PRIVATE, "bind")))

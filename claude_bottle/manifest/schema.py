@@ -41,7 +41,8 @@ WORDS = {
     "LimitsDoc.cpus": "processors, like 2 or 0.5",
     "LimitsDoc.pids": "processes and threads at a time",
     "WorkspaceDoc.mode": "`none`: a private directory; `bind`: the directory it is started from, read-write; "
-    "`copy`: a private copy of it",
+    "`copy`: a private copy of it; `overlay`: the same at once, whatever its size; `clone`: a git clone of it",
+    "WorkspaceDoc.include": "with `clone`: what it takes beyond what is committed, of `uncommitted` and `untracked`",
     "RuleDoc.preset": "a named set of rules that ships with claude-bottle; stands alone in its rule",
     "RuleDoc.host": "an exact host name",
     "RuleDoc.port": "a port number; 443 if missing",

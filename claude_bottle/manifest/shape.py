@@ -102,7 +102,8 @@ class BudgetDoc(Struct, forbid_unknown_fields=True, frozen=True):
 class WorkspaceDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """What the agent works on."""
 
-    mode: Literal["none", "bind", "copy"]
+    mode: Literal["none", "bind", "copy", "overlay", "clone"]
+    include: list[Literal["uncommitted", "untracked"]] | UnsetType = UNSET
 
 
 class MountDoc(Struct, forbid_unknown_fields=True, frozen=True):

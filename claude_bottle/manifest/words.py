@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from claude_bottle.redact import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from claude_bottle.manifest.bottle import Bottle, Image
     from claude_bottle.model.capability import Capability
     from claude_bottle.model.credentials import CredentialSpec
@@ -48,10 +50,13 @@ def describe_mount(mount: Mount) -> str:
     return printable(f"{verb} {mount.source} (as {mount.target})")
 
 
-def describe_workspace(mode: str) -> str:
+def describe_workspace(mode: str, include: Sequence[str] = ()) -> str:
+    beyond = f" with what is {' and '.join(include)}" if include else ""
     return {
         "bind": "read and write the directory it is started from",
         "copy": "read the directory it is started from (a copy)",
+        "overlay": "read the directory it is started from, all of it (an overlay)",
+        "clone": f"read the git repository it is started from (a clone{beyond})",
     }.get(mode, "")
 
 
@@ -83,7 +88,7 @@ def grants(bottle: Bottle) -> list[str]:
     ]
     lines += [describe_mount(mount) for mount in bottle.mounts]
     if bottle.workspace != "none":
-        lines.append(describe_workspace(bottle.workspace))
+        lines.append(describe_workspace(bottle.workspace, bottle.include))
     if bottle.image is not None:
         lines.append(describe_image(bottle.image))
     lines += [describe_capability(one) for one in bottle.capabilities]

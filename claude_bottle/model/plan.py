@@ -18,9 +18,10 @@ from claude_bottle.values import asdict, dataclass, field
 if TYPE_CHECKING:
     from claude_bottle.model.capability import Capability
 
-RUNTIME_KEYS = ("slug", "digest", "resume_of", "warnings")
+RUNTIME_KEYS = ("slug", "digest", "resume_of", "fork_of", "warnings")
 SESSION = "<session>"  # stands in `command` for the conversation's id, which is a run-time value
 SCHEMA = 1
+PRIVATE = ("copy", "overlay", "clone")  # modes of a workspace that begins as the operator's directory and is the bottle's own
 UNLIMITED = "unlimited"  # the value of a limit that nobody set
 
 
@@ -35,12 +36,23 @@ class Mount:
 
 @dataclass(frozen=True)
 class Workspace:
-    """What the agent works on. `mode` is "none" (a private directory) or "bind" (`source` itself, read-write)
-    or "copy" (a private copy of `source`)."""
+    """What the agent works on. `mode` is "none" (a private directory), "bind" (`source` itself, read-write), "copy" (a
+    private copy of `source`), "overlay" (`source` read-only below a private layer) or "clone" (a git clone of `source`, with
+    what `include` names beyond what is committed)."""
 
     mode: str
     target: str
     source: str | None = None
+    include: tuple[str, ...] = ()
+
+    @property
+    def private(self) -> bool:
+        """Whether it begins as the operator's directory, and what becomes of it is the bottle's own."""
+        return self.mode in PRIVATE
+
+    def to_dict(self) -> dict[str, object]:
+        said: dict[str, object] = {"mode": self.mode, "target": self.target, "source": self.source}
+        return {**said, "include": list(self.include)} if self.include else said
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,7 @@ class BottlePlan:
     image_build: tuple[dict[str, object], ...] = ()
     approvals: tuple[dict[str, object], ...] = ()
     layers: tuple[Layer, ...] = ()
+    fork_of: str | None = None
 
     @property
     def digest(self) -> str:
@@ -133,7 +146,7 @@ class BottlePlan:
         plan = self if remote_control in (None, self.remote_control) else self.with_remote_control(bool(remote_control))
         body = plan._body()
         return {"slug": plan.slug, "digest": digest_of(body), **body, "resume_of": plan.resume_of,
-                "warnings": list(plan.warnings)}  # fmt: skip
+                **({"fork_of": plan.fork_of} if plan.fork_of else {}), "warnings": list(plan.warnings)}  # fmt: skip
 
     def has(self, capability: Capability) -> bool:
         """Whether one of its layers is this very capability."""
@@ -166,7 +179,7 @@ class BottlePlan:
             **({"image_build": list(self.image_build)} if self.image_build else {}),
             **({"layers": [layer.to_dict() for layer in self.layers]} if self.layers else {}),
             "command": list(self.command),
-            "workspace": asdict(self.workspace),
+            "workspace": self.workspace.to_dict(),
             "mounts": [asdict(mount) for mount in self.mounts],
             "env": env,
             "proxy_env": self.proxy_env,

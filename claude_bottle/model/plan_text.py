@@ -37,12 +37,17 @@ def _head(plan: dict[str, Any]) -> list[str]:
     place = {
         "bind": f"{work['source']} → {work['target']}, read-write: changes land in it at once",
         "copy": f"a private copy of {work['source']}, {work['target']}",
+        "overlay": f"a private layer over {work['source']}, {work['target']}: all of it is seen, nothing of it changes",
+        "clone": f"a clone of the git repository {work['source']}, {work['target']}: what is committed"
+        + "".join(f", what is {part}" for part in work.get("include") or ()),
     }.get(work["mode"], f"a private empty directory, {work['target']}")
     return [
         *_row("bottle", f"{plan['slug']}   plan {plan['digest'][:8]}   backend {plan['backend']} ({plan['image']})"),
         *_row("agent", f"{plan['agent']} · {program}"),
         *_row("runs", " ".join(plan["command"])),
         *_row("work", place),
+        *(_row("from", f"{plan['fork_of']}: its files and conversation") if plan.get("fork_of") else []),
+        *_made(plan.get("image_build") or []),
         *_made([step for step in plan.get("image_build") or [] if step["kind"] != "layer"]),
         *_layers(plan.get("layers") or []),
     ]

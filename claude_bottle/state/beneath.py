@@ -47,9 +47,9 @@ def open_up(directory: int, relative: str) -> None:
         os.close(current)
 
 
-def make_dirs_beneath(directory: int, relative: str) -> int:
-    """Make and open the directories of `relative` below an open directory, following no link. The caller
-    closes it.
+def make_dirs_beneath(directory: int, relative: str, mode: int = 0o700) -> int:
+    """Make (with `mode`, less the umask) and open the directories of `relative` below an open directory, following no
+    link. The caller closes it.
 
     OSError when something else stands in the place of one; ValueError for a path that is not plain.
     """
@@ -57,7 +57,7 @@ def make_dirs_beneath(directory: int, relative: str) -> int:
     try:
         for part in plain_parts(relative) if relative else ():
             try:
-                os.mkdir(part, 0o700, dir_fd=current)
+                os.mkdir(part, mode, dir_fd=current)
             except FileExistsError:
                 pass  # Whatever it is, only a directory can be opened now.
             below = os.open(part, _DIRECTORY, dir_fd=current)

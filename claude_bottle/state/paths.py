@@ -139,6 +139,32 @@ class Paths:
     def workspace(self, identity: str) -> Path:
         return self.state(identity) / "workspace"
 
+    def clone(self, identity: str) -> Path:
+        """What is known of the clone that is the workspace: where it began."""
+        return self.state(identity) / "clone.json"
+
+    def checkpoints(self, identity: str) -> Path:
+        return self.state(identity) / "checkpoints"
+
+    def held(self, identity: str) -> Path:
+        """What stands in a live workspace in the place of what is missing there (see `keeper.live_work`)."""
+        return self.state(identity) / "held.json"
+
+    def base(self, identity: str) -> Path:
+        """What the private workspace was made from."""
+        return self.state(identity) / "base"
+
+    def taken(self, identity: str) -> Path:
+        """What of its work the operator has got."""
+        return self.state(identity) / "taken.json"
+
+    def work_note(self, identity: str) -> Path:
+        return self.state(identity) / "work.json"
+
+    def work_note_text(self, identity: str) -> str:
+        """`work_note` as text, for `ls`."""
+        return f"{self._root}/state/{check_identity(identity)}/work.json"
+
     def layers(self, identity: str) -> Path:
         return self.state(identity) / "layers"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from claude_bottle import harness as harnesses
@@ -53,12 +54,15 @@ def order(
     *,
     archived: BottleRecord | None = None,
     keep: bool = False,
+    fork: Callable[[], str] | None = None,
+    forked: bool = False,
 ) -> Order:
     """Everything for one launch. Takes the identity's lock and writes its record; the keeper takes both over.
 
     `former` is the record to resume; `archived` the record in the archive of a bottle whose state is gone: it begins
-    with a fresh home and its old conversation. `keep`: preserve the state however the agent ends. BottleError when
-    something is missing; nothing is left behind then.
+    with a fresh home and its old conversation. `fork` fills the home (and, with `forked`, the workspace) of a first start
+    and gives the conversation's id. `keep`: preserve the state however the agent ends. BottleError when something is
+    missing; nothing is left behind then.
     """
     reaping.reap(paths)
     settings = Settings.load(paths)
@@ -86,6 +90,8 @@ def order(
             backend, mounts = get_bottle_backend(plan.backend), program_mounts(program)
             begun = backend.begin(plan, mounts)
             log.mark("begun")
+            if fork is not None:
+                record = Store(paths).update(plan.slug, session_id=fork())
             record, conversation = _furnish(paths, plan, record, harness, archived)
             launch = replace(
                 agent_launch(agent, spec, program, record.session_id, resume=conversation),

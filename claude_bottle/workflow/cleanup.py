@@ -12,7 +12,7 @@ from claude_bottle.backend.registry import TABLE, get_bottle_backend
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.keeper.settle import settle_interrupted
 from claude_bottle.model.names import check_identity
-from claude_bottle.state import temporary
+from claude_bottle.state import temporary, work_note
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import INTERRUPTED, RUNNING, SETTLING, STARTING, unix_time
 from claude_bottle.state.store import Entry, Store, still_running
@@ -43,7 +43,7 @@ def cleanup(
         if not (whole_place and _remove_layers()):
             log.say("nothing to remove")
         return 0
-    if not yes and not _agreed(chosen, orphans):
+    if not yes and not _agreed(chosen, orphans, paths):
         log.say("nothing removed")
         return 0
     whole = True
@@ -77,9 +77,15 @@ def _retention(paths: Paths) -> str | None:
     return f"{days}d" if days else None
 
 
-def _agreed(chosen: Sequence[Entry], orphans: Mapping[str, str]) -> bool:
+def _lost(entry: Entry, paths: Paths) -> str:
+    """What of its work nobody has got, and would be gone."""
+    note = work_note.load(paths.work_note(entry.identity))
+    return f"  its work is lost: {note.text} never applied or exported" if note and note.text else ""
+
+
+def _agreed(chosen: Sequence[Entry], orphans: Mapping[str, str], paths: Paths) -> bool:
     for entry in chosen:
-        print(f"  {entry.identity}  {entry.status}", file=sys.stderr)
+        print(f"  {entry.identity}  {entry.status}{_lost(entry, paths)}", file=sys.stderr)
     for identity, backend in orphans.items():
         print(f"  {identity}  left over on {backend}", file=sys.stderr)
     count = len(chosen) + len(orphans)
@@ -104,8 +110,9 @@ def _remove(store: Store, entry: Entry) -> bool:
             settle_interrupted(store.paths, entry.identity)
         except BottleError as problem:
             log.warn(f"{entry.identity}: {problem.what}: {problem.why}")
+    lost = _lost(entry, store.paths)
     store.cleanup(entry.identity)
-    log.say(f"removed {entry.identity}")
+    log.say(f"removed {entry.identity}{lost.replace(' is lost', ' went with it')}")
     backend = entry.record.backend if entry.record else None
     whole = True
     for name in [backend] if backend else sorted(TABLE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from claude_bottle import log
 from claude_bottle.keeper.settle import WORK
+from claude_bottle.state import work_note
 from claude_bottle.state.paths import Paths
 
 TYPE_CHECKING = False
@@ -20,7 +21,9 @@ def tell(paths: Paths, identity: str, settled: Mapping[str, object]) -> None:
         log.say(f"kept: transcript, home, work   why: {', '.join(kept)}")
         log.say(f"to resume this bottle: claude-bottle resume {identity}")
         if WORK in kept:
-            log.say(f"its work is in {paths.workspace(identity)}")
+            note = work_note.load(paths.work_note(identity))
+            log.say(f"{note.text if note and note.text else 'its work'} not carried over yet: "
+                    f"claude-bottle diff {identity} shows it, apply {identity} puts it into your directory")  # fmt: skip
 
 
 def texts(value: object) -> list[str]:

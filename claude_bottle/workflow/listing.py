@@ -6,6 +6,7 @@ import time
 
 from claude_bottle.errors import BottleError
 from claude_bottle.redact import printable
+from claude_bottle.state import work_note
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import INTERRUPTED, RUNNING, SETTLING, STARTING, BottleRecord, unix_time
 from claude_bottle.state.store import Entry, Store
@@ -23,7 +24,7 @@ def listing(*, everything: bool, paths: Paths | None = None) -> list[dict[str, o
     return [row | {"waiting": _waiting(paths, str(row["identity"]))} if row["status"] == RUNNING else row for row in rows]
 
 
-def _row(entry: Entry) -> dict[str, object]:
+def _row(entry: Entry, paths: Paths) -> dict[str, object]:
     row: dict[str, object] = {"identity": entry.identity, "status": entry.status}
     record = entry.record
     if record is None:
@@ -41,6 +42,7 @@ def _row(entry: Entry) -> dict[str, object]:
         "exit_code": record.exit_code,
         "session_id": record.session_id,
         "cwd": printable(record.cwd),
+        "work": "" if entry.status in _LIVE else _work(paths, entry.identity),
         "preserved": list(record.preserved),
         "why": _why(record, entry.status),
     }
@@ -61,6 +63,10 @@ def _waiting(paths: Paths, identity: str) -> str:
     waiting = [one for one in requests if isinstance(one, dict) and one.get("state") == SUBMITTED]
     more = f" (+{len(waiting) - 1})" if len(waiting) > 1 else ""
     return f"! {summary(waiting[-1].get('change'))}{more}" if waiting else ""
+def _work(paths: Paths, identity: str) -> str:
+    """What of its work the operator has not got, as it was last judged."""
+    note = work_note.load(paths.work_note_text(identity))
+    return note.text if note else ""
 
 
 def _why(record: BottleRecord, status: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from claude_bottle.cli import main
+from claude_bottle.state import work_note
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import PRESERVED, BottleRecord
 from claude_bottle.state.store import Store
@@ -30,12 +31,23 @@ def test_preserved_bottles_are_listed_with_why_in_80_columns(store: Store, capsy
     preserve(store, "implementer-k3x9qa", "exit 137")
     assert main(["ls", "--all"]) == 0
     head, row = capsys.readouterr().out.splitlines()
-    assert head.split() == ["IDENTITY", "AGENT", "STATE", "AGE", "PLAN", "WHY", "KEPT"]
+    assert head.split() == ["IDENTITY", "AGENT", "STATE", "AGE", "PLAN", "WORK", "WHY", "KEPT"]
     assert "implementer-k3x9qa" in row
     assert "preserved" in row
-    assert row.endswith("7f3a91c2  exit 137")
+    assert row.split()[-4:] == ["7f3a91c2", "–", "exit", "137"]
     assert head.index("STATE") == row.index("preserved")
     assert max(len(head), len(row)) <= 80
+
+
+def test_work_that_nobody_has_got_is_listed_in_80_columns(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    preserve(store, "implementer-k3x9qa", "unexported work")
+    work_note.save(store.paths.work_note("implementer-k3x9qa"), work_note.WorkNote(14, 0))
+    main(["ls", "--all"])
+    row = capsys.readouterr().out.splitlines()[1]
+    assert "14 files" in row
+    assert len(row) <= 80
+    main(["ls", "--all", "--json"])
+    assert json.loads(capsys.readouterr().out)["bottles"][0]["work"] == "14 files"
 
 
 def test_what_does_not_run_is_listed_only_when_asked_for(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,12 +49,20 @@ def containers(docker_engine: Engine, base_image: str, tools: Path, tmp_path_fac
 
 
 @pytest.fixture
-def project(request: pytest.FixtureRequest, tmp_path: Path, tools: Path) -> Iterator[Project]:
+def turns() -> list[dict[str, Any]]:
+    """What the model says before it falls back to the usual replies; a module with another script has its own."""
+    return []
+
+
+@pytest.fixture
+def project(
+    request: pytest.FixtureRequest, tmp_path: Path, tools: Path, turns: list[dict[str, Any]]
+) -> Iterator[Project]:
     """On bubblewrap; on another backend for tests that are parametrized so. Whatever a test leaves in a container engine
     is removed by `cleanup`, and then there is nothing left."""
     wanted = getattr(request, "param", BACKENDS[0])
     found = request.getfixturevalue("containers") if wanted in ("docker", APART) else None
-    made = Project(tmp_path, tools, containers=found)
+    made = Project(tmp_path, tools, turns, containers=found)
     if wanted == APART:
         made.place_gate("container")
     made.trust()

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.backend import tree
 from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Check, Images, Outlet
-from claude_bottle.backend.bubblewrap import launcher, orphans, owners, prereqs, programs, seccomp
+from claude_bottle.backend.bubblewrap import launcher, orphans, overlay, owners, prereqs, programs, seccomp
 from claude_bottle.backend.bubblewrap.bottle import BubblewrapBottle
-from claude_bottle.backend.bubblewrap.overlay import Pile
+from claude_bottle.backend.bubblewrap.layer_overlay import Pile
 from claude_bottle.backend.bubblewrap.protections import limits, protections, supplementary_groups
 from claude_bottle.errors import BottleError
 from claude_bottle.model.plan import BottlePlan, Workspace
@@ -32,6 +32,7 @@ IMAGE = "this host's /usr, read-only"
 
 class BubblewrapBackend(Backend):
     name = "bubblewrap"
+    overlays = True
 
     def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
         from claude_bottle.backend import planning
@@ -42,6 +43,7 @@ class BubblewrapBackend(Backend):
             image=IMAGE,
             limits=limits,
             protections=protections(root=os.geteuid() == 0, groups=supplementary_groups()),
+            no_overlay=overlay.why_not,
         )
         return planning.with_layers(self, spec, plan)
 

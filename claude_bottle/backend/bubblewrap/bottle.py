@@ -12,10 +12,10 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from claude_bottle.backend.base import Bottle, Process
-from claude_bottle.backend.bubblewrap import enter, launcher, terminals
+from claude_bottle.backend.bubblewrap import enter, launcher, standstill, terminals
 from claude_bottle.backend.bubblewrap.launcher import Recipe, Sandbox
 from claude_bottle.errors import BottleError
 from claude_bottle.model.plan import BottlePlan
@@ -98,6 +98,11 @@ class BubblewrapBottle(Bottle):
 
     def fileno(self) -> int:
         return self._sandbox.first_pidfd
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        with standstill.standing_still(self._sandbox.first, [one.pid for one in self.processes if one.poll() is None]):
+            yield
 
     def close(self) -> None:
         if self._closed:

@@ -16,16 +16,15 @@ import signal
 import socket
 from pathlib import Path
 
-from claude_bottle.backend import childhood, idmaps, registration, sources
+from claude_bottle.backend import childhood, idmaps, registration
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.base import GID, HOSTNAME, UID, Boot
-from claude_bottle.backend.bubblewrap import mounts, opener, orphans, owners, rootfs, terminals
-from claude_bottle.backend.bubblewrap.overlay import Pile
+from claude_bottle.backend.bubblewrap import mounts, opener, orphans, owners, rootfs, staging, terminals
+from claude_bottle.backend.bubblewrap.layer_overlay import Pile
 from claude_bottle.backend.bubblewrap.programs import Programs
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.values import dataclass
 
-STAGE_BYTES = 64 << 20
 # For what hangs: bwrap reports a failure or ends, which is noticed at once. A busy machine may need long.
 BOOT_SECONDS = 120
 STRAY_SECONDS = 1.0
@@ -189,7 +188,7 @@ def _become_bwrap(boot: Boot, recipe: Recipe, given: list[int], keeper: int) -> 
         os.setgroups([])
         ns.unshare(ns.CLONE_NEWNS)
     ns.mount("", "/", "", ns.MS_REC | ns.MS_SLAVE)
-    authorities = _fill_stage(boot, recipe)
+    authorities = staging.fill(boot, recipe.programs.staged(), recipe.host)
     sync = socket.socket(fileno=_SYNC)
     if boot.ca_bundle:
         socket.send_fds(sync, [b"b"], [authorities])
@@ -220,40 +219,6 @@ def _leave_root(keeper: int, sync: socket.socket) -> None:
         raise BottleError("cannot set up the sandbox", why="the keeper did not map the bottle's user")
     owners.become_bottle_user()
     _die_with(keeper)  # a change of uid clears it
-
-
-def _sources(boot: Boot, recipe: Recipe) -> list[sources.Source]:
-    found = [
-        sources.Source(str(boot.home), "home", True),
-        sources.Source(str(boot.workspace), "workspace", True),
-    ]
-    for index, mount in enumerate(boot.mounts):
-        found.append(sources.Source(mount.source, f"mount-{index}", mount.mode == "rw"))
-    found += recipe.pile.sources()
-    return found + [sources.Source(path, name, False) for name, path in recipe.programs.staged()]
-
-
-def _fill_stage(boot: Boot, recipe: Recipe) -> int:
-    """Everything the root file system is made of; the descriptor for the authorities is returned (see `write_files`)."""
-    namespaces_by_owner: dict[tuple[int, int], int] = {}
-
-    def shift(uid: int, gid: int) -> int:
-        host = recipe.host
-        if (uid, gid) not in namespaces_by_owner and host is not None:
-            namespaces_by_owner[uid, gid] = idmaps.mapping_namespace((uid, gid), (host, host))
-        return namespaces_by_owner[uid, gid]
-
-    opened = [sources.open_source(source, shift if recipe.host else None) for source in _sources(boot, recipe)]
-    stage = mounts.make_stage(STAGE_BYTES)
-    for one in opened:
-        mounts.attach(one, stage)
-    authorities = rootfs.write_files(stage, trust=bool(boot.ca_bundle), cache=recipe.pile.cache_file)
-    recipe.pile.mount(stage)
-    terminals.mount(mounts.STAGE, UID if recipe.host is None else recipe.host)
-    os.close(stage)
-    for descriptor in namespaces_by_owner.values():
-        os.close(descriptor)
-    return authorities
 
 
 def _options(boot: Boot, recipe: Recipe) -> list[str]:

@@ -1,79 +1,87 @@
-"""The layers of a bottle over the host's /usr and over its synthetic /etc, as read-only overlays on the stage.
+"""A workspace that lies over the operator's directory: their files read-only below, a private layer above.
 
-The kernel mounts them before bwrap starts, in the launcher's private mount namespace, so that any bwrap will do (--overlay
-came with 0.11). Lower directories are given by their short names on the stage, where each lies as a detached copy opened
-through no link: no path of the host is ever part of a mount option.
+Mounted on the stage, in the launcher's own mount namespace, so that it needs neither root nor a bwrap that knows overlays,
+and costs the same for a directory of any size. The attributes by which overlayfs hides things are the user's own
+(`userxattr`), for root too: one who may write them is then one who may read the layer later. As root both layers are
+id-mapped, and the mounter is the bottle's user as far as files are concerned, because it is what the layer's files are made
+as.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
-from pathlib import Path
-from typing import NamedTuple
 
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend import sources
-from claude_bottle.backend.bubblewrap.layer_store import CACHE, ROOT
+from claude_bottle.backend.base import Overlay
 from claude_bottle.backend.bubblewrap.mounts import STAGE
 from claude_bottle.errors import EnvironmentLacks
 
-_USR, _ETC, _CACHE = "layered-usr", "layered-etc", "layered-cache"
-_FLAGS = ns.MS_RDONLY | ns.MS_NOSUID | ns.MS_NODEV
+_LOWER, _LAYERS, MERGED = "lower", "layers", "workspace"
+# What the kernel takes as the upper layer (it must know user attributes, whiteouts and d_type), as mountinfo calls it.
+_KEEPS = frozenset({"ext4", "ext3", "ext2", "xfs", "btrfs", "tmpfs", "f2fs", "bcachefs", "zfs"})
 
 
-class Pile(NamedTuple):
-    """The layers of one launch, lowest first, looked at before the stage covers their place. `usr` and `etc` say which of
-    them have such a part, `cache` whether there is a cache of libraries for the whole of it."""
-
-    layers: tuple[Path, ...] = ()
-    usr: tuple[int, ...] = ()
-    etc: tuple[int, ...] = ()
-    cache: bool = False
-
-    @classmethod
-    def of(cls, layers: tuple[Path, ...]) -> Pile:
-        having = {part: tuple(index for index, layer in enumerate(layers) if _is_directory(layer / ROOT / part))
-                  for part in ("usr", "etc")}  # fmt: skip
-        return cls(layers, having["usr"], having["etc"], bool(layers) and (layers[-1] / CACHE).is_file())
-
-    def sources(self) -> list[sources.Source]:
-        """What of the layers must be on the stage."""
-        found = [sources.Source(str(self.layers[index] / ROOT / part), f"{part}-{index}", False)
-                 for part, indices in (("usr", self.usr), ("etc", self.etc)) for index in indices]  # fmt: skip
-        return found + ([sources.Source(str(self.layers[-1] / CACHE), _CACHE, False)] if self.cache else [])
-
-    @property
-    def cache_file(self) -> str | None:
-        """Where the cache of libraries lies on the stage, if there is one."""
-        return f"{STAGE}/{_CACHE}" if self.cache else None
-
-    def system(self) -> tuple[str, str]:
-        """What becomes /usr and /etc."""
-        return f"{STAGE}/{_USR}" if self.usr else "/usr", f"{STAGE}/{_ETC}" if self.etc else f"{STAGE}/etc"
-
-    def mount(self, stage: int) -> None:
-        """In the launcher, once the sources and our own /etc are on the stage. What is ours in /etc wins; of two layers
-        the later one."""
-        if self.usr:
-            _overlay(stage, _USR, [*(f"{STAGE}/usr-{index}" for index in reversed(self.usr)), "/usr"])
-        if self.etc:
-            _overlay(stage, _ETC, [f"{STAGE}/etc", *(f"{STAGE}/etc-{index}" for index in reversed(self.etc))])
+def layers(overlay: Overlay) -> list[sources.Source]:
+    """What must be on the stage for `mount`."""
+    return [
+        sources.Source(str(overlay.source), _LOWER, False, shared=True),
+        sources.Source(str(overlay.place), _LAYERS, True, shared=True),
+    ]
 
 
-def _is_directory(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
-
-
-def _overlay(stage: int, name: str, lower: list[str]) -> None:
-    os.mkdir(name, 0o755, dir_fd=stage)
+def mount(overlay: Overlay, user: int | None) -> None:
+    """Mount it as MERGED on the stage. `user`: the bottle's uid and gid on the host, for root. EnvironmentLacks where the
+    kernel cannot."""
+    below = [f"{STAGE}/{_LAYERS}/{name}" for name in overlay.below]
+    options = (
+        f"lowerdir={':'.join([*below, f'{STAGE}/{_LOWER}'])},upperdir={STAGE}/{_LAYERS}/upper,"
+        f"workdir={STAGE}/{_LAYERS}/work,userxattr"
+    )
+    target = f"{STAGE}/{MERGED}"
+    os.mkdir(target, 0o755)
     try:
-        ns.mount("overlay", f"{STAGE}/{name}", "overlay", _FLAGS, f"lowerdir={':'.join(lower)}")
+        with ns.files_as(user, user) if user is not None else contextlib.nullcontext():
+            ns.mount("overlay", target, "overlay", ns.MS_NOSUID | ns.MS_NODEV, options)
     except OSError as failure:
-        why = os.strerror(failure.errno or 0)
-        if failure.errno == errno.EINVAL:
-            why += "; perhaps something is mounted below /usr on this host"
-        elif failure.errno in (errno.EPERM, errno.ENODEV):
-            why += "; this kernel has no overlays in user namespaces"
-        raise EnvironmentLacks("the layers of this bottle cannot be mounted", why=why,
-                               do="use --backend docker, or start it without layers") from failure  # fmt: skip
+        raise _lacks(overlay, failure.strerror or str(failure)) from None
+    if os.statvfs(target).f_flag & os.ST_RDONLY:
+        # What the kernel does when it cannot make its working directory, without a word.
+        raise _lacks(overlay, "the kernel would only mount it read-only")
+
+
+def _lacks(overlay: Overlay, why: str) -> EnvironmentLacks:
+    return EnvironmentLacks(f"cannot lay a private layer over {overlay.source}", why=why,
+                            do='say "workspace": {"mode": "copy"} in the manifest')  # fmt: skip
+
+
+def why_not(source: str, layers_at: str) -> str:
+    """Why no layer kept at `layers_at` can lie over `source`, in words; "" if it can, as far as looking tells."""
+    mounts = _mounts()
+    inside = next((place for place, _ in mounts if place.startswith(source.rstrip("/") + "/")), None)
+    if inside is not None:
+        return f"something is mounted in it, at {inside}, which an overlay would hide"
+    kind = max(((place, kind) for place, kind in mounts if _within(layers_at, place)), default=("", ""), key=_length)[1]
+    if kind not in _KEEPS:
+        return f"the state root lies on {kind or 'an unknown file system'}, which takes no upper layer"
+    return ""
+
+
+def _length(one: tuple[str, str]) -> int:
+    return len(one[0])
+
+
+def _within(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _mounts() -> list[tuple[str, str]]:
+    """(place, kind of file system) of what is mounted here; proc_pid_mountinfo(5)."""
+    found = []
+    with open("/proc/self/mountinfo", "rb") as table:
+        for line in table:
+            fields, _, rest = line.partition(b" - ")
+            place = fields.split()[4].decode("unicode_escape", "surrogateescape").encode("latin-1", "surrogateescape")
+            found.append((os.fsdecode(place), rest.split()[0].decode()))
+    return found

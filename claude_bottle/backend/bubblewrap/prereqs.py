@@ -216,4 +216,4 @@ def _map_owners(place: str) -> None:
     ns.unshare(ns.CLONE_NEWNS)
     host = owners.host_uid("doctor")
     source = sources.Source(place, "trial", writable=True)
-    sources.open_source(source, lambda uid, gid: idmaps.mapping_namespace((uid, gid), (host, host)))
+    sources.open_source(source, lambda uid, gid, _: idmaps.mapping_namespace((uid, gid), (host, host)))

@@ -23,9 +23,12 @@ from claude_bottle.harness.base import HOME, WORKSPACE
 from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from claude_bottle.backend.base import Boot
     from claude_bottle.backend.docker.engine import Engine
     from claude_bottle.backend.docker.rundir import RunDir
+    from claude_bottle.backend.protected import Guard
     from claude_bottle.proc import Popen
 
 _SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
@@ -87,7 +90,7 @@ def start(engine: Engine, boot: Boot, recipe: Recipe, run_dir: RunDir) -> Attach
         cid = run_dir.cid()
         first = _verify_made(engine, cid, recipe)
         if recipe.container.grafted:
-            _graft(first, recipe)
+            _graft(first, recipe, boot.guards)
         log.mark("bottle verified")
         owner = recipe.uid, recipe.gid
         seeding.fill(engine, cid, boot.home, HOME, owner, ignoring=False)
@@ -136,7 +139,7 @@ def _verify(ready: dict[str, Any], sources: dict[str, list[int]] | None, uid: in
                                do="name real paths that nobody changes meanwhile")  # fmt: skip
 
 
-def _graft(first: int, recipe: Recipe) -> None:
+def _graft(first: int, recipe: Recipe, guards: Sequence[Guard]) -> None:
     if not first:
         raise EnvironmentLacks(f"cannot show {recipe.container.grafted} in a bottle there",
                                why="it belongs to root, and the engine's containers are not on this machine",
@@ -145,7 +148,7 @@ def _graft(first: int, recipe: Recipe) -> None:
     # Who the bottle's user is on this host, which need not be who it is inside.
     uid, gid = (int(facts(first)[kind].split()[0]) for kind in ("Uid", "Gid"))
     try:
-        graft.graft(pidfd, recipe.container.grafted, (uid, gid))
+        graft.graft(pidfd, recipe.container.grafted, (uid, gid), guards)
     finally:
         os.close(pidfd)
 

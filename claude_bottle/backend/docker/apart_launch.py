@@ -59,7 +59,7 @@ def _recipe(
     uid, gid = bottle_user(plan) if machine.here else (UID, GID)
     container = describe(
         engine, plan, boot.identity, run_dir, labels=labels, files=run_dir.name_user(uid, gid), mounts=mounts,
-        machine=machine, meeting=gate_container.shared(boot.identity, labels, readonly=True),
+        boot=boot, machine=machine, meeting=gate_container.shared(boot.identity, labels, readonly=True),
     )  # fmt: skip
     return apart.Recipe(container, uid, gid, machine.here)
 

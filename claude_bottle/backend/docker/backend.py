@@ -32,6 +32,7 @@ from claude_bottle.backend.docker import (
     begun,
     gate_container,
     graft,
+    guarded,
     images,
     launcher,
     owners,
@@ -143,12 +144,16 @@ class DockerBackend(Backend):
     def begin(self, plan: BottlePlan, mounts: tuple[Mount, ...]) -> Begun | None:
         if gate_container.image_of(plan) or not starting.engine_can(self._engine):
             return None
+        if plan.workspace.mode == "bind" and not graft.needed(plan.workspace.source):
+            return None  # its guards are mounts, and only its keeper knows them
         try:
             return self._begin(plan, mounts, plan.slug, early=True)
         except starting.NeedsClient:
             return None
 
-    def _begin(self, plan: BottlePlan, mounts: tuple[Mount, ...], identity: str, *, early: bool = False) -> Underway:
+    def _begin(
+        self, plan: BottlePlan, mounts: tuple[Mount, ...], identity: str, *, boot: Boot | None = None, early: bool = False
+    ) -> Underway:  # fmt: skip
         owner, run_dir = owners.installation(Paths.default()), RunDir(Paths.default(), identity)
         uid, gid = bottle_user(plan)
 
@@ -156,7 +161,7 @@ class DockerBackend(Backend):
             # A planned image has the agent program in it already.
             shown = real_sources(plan.mounts if plan.image_build else (*plan.mounts, *mounts))
             labels, files = owners.labels(identity, owner, plan), self._files(run_dir, uid, gid)
-            container = describe(self._engine, plan, identity, run_dir, labels=labels, files=files, mounts=shown)
+            container = describe(self._engine, plan, identity, run_dir, labels=labels, files=files, mounts=shown, boot=boot)
             return launcher.Recipe(container, nonce, uid, gid)
 
         return begun.begin(self._engine, owner, identity, run_dir, recipe, early=early)
@@ -169,7 +174,7 @@ class DockerBackend(Backend):
             with apart_launch.launched(self._engine, plan, boot) as apart:
                 yield apart
             return
-        way = boot.begun if isinstance(boot.begun, Underway) else self._begin(plan, boot.mounts, boot.identity)
+        way = boot.begun if isinstance(boot.begun, Underway) else self._begin(plan, boot.mounts, boot.identity, boot=boot)
         asked = way.take()
         try:
             with asked.listener:
@@ -209,12 +214,15 @@ class DockerBackend(Backend):
 
 def describe(
     engine: Engine, plan: BottlePlan, identity: str, run_dir: RunDir, *, labels: tuple[tuple[str, str], ...],
-    files: tuple[tuple[str, str], ...], mounts: tuple[Mount, ...], machine: Machine | None = None, meeting: str = "",
+    files: tuple[tuple[str, str], ...], mounts: tuple[Mount, ...], boot: Boot | None = None, machine: Machine | None = None,
+    meeting: str = "",
 ) -> argv.Container:  # fmt: skip
-    """The container of a launch. `machine`: the engine's, where that is not simply this one; for the rest see
-    `argv.Container`."""
+    """The container of a launch. `boot`: where its guards are known already. `machine`: the engine's, where that is not
+    simply this one; for the rest see `argv.Container`."""
     bound = plan.workspace.source if plan.workspace.mode == "bind" else None
     grafted = graft.needed(bound, mapped=machine is not None and machine.mapped)
+    if boot is not None and not grafted:
+        mounts = (*mounts, *guarded.mounts(boot, bottle_user(plan)))
     return argv.Container(
         name=owners.container_name(identity),
         labels=labels,

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from claude_bottle.backend import ignore
 from claude_bottle.errors import BottleError
+from claude_bottle.state import ignore
 from claude_bottle.state.beneath import make_dirs_beneath, open_beneath
 
 MAX_FILES, MAX_BYTES = 20_000, 2 << 30

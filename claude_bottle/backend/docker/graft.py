@@ -9,11 +9,18 @@ host's table of mounts never has it.
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from claude_bottle.backend import childhood, idmaps, sources
+from claude_bottle.backend import childhood, idmaps, protected, sources
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.errors import EnvironmentLacks
 from claude_bottle.harness.base import WORKSPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from claude_bottle.backend.protected import Guard
 
 
 def needed(workspace: str | None, *, mapped: bool = False) -> bool:
@@ -22,21 +29,28 @@ def needed(workspace: str | None, *, mapped: bool = False) -> bool:
     return workspace is not None and os.geteuid() == 0 and (mapped or os.stat(workspace).st_uid == 0)
 
 
-def graft(first: int, source: str, user: tuple[int, int]) -> None:
+def graft(first: int, source: str, user: tuple[int, int], guards: Sequence[Guard] = ()) -> None:
     """Cover /workspace of the container whose first process is `first` (a pidfd) with `source`, whose owner appears as
-    `user` (uid, gid). EnvironmentLacks where its file system cannot do that, BottleError as for every source."""
-    childhood.in_child(lambda: _cover(first, source, user))
+    `user` (uid, gid), and put `guards` in force on it. EnvironmentLacks where its file system cannot do that, BottleError as
+    for every source."""
+    childhood.in_child(lambda: _cover(first, source, user, guards))
 
 
-def _cover(first: int, source: str, user: tuple[int, int]) -> None:
-    shift = sources.open_source(
-        sources.Source(source, "workspace", writable=True), lambda uid, gid: idmaps.mapping_namespace((uid, gid), user)
-    )
-    ns.confine_tree(shift.tree)
-    meant = os.fstat(shift.tree)
+def _cover(first: int, source: str, user: tuple[int, int], guards: Sequence[Guard]) -> None:
+    def shown(path: Path | str) -> int:
+        tree = sources.open_source(
+            sources.Source(str(path), "workspace", True), lambda uid, gid, _: idmaps.mapping_namespace((uid, gid), user)
+        ).tree
+        ns.confine_tree(tree)
+        return tree
+
+    workspace = shown(source)
+    private = {guard.source: shown(guard.source) for guard in guards if guard.source is not None}
+    meant = os.fstat(workspace)
     ns.setns(first, ns.CLONE_NEWNS)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    ns.move_mount(shift.tree, root, WORKSPACE.lstrip("/"))
+    ns.move_mount(workspace, root, WORKSPACE.lstrip("/"))
+    protected.hold(workspace, guards, private.__getitem__)
     seen = os.stat(WORKSPACE)
     if (seen.st_dev, seen.st_ino, seen.st_uid) != (meant.st_dev, meant.st_ino, user[0]):
         raise EnvironmentLacks(f"{source} did not become the workspace", why="something else appears in the container")

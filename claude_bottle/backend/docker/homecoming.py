@@ -7,20 +7,14 @@ while the bottle runs, and how it is read, is `tree`'s and `export`'s business.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from claude_bottle.backend.tree import Copy, opened
 from claude_bottle.errors import BottleError
 from claude_bottle.state.beneath import make_dirs_beneath, open_beneath, plain_parts
-from claude_bottle.state.removal import remove_tree
-
-_RENAME_EXCHANGE, _AT_FDCWD = 2, -100
-_INCOMING = ".incoming"
-_libc = ctypes.CDLL(None, use_errno=True)
+from claude_bottle.state.replacing import replace as replace
 
 
 def fetch(source: int, target: Path, shown_as: str, without: Iterable[str]) -> None:
@@ -61,26 +55,3 @@ def fetch_names(source: int, target: Path, shown_as: str, without: Iterable[str]
 def _beneath(shown_as: str, paths: Iterable[str]) -> frozenset[str]:
     """Those of `paths` that lie in the directory `shown_as`, relative to it."""
     return frozenset(path[len(shown_as) + 1 :] for path in paths if path.startswith(shown_as + "/"))
-
-
-def replace(target: Path, fill: Callable[[int], None]) -> None:
-    """Let `fill` write into a new directory, and put that in the place of `target` once it is whole."""
-    incoming = target.with_name(target.name + _INCOMING)
-    remove_tree(incoming)  # what a keeper that died had begun
-    incoming.mkdir(0o700)
-    try:
-        with opened(incoming) as directory:
-            fill(directory)
-            _libc.syncfs(directory)  # a power cut after the exchange finds it whole
-        target.mkdir(0o700, exist_ok=True)
-        _exchange(incoming, target)
-    finally:
-        with contextlib.suppress(BottleError):
-            remove_tree(incoming)
-
-
-def _exchange(one: Path, other: Path) -> None:
-    """Swap two names in one step (renameat2(2))."""
-    if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
-        number = ctypes.get_errno()
-        raise BottleError(f"cannot put {other} in place", why=os.strerror(number))

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_bottle import log
-from claude_bottle.backend import ignore, registration, tree
+from claude_bottle.backend import registration, tree
 from claude_bottle.backend.docker import argv, graft, starting
 from claude_bottle.backend.docker.control import Control, close_all
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.harness.base import HOME, WORKSPACE
+from claude_bottle.state import ignore
 from claude_bottle.state.beneath import open_beneath
 from claude_bottle.values import dataclass
 
@@ -176,7 +177,7 @@ def _lead(control: Control, boot: Boot, asked: Asked, pidfd: int) -> Sandbox:
         _verify(control.peer(), ready, sources, recipe.uid)
         _verify_network(sockets[0])
         if recipe.container.grafted:
-            graft.graft(pidfd, recipe.container.grafted, (recipe.uid, recipe.gid))
+            graft.graft(pidfd, recipe.container.grafted, (recipe.uid, recipe.gid), boot.guards)
         log.mark("bottle verified")
         if boot.registration is not None:
             registration.register(boot.registration, boot.nonce, list(ready["listeners"]), sockets[1:])

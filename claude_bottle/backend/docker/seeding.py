@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from claude_bottle.backend import ignore, tree
+from claude_bottle.backend import tree
 from claude_bottle.errors import BottleError
+from claude_bottle.state import ignore
 
 if TYPE_CHECKING:
     from claude_bottle.backend.docker.engine import Engine

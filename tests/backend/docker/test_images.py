@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from claude_bottle import proc
-from claude_bottle.backend import ignore
 from claude_bottle.backend.docker import images
 from claude_bottle.backend.docker.engine import Engine
 from claude_bottle.backend.docker.images import EngineImages, build, missing
 from claude_bottle.backend.docker.recipe import Recipe, chain
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.harness.base import Program
+from claude_bottle.state import ignore
 from tests.backend.docker.test_recipe import image
 from tests.docker_engine import ROOT, base_image, docker_client, docker_engine, docker_host, own_engine
 from tests.docker_engine import Engine as Daemon

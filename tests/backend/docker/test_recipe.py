@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bottle.backend import ignore
 from claude_bottle.backend.docker import context, dockerfile, recipe
 from claude_bottle.backend.docker.recipe import Recipe, chain
 from claude_bottle.errors import BottleError
 from claude_bottle.manifest.bottle import Image
+from claude_bottle.state import ignore
 
 TEXT = "FROM debian\nCOPY . /src\n"
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from claude_bottle.backend import ignore, tree
+from claude_bottle.backend import tree
 from claude_bottle.backend.docker import seeding
 from claude_bottle.errors import BottleError
+from claude_bottle.state import ignore
 
 
 def sent(place: Path, rules: tuple[str, ...] = ()) -> dict[str, tarfile.TarInfo]:

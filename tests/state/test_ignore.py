@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from claude_bottle.backend.ignore import Ignored, read, walk
 from claude_bottle.errors import BottleError
+from claude_bottle.state.ignore import Ignored, read, walk
 
 CASES = [
     ("a", "a", True), ("a", "a/b", True), ("a", "b/a", False), ("*.log", "x.log", True), ("*.log", "d/x.log", False),

@@ -1,0 +1,93 @@
+"""Having every program of a bottle stand still for a moment, and go on as if nothing had been.
+
+SIGSTOP, from those we started down to the last of their children, again until no new one is found: what stands still
+begets nobody. Let go in the opposite order, children first, so that no shell sees a job of its own stopped. Who belongs to
+the bottle is told by descent: what was started in it, and what its first process has adopted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_ROUNDS = 20
+# For one that waits for a disk: it stops when it has what it waits for, and the copy is taken all the same.
+_SECONDS, _PAUSE = 2.0, 0.0005
+
+
+@contextlib.contextmanager
+def standing_still(first: int, started: Sequence[int]) -> Iterator[None]:
+    """`first`: the bottle's first process, which does nothing and is left alone; `started`: what the keeper started inside
+    and has not collected, so that no number is another's."""
+    held: dict[int, int] = {}
+    try:
+        for _ in range(_ROUNDS):
+            new = [pid for pid in _below(first, started) if pid not in held]
+            if not new:
+                break
+            for pid in new:
+                _hold(pid, held)
+            _await(new, held)
+        yield
+    finally:
+        for pidfd in reversed(held.values()):
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+            os.close(pidfd)
+
+
+def _hold(pid: int, held: dict[int, int]) -> None:
+    """A process that already stood still is left so."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if _state(pid) not in "TtZX":
+            signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+            held[pid] = pidfd
+            return
+    except OSError:
+        pass
+    os.close(pidfd)
+
+
+def _await(pids: Sequence[int], held: dict[int, int]) -> None:
+    """A signal is only a request: until those it went to stand still, or are gone."""
+    deadline = time.monotonic() + _SECONDS
+    for pid in pids:
+        while pid in held and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if _state(pid) in "RSD":
+                    time.sleep(_PAUSE)
+                    continue
+            break
+
+
+def _below(first: int, started: Sequence[int]) -> list[int]:
+    """Parents before their children."""
+    found, pending = [], [*started, *_children(first)]
+    while pending:
+        pid = pending.pop(0)
+        if pid not in found:
+            found.append(pid)
+            pending += _children(pid)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    """Of all its threads."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    return found
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

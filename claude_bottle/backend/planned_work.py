@@ -1,0 +1,84 @@
+"""Which workspace a plan says: what the manifest and the command line ask for, and what this place can give.
+
+Whatever is given in the place of what was asked for is said in the plan. Looks at the operator's directory, writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claude_bottle.errors import BottleError
+from claude_bottle.harness.base import WORKSPACE
+from claude_bottle.model.plan import Workspace
+from claude_bottle.state import layers
+from claude_bottle.state.paths import Paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claude_bottle.backend.base import BottleSpec
+    from claude_bottle.manifest.bottle import Bottle as Granted
+
+
+_LIVE = (
+    "live: the agent changes these files directly, scripts that your own tools run included; git hooks and config, settings"
+    " of agents and editors, and CI files that are there are read-only"
+)
+
+
+def planned_workspace(
+    bottle: Granted, spec: BottleSpec, identity: str, backend: str, no_overlay: Callable[[str, str], str] | None
+) -> tuple[Workspace, list[str]]:
+    """The workspace, and what the operator should know about it. See `planning.compose`."""
+    asked = bottle.workspace
+    mode = "copy" if spec.copy_cwd and asked in ("none", "bind") else asked
+    if mode == "none":
+        return Workspace("none", WORKSPACE), []
+    source, paths = _source(spec), Paths.default()
+    said = []
+    if mode == "bind":
+        said.append(_LIVE)
+    if mode == "overlay":
+        why = no_overlay(source, str(paths.root)) if no_overlay else f"{backend} has none"
+        if why:
+            mode = "copy"
+            said.append(f"a copy in the place of an overlay: {why}")
+        else:
+            said += _edits(paths, spec.resume_of, source)
+    if mode in ("copy", "overlay"):
+        said += _elsewhere(source)
+    return Workspace(mode, WORKSPACE, source, bottle.include if mode == "clone" else ()), said
+
+
+def _source(spec: BottleSpec) -> str:
+    source = os.path.realpath(spec.user_cwd or Path.cwd())
+    for holds, what in (
+        (os.path.realpath(Path.home()), "your whole home"),
+        (str(Paths.default().root), "our state"),
+    ):
+        if os.path.commonpath((source, os.path.realpath(holds))) == source:
+            raise BottleError(
+                f"{source} cannot be the agent's workspace",
+                why=f"it holds {what}",
+                do="start from a project's own directory",
+            )
+    return source
+
+
+def _edits(paths: Paths, identity: str | None, source: str) -> list[str]:
+    """What the host changed below a private layer since it was begun: the agent sees it now where it has not changed the
+    same file itself."""
+    begun = layers.load(paths, identity) if identity else None
+    if begun is None or str(begun.source) != source:
+        return []
+    changed = layers.edited(begun)
+    return [layers.describe_edits(changed)] if changed else []
+
+
+def _elsewhere(source: str) -> list[str]:
+    """A linked worktree's or submodule's repository does not come along."""
+    if os.path.isfile(os.path.join(source, ".git")):
+        return ['.git is a file here: the repository lies elsewhere and is not seen; "mode": "clone" brings it along']
+    return []

@@ -1,0 +1,79 @@
+"""Taking a checkpoint: home and workspace of one bottle, as they are at one moment, into its state directory.
+
+For whoever holds the bottle: its keeper while it runs, a command that has its lock when it does not. An overlay's layer is
+finished by one rename where nothing has it mounted, and copied where it is; everything that did not change since the last
+checkpoint is shared with it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from claude_bottle.backend import freezing
+from claude_bottle.state import checkpoints, layers
+from claude_bottle.state.checkpoints import Checkpoint
+from claude_bottle.state.record import timestamp
+from claude_bottle.state.removal import remove_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claude_bottle.backend.freezing import Seen
+    from claude_bottle.state.layers import Layers
+    from claude_bottle.state.paths import Paths
+    from claude_bottle.state.record import BottleRecord
+
+_UPPER = "upper"
+
+
+def take(paths: Paths, record: BottleRecord, mode: str, source: str | None, name: str, *, running: bool) -> Checkpoint:
+    """A checkpoint of what lies on this host's disk. `mode` and `source` are the workspace's. BottleError when not all of it
+    could be kept: there is none then."""
+    before = next(reversed(checkpoints.known(paths, record.identity)), None)
+    former = freezing.recall(before.path / checkpoints.SEEN) if before else {}
+    staging = checkpoints.begin(paths, record.identity, name)
+    try:
+        seen = {checkpoints.HOME: freezing.freeze(
+            paths.home(record.identity), staging / checkpoints.HOME, before.home if before else None,
+            former.get(checkpoints.HOME))}  # fmt: skip
+        begun = layers.load(paths, record.identity)
+        stack = over = None
+        if begun is not None:
+            stack, over = _layers(paths, record.identity, begun, before, former, seen, running=running)
+        elif mode != "bind" and os.path.isdir(paths.workspace(record.identity)):
+            seen[checkpoints.WORKSPACE] = freezing.freeze(
+                paths.workspace(record.identity), staging / checkpoints.WORKSPACE, before.workspace if before else None,
+                former.get(checkpoints.WORKSPACE))  # fmt: skip
+        freezing.keep(staging / checkpoints.SEEN, seen)
+        made = Checkpoint(staging, name, timestamp(), record.agent, record.harness, record.session_id, mode, source, stack,
+                          over, begun.since if begun else 0)  # fmt: skip
+        return checkpoints.complete(staging, made)
+    except BaseException:
+        remove_tree(staging)
+        raise
+
+
+def _layers(
+    paths: Paths, identity: str, begun: Layers, before: Checkpoint | None, former: dict[str, Seen], seen: dict[str, Seen],
+    *, running: bool,
+) -> tuple[tuple[str, ...], tuple[str, ...] | None]:  # fmt: skip
+    """The finished layers that make the workspace now, and what the newest was copied over."""
+    named = {name for one in checkpoints.known(paths, identity) for name in one.layers or ()}
+    if not running:
+        begun = layers.mend(begun)
+        layers.sweep(begun, named)
+        return layers.finish(begun).below, None
+    with os.scandir(begun.upper) as entries:
+        if not any(entries):
+            return begun.below, None
+    same = before is not None and before.over == begun.below and before.layers
+    last: Path | None = begun.directory / before.layers[0] if before and before.layers and same else None
+    name = layers.new_name()
+    try:
+        seen[_UPPER] = freezing.freeze(begun.upper, begun.directory / name, last, former.get(_UPPER) if last else None,
+                                       layer=True)  # fmt: skip
+    except BaseException:
+        remove_tree(begun.directory / name)
+        raise
+    return (name, *begun.below), begun.below

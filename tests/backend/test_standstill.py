@@ -1,0 +1,72 @@
+"""Having a bottle's programs stand still while its files are copied."""
+
+from __future__ import annotations
+
+from tests.backend.keeping import keep
+from tests.ordinary_user import Person
+
+PROGRAMS = """
+from claude_bottle.backend.bubblewrap import standstill
+from tests.waiting import eventually
+def states(bottle, process):
+    return [standstill._state(pid) for pid in standstill._below(bottle._sandbox.first, [process.pid])]
+def busy(bottle):
+    end, other = os.pipe()
+    spin = "while :; do :; done"
+    process = start(bottle, "/bin/sh", "-c", f"setsid sh -c '({spin}) & ({spin}) &'; ({spin}) & sh -c '{spin}' & "
+                    "sh -c 'kill -STOP $$' & echo up; wait", out=other)
+    assert os.read(end, 2) == b"up"
+    eventually(lambda: states(bottle, process).count("T") == 1 and len(states(bottle, process)) >= 6)
+    return process
+"""
+
+
+def test_every_program_stands_still_and_goes_on_but_for_one_that_stood_still_itself(person: Person) -> None:
+    source = PROGRAMS + """
+with launch() as bottle:
+    process = busy(bottle)
+    with bottle.standing_still():
+        still = states(bottle, process)
+    eventually(lambda: states(bottle, process).count("T") == 1)
+    show({"still": still, "runs": process.poll() is None})
+"""
+    found = keep(person, source)
+    assert set(found["still"]) == {"T"}
+    assert found["runs"]
+
+
+def test_they_go_on_when_the_copying_fails_and_no_descriptor_is_left(person: Person) -> None:
+    source = PROGRAMS + """
+with launch() as bottle:
+    process = busy(bottle)
+    before = descriptors()
+    try:
+        with bottle.standing_still():
+            raise OSError("disk full")
+    except OSError:
+        pass
+    eventually(lambda: states(bottle, process).count("T") == 1)
+    show(descriptors() == before)
+"""
+    assert keep(person, source) is True
+
+
+def test_a_shell_with_jobs_does_not_take_its_job_for_stopped(person: Person) -> None:
+    source = PROGRAMS + """
+with launch() as bottle:
+    end, other = os.pipe()
+    process = start(bottle, "/bin/bash", "-c", "set -m; sleep 1000 & echo up; wait; echo told", out=other)
+    assert os.read(end, 2) == b"up"
+    eventually(lambda: len(states(bottle, process)) == 2)
+    for _ in range(20):
+        with bottle.standing_still():
+            pass
+    eventually(lambda: "T" not in states(bottle, process))
+    os.set_blocking(end, False)
+    try:
+        said = os.read(end, 100).decode().strip()
+    except BlockingIOError:
+        said = ""
+    show([said, process.poll()])
+"""
+    assert keep(person, source) == ["", None]
