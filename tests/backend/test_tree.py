@@ -71,6 +71,6 @@ def test_where_files_can_share_blocks_a_copy_takes_no_room_and_is_one_all_the_sa
     for name, size in (("large", 150 << 20), ("odd", 100_001), ("small", 2), ("empty", 0)):
         (source / name).write_bytes(os.urandom(1 << 16) * (size >> 16) + b"x" * (size & 0xFFFF))
     tree.copy_into(source, target)  # a second time in full would not fit
-    assert tree.same(source, target)
+    assert all((source / name).read_bytes() == (target / name).read_bytes() for name in ("large", "odd", "small", "empty"))
     (target / "odd").write_bytes(b"changed")
     assert (source / "odd").stat().st_size == 100_001
