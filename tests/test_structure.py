@@ -22,6 +22,7 @@ BACKENDS = ("bubblewrap", "bwrap", "docker", "kubernetes")
 HEAVY = {
     "asyncio", "cryptography", "dataclasses", "h11", "hashlib", "http", "inspect", "jsonschema", "msgspec",
     "multiprocessing", "rich", "select", "selectors", "setproctitle", "shtab", "socket", "ssl", "subprocess", "tempfile",
+    "textual",
 }  # fmt: skip
 
 

@@ -28,12 +28,14 @@ def lines(board: Board) -> list[Line]:
     return [head, *(_row(item) for item in items)]
 
 
-def text(identity: str, view: Mapping[str, Any], *, narrowed: bool = False) -> list[Line]:
+def text(identity: str, view: Mapping[str, Any], *, narrowed: bool = False, credential: str = "") -> list[Line]:
     """All that one decides upon: what would change, from when on, what the bottle reaches then, what is odd about it; the
     agent's words last."""
     said = [line(text, STRONG) for text in wrapped(head(identity, view))]
     if narrowed:
         said.append(line("narrowed by you: this is what would be granted", WIDE))
+    if credential:
+        said += [line(part, WIDE) for part in wrapped(f"with your credential {credential}")]
     said += [line(""), *(line(text, GOOD if text.startswith("+") else "") for text in _each(view.get("lines"))), line("")]
     if view.get("approved"):
         said.append(line("approved was less, this is all of it:", WIDE))

@@ -37,6 +37,8 @@ class RequestDialog(Dialog):
         super().__init__("", marker)
         self._paths, self.identity, self.view = paths, identity, view
         self._granting, self._narrowed = granting, cast("View | None", None)
+        self._credential = ""
+        """Which of the operator's credentials is to be used, if it is not the one of the name asked for."""
         self._busy = False
         self.place = ""
         """Which of how many, for the title."""
@@ -63,7 +65,7 @@ class RequestDialog(Dialog):
             self.view = view
             self._end(stand(view))
         elif any(view.get(key) != self.view.get(key) for key in ("hash", "revision", "lines", "reach", "warnings")):
-            self.view, self._narrowed = view, None
+            self.view, self._narrowed, self._credential = view, None, ""
             self._show(view)
             self.tell("it has changed meanwhile: read it again")
 
@@ -82,7 +84,10 @@ class RequestDialog(Dialog):
         if not found:
             self.tell("this is approved as it is, or not at all")
             return
-        self.app.push_screen(Form("narrow it: any, words, or none", [(one.label, one.value) for one in found]), self._edited)
+        shown = [(one.label, one.value) for one in found]
+        if self._change.get("kind") == "credential":
+            shown.append(("which credential of yours", self._credential or str(self._change["rule"]["credential"])))
+        self.app.push_screen(Form("narrow it: any, words, or none", shown), self._edited)
 
     @property
     def _change(self) -> Mapping[str, Any]:
@@ -92,11 +97,15 @@ class RequestDialog(Dialog):
     def _edited(self, values: list[str] | None) -> None:
         if values is None:
             return
+        found = narrowing.fields(self._change)
         try:
-            change = narrowing.narrowed(self._change, list(zip(narrowing.fields(self._change), values, strict=True)))
+            change = narrowing.narrowed(self._change, list(zip(found, values, strict=False)))
         except ValueError as problem:
             self.tell(str(problem))
             return
+        if len(values) > len(found):
+            asked = str(change["rule"]["credential"])
+            self._credential = "" if values[-1].strip() == asked else values[-1].strip()
         self._work(lambda: self._preview(change), lambda view: self._previewed(change, view))
 
     def _preview(self, change: Mapping[str, Any]) -> View:
@@ -134,7 +143,9 @@ class RequestDialog(Dialog):
                 revision = int(self.view.get("revision", 0))
                 message = answering.own_grant(self._granting, scope=scope, until=until, revision=revision)
             else:
-                message = answering.approval(self.view, scope=scope, until=until, change=self._narrowed)
+                message = answering.approval(
+                    self.view, scope=scope, until=until, change=self._narrowed, credential=self._credential
+                )
             return answering.answer(self.identity, message, self._paths)
 
         self._work(ask, self._decided)
@@ -166,14 +177,14 @@ class RequestDialog(Dialog):
     def _failed(self, problem: BottleError | OSError) -> None:
         """Nothing happened. What stands there now is what the board says next."""
         words = [problem.what, problem.why] if isinstance(problem, BottleError) else [str(problem)]
-        self._narrowed = None
+        self._narrowed, self._credential = None, ""
         self._show(self.view)
         self.tell(": ".join(word for word in words if word))
         self.app.call_later(self.app.board_changed)  # type: ignore[attr-defined]
 
     def _show(self, view: View, *, narrowed: bool = False) -> None:
         title = "your own grant" if self._granting is not None else f"request{self.place}"
-        self.put(text(self.identity, view, narrowed=narrowed), title)
+        self.put(text(self.identity, view, narrowed=narrowed, credential=self._credential), title)
 
     def tell(self, words: str) -> None:
         self.told = words

@@ -86,6 +86,7 @@ def test_new_lines_of_the_journal_appear_and_markup_in_them_is_text(paths: Paths
     drive(paths, scenario, size=(140, 24))
 
 
+@pytest.mark.threat(70, 73)
 def test_hostile_text_in_every_field_is_text_on_every_page(paths: Paths, keeper: Keeper) -> None:
     made = keeper("reviewer-p02mfe")
     nasty = "[/][bold red on white]x[/b] [@click=app.exit]y[/] \x1b]0;t\x07\u202e $"

@@ -39,6 +39,7 @@ def test_a_key_approves_what_is_shown_for_its_scope(paths: Paths, made: FakeKeep
         "approve", view["id"], view["hash"], 1, scope)  # fmt: skip
 
 
+@pytest.mark.threat(67, 105)
 def test_the_dialog_shows_the_change_the_reach_the_marker_and_last_the_agents_words(paths: Paths, made: FakeKeeper) -> None:
     made.ask(1, HOST, reason="I need [b]crates[/b] [/] [link=x]now", warnings=["looks like example.com"])
 
@@ -53,6 +54,7 @@ def test_the_dialog_shows_the_change_the_reach_the_marker_and_last_the_agents_wo
     drive(paths, scenario)
 
 
+@pytest.mark.threat(72)
 def test_what_was_not_scrolled_to_its_end_cannot_be_approved(paths: Paths, made: FakeKeeper) -> None:
     made.ask(1, HOST, **LONG)
 
@@ -73,6 +75,7 @@ def test_what_was_not_scrolled_to_its_end_cannot_be_approved(paths: Paths, made:
     drive(paths, scenario)
 
 
+@pytest.mark.threat(76)
 def test_keys_typed_ahead_of_the_dialog_decide_nothing(paths: Paths, made: FakeKeeper) -> None:
     made.ask(1, HOST)
 
@@ -87,6 +90,7 @@ def test_keys_typed_ahead_of_the_dialog_decide_nothing(paths: Paths, made: FakeK
     drive(paths, scenario)
 
 
+@pytest.mark.threat(76)
 def test_a_paste_decides_nothing(paths: Paths, made: FakeKeeper) -> None:
     made.ask(1, HOST)
 
@@ -102,6 +106,7 @@ def test_a_paste_decides_nothing(paths: Paths, made: FakeKeeper) -> None:
     drive(paths, scenario)
 
 
+@pytest.mark.threat(68, 69)
 def test_a_request_that_changes_while_it_is_read_is_to_be_read_again(paths: Paths, made: FakeKeeper) -> None:
     view = made.ask(1, HOST)
 
@@ -255,3 +260,17 @@ def test_what_is_being_carried_out_is_said(paths: Paths, made: FakeKeeper) -> No
         await at.sees("approved (session), being carried out")
 
     drive(paths, scenario)
+
+
+def test_another_credential_of_the_operators_can_be_named_and_is_shown(paths: Paths, made: FakeKeeper) -> None:
+    made.ask(1, {"kind": "credential", "rule": {"host": "api.github.com", "paths": ["/repos/**"], "credential": "github"}})
+
+    async def scenario(at: Driver) -> None:
+        await at.open_request()
+        await at.decide("e", lambda: "which credential of yours" in at.screen)
+        await at.press("tab", "tab", "home", *["delete"] * 6, *"work", "enter")
+        await at.sees("with your credential work")
+        await at.decide("s", lambda: made.decided)
+
+    drive(paths, scenario)
+    assert made.decided[0]["credential"] == "work"
