@@ -16,6 +16,7 @@ import shutil
 import ssl
 import subprocess
 import tarfile
+import tempfile
 import threading
 import zipfile
 from pathlib import Path
@@ -47,8 +48,11 @@ class Registries:
         self.plain_port = self._plain.server_address[1]
         threading.Thread(target=self._plain.serve_forever, daemon=True).start()
         self.keyring: Path | None = None
+        # A short path: the socket of gpg's agent lies in it, and the name of a socket has 107 characters at most.
+        self._keys = tempfile.TemporaryDirectory(prefix="cb-", dir="/tmp", ignore_cleanup_errors=True)
 
     def close(self) -> None:
+        self._keys.cleanup()
         for server in (self._server, self._plain):
             server.shutdown()
             server.server_close()
@@ -131,16 +135,14 @@ class Registries:
         self.files["/debian/dists/stable/InRelease"] = self._signed(release.encode())
 
     def _signed(self, release: bytes) -> bytes:
-        home = self.place / "gnupg"
-        home.mkdir(mode=0o700, exist_ok=True)
-        plain = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--pinentry-mode", "loopback"]
+        plain = ["gpg", "--homedir", self._keys.name, "--batch", "--quiet", "--pinentry-mode", "loopback"]
         if self.keyring is None:
             words = ["--passphrase", "", "--quick-generate-key", "tests@example.test", "rsa2048", "sign", "1d"]
             subprocess.run([*plain, *words], check=True, capture_output=True)
             self.keyring = self.place / "keyring.gpg"
             self.keyring.write_bytes(subprocess.run([*plain, "--export"], check=True, capture_output=True).stdout)
         done = subprocess.run([*plain, "--passphrase", "", "--clearsign"], input=release, check=True, capture_output=True)
-        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=False, capture_output=True)
+        subprocess.run(["gpgconf", "--homedir", self._keys.name, "--kill", "gpg-agent"], check=False, capture_output=True)
         return done.stdout
 
     def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
