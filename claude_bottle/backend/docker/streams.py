@@ -157,6 +157,9 @@ class Relay(init.Init):
             data = program.status.recv(4096)
         except BlockingIOError:
             return
+        except ConnectionResetError:
+            # A signal that came too late was never read at the other end, which is told before what was said (unix(7)).
+            data = program.status.recv(4096)
         said = json.loads(data) if data else {"op": "gone"}
         if said["op"] == "born":
             self.tell(program.number, op="born", pid=pid)
@@ -264,7 +267,10 @@ class Relay(init.Init):
             resize(program.master, said)
         elif not program.over:
             # A signal, for init, which knows whether its number is still its own.
-            program.status.send(json.dumps(said).encode())
+            try:
+                program.status.send(json.dumps(said).encode())
+            except OSError:
+                pass  # it has ended, which is about to be heard
 
     def forget(self, fd: int) -> None:
         if fd in self.ends:

@@ -201,6 +201,14 @@ def test_a_signal_for_one_that_has_ended_starts_nothing_and_ends_nobody(line: Li
     assert line.run("echo", "alive") == (0, b"alive\n")
 
 
+def test_signals_in_quick_succession_neither_hide_how_a_program_ended_nor_end_the_others(line: Line) -> None:
+    for _ in range(100):
+        found = line.start("sleep", "1000")
+        for number in (signal.SIGTERM, *[signal.SIGCONT] * 9):
+            line.wire.instruct(found, signal=number, group=True)
+        assert ended(found) == 128 + signal.SIGTERM
+
+
 def test_what_was_ignored_where_it_began_is_not_ignored_by_its_programs() -> None:
     line = Line("nohup")
     try:
