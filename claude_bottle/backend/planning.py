@@ -17,7 +17,7 @@ from claude_bottle import harness as harnesses
 from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Outlet, Overlay
 from claude_bottle.backend.planned_work import planned_workspace
 from claude_bottle.errors import BottleError
-from claude_bottle.harness.base import WORKSPACE, Launch, Program, Progress
+from claude_bottle.harness.base import Launch, Program, Progress
 from claude_bottle.model.names import new_identity
 from claude_bottle.model.plan import (
     SESSION,

@@ -68,10 +68,14 @@ class Copy:
         self, *, owner: tuple[int, int] | None = None, fresh: bool = True, without: frozenset[str] = frozenset(),
         ignored: ignore.Ignored | None = None, most: int = MAX_BYTES,
     ) -> None:  # fmt: skip
-        self._most = most
         self._owner, self._fresh, self._without, self._ignored = owner, fresh, without, ignored
         self.entries = self.skipped = self.missed = 0
-        self._reason, self._pouring = "", Pouring(MAX_BYTES)
+        self._reason, self._pouring = "", Pouring(most)
+
+    @property
+    def size(self) -> int:
+        """How many bytes were written."""
+        return self._pouring.size
 
     def whole(self, source: int, target: int, path: str = "", depth: int = 0) -> None:
         """Copy what is in the directory `source` into the directory `target`. BottleError when the target is full."""

@@ -10,7 +10,7 @@ from claude_bottle.state.work_note import UNEXPORTED
 
 EXAMPLES = "claude-bottle ls --all"
 _COLUMNS = (("IDENTITY", "identity", 22), ("AGENT", "agent", 13), ("STATE", "status", 12), ("AGE", "age", 6),
-            ("PLAN", "plan", 9), ("WORK", "work", 10), ("WHY KEPT", "why", 8))  # fmt: skip
+            ("PLAN", "plan", 9), ("WORK", "work", 10), ("WHY KEPT", "last", 8))  # fmt: skip
 _COLOURS = {"running": "green", "preserved": "yellow", "interrupted": "yellow", "damaged": "red"}
 
 
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     elif rows:
         print(_line({key: title for title, key, _ in _COLUMNS} | _last_title(rows, options.all)))
         for row in rows:
-            print(_line(row | {"last": row.get("waiting") or row.get("why")}))
+            print(_line(_shown(row)))
     else:
         print("no bottles" if options.all else "no bottle is running (ls --all lists preserved ones)")
     return 0
@@ -41,9 +41,12 @@ def _last_title(rows: list[dict[str, object]], everything: bool) -> dict[str, st
     if not everything:
         return {"last": "WAITING"}
     return {"last": "WAITING, OR WHY KEPT"} if any(row.get("waiting") for row in rows) else {}
+
+
 def _shown(row: dict[str, object]) -> dict[str, object]:
     """What the work column says, the reason need not say again."""
-    return {**row, "why": row["why"] if row["why"] != UNEXPORTED else ""} if row.get("work") else row
+    why = "" if row.get("work") and row.get("why") == UNEXPORTED else row.get("why")
+    return row | {"last": row.get("waiting") or why}
 
 
 def _line(row: dict[str, object] | dict[str, str]) -> str:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import socket
 
     from claude_bottle.keeper.boot import Booted
-    from claude_bottle.keeper.desk import Desk
     from claude_bottle.keeper.checkpoints import Checkpoints
+    from claude_bottle.keeper.desk import Desk
     from claude_bottle.keeper.execs import PipedExec, TerminalExec
     from claude_bottle.keeper.order import Order
     from claude_bottle.keeper.reboot_contract import Reboots
@@ -47,6 +47,7 @@ class Clients:
         self._order, self._booted, self._session, self._stop = order, booted, session, stop
         self.rebooter, self._desk = rebooter, desk
         self._following: set[Connection] = set()
+        self._checkpoints: Checkpoints | None = None
         self._execs: dict[Connection, TerminalExec | PipedExec] = {}
         self._attached: set[Connection] = set()
         # Our ends of what a `run` writes, as long as somebody reads them.
@@ -59,6 +60,7 @@ class Clients:
     def renew(self, order: Order, booted: Booted) -> None:
         """The bottle has booted again: from now on requests are about this one."""
         self._order, self._booted = order, booted
+        self._end_checkpoints()
 
     def end_execs(self) -> None:
         """The bottle is gone, and with it what ran beside the agent: tell whoever waits for it."""
@@ -68,6 +70,9 @@ class Clients:
     def close(self) -> None:
         """No new clients from now on; those that are there stay."""
         self._server.close()
+        self._end_checkpoints()
+
+    def _end_checkpoints(self) -> None:
         if self._checkpoints is not None:
             self._checkpoints.close()
             self._checkpoints = None

@@ -71,12 +71,12 @@ class Order:
     state a failed launch removes. `argv` and `env` are the agent's, whole. `roots` are the PEM roots that programs
     inside trust beside the bottle's own CA. `gate` None: no gate, no listeners, no network. `ports` are listeners
     beyond the usual ones. `rows`, `cols`: the first window size.
-    `forked`: its workspace is already that of a checkpoint. `keep`: preserve the state whatever the agent's exit code. `credentials_read`: when those of `gate` were read, by
-    `credentials.now`. `serve` is the gate's main function where it is not the product's. `inbox`: what a resumed bottle has
-    of requests and grants, which `gate` has already; None for nothing. `offered`: the credentials of the bottle's manifest,
-    for those it may ask for. `notify`: the command that is told of every request. `outlet` is the way out of what is built
-    while the bottle runs. `reasons`: why the state is to be kept already, of a bottle that boots again in its keeper.
-    `begun`: what the backend is doing for this launch already.
+    `forked`: its workspace is already that of a checkpoint. `keep`: preserve the state whatever the agent's exit code.
+    `credentials_read`: when those of `gate` were read, by `credentials.now`. `serve` is the gate's main function where it
+    is not the product's. `inbox`: what a resumed bottle has of requests and grants, which `gate` has already; None for
+    nothing. `offered`: the credentials of the bottle's manifest, for those it may ask for. `notify`: the command that is
+    told of every request. `outlet` is the way out of what is built while the bottle runs. `reasons`: why the state is to be
+    kept already, of a bottle that boots again in its keeper. `begun`: what the backend is doing for this launch already.
     """
 
     paths: Paths

@@ -14,7 +14,6 @@ from claude_bottle.errors import Refused
 from claude_bottle.manifest.compare import budget_widening, mounts_widening, widening
 from claude_bottle.manifest.words import describe_workspace
 from claude_bottle.model.capability import KINDS, Capability
-from claude_bottle.model.plan import Mount
 from claude_bottle.model.plan import PRIVATE, Mount
 from claude_bottle.model.policy import Rule
 from claude_bottle.redact import printable
@@ -35,8 +34,8 @@ def plan_widening(
     found += mounts_widening(_mounts(old), _mounts(new))
     found += budget_widening(_egress_bytes(old), _egress_bytes(new))
     here, there = _workspace(new), _workspace(old)
-    if here[1] is not None and here != there and not (here[0] == "copy" and there == ("bind", here[1])):
-        found.append(f"{describe_workspace(str(here[0]))}: {printable(str(here[1]))}")
+    if here[1] is not None and not _covered(here, there):
+        found.append(f"{describe_workspace(str(here[0]), here[2])}: {printable(str(here[1]))}")
     before_hand = _objects(old, "approvals")
     found += [printable(f"approve beforehand: {one}") for one in _objects(new, "approvals") if one not in before_hand]
     if new.get("image_build") and old.get("image_build") and _image(new) != _image(old):

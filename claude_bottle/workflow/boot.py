@@ -107,7 +107,8 @@ def order(
             return Order(
                 paths=paths, plan=plan, record=record, backend=backend, harness=harness,
                 launch=launch, argv=tuple(harness.command(launch)), workspace=_workspace(plan, paths),
-                env=environment(plan, launch, bound), former=former, keep=keep, credentials_read=credentials_read, gate=gate,
+                env=environment(plan, launch, bound), former=former, keep=keep, forked=forked,
+                credentials_read=credentials_read, gate=gate,
                 ports=tuple(p for p in sorted({r.port for r in rules}) if p not in _USUAL_PORTS),
                 inbox=inbox, offered=own, notify=settings.notify,
                 mounts=mounts, roots=trusted, begun=begun, io=PIPES if spec.headless else PTY,

@@ -20,7 +20,7 @@ def listing(*, everything: bool, paths: Paths | None = None) -> list[dict[str, o
     """One row a bottle, oldest first; without `everything` only those that run. Texts are safe to print."""
     paths = paths or Paths.default()
     entries = Store(paths).list()
-    rows = [_row(entry) for entry in entries if everything or entry.status in _LIVE]
+    rows = [_row(entry, paths) for entry in entries if everything or entry.status in _LIVE]
     return [row | {"waiting": _waiting(paths, str(row["identity"]))} if row["status"] == RUNNING else row for row in rows]
 
 

@@ -146,7 +146,7 @@ def test_what_follows_two_dashes_reaches_the_agent_untouched(verb: ModuleType) -
 
 @pytest.mark.parametrize(
     "words",
-    [["strat"], ["trial", "--numb", "1"], ["trial", "--number", "x"], ["trial", "stray"], ["--what"], ["reject", "x"]],
+    [["strat"], ["trial", "--numb", "1"], ["trial", "--number", "x"], ["trial", "stray"], ["--what"], ["teleport", "x"]],
 )
 def test_a_wrong_command_line_is_usage_without_a_usage_dump(
     verb: ModuleType, words: list[str], capsys: pytest.CaptureFixture[str]
