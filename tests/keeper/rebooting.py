@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,13 @@ def main(what: str, place: Path, settings: str) -> None:
     made = real.order(place, "sh", "-c", AGENT, outlet=gates.outlet(Paths(place / "root")))
     made = replace(made, launch=replace(made.launch, args=made.argv))  # which its harness begins again with
     up = start(made)
-    with Control(made.paths, made.identity, up.connection) as birth:
-        print(json.dumps({"again": again, "killed": killed}[what](made, up.keeper, birth)))
+    keeper = os.pidfd_open(up.keeper)
+    try:
+        with Control(made.paths, made.identity, up.connection) as birth:
+            print(json.dumps({"again": again, "killed": killed}[what](made, up.keeper, birth)))
+    finally:  # whatever failed, nothing runs on
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(keeper, signal.SIGKILL)
 
 
 def again(made: Order, keeper: int, birth: Control) -> dict[str, Any]:
