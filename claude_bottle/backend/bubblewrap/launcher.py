@@ -188,7 +188,7 @@ def _become_bwrap(boot: Boot, recipe: Recipe, given: list[int], keeper: int) -> 
         os.setgroups([])
         ns.unshare(ns.CLONE_NEWNS)
     ns.mount("", "/", "", ns.MS_REC | ns.MS_SLAVE)
-    authorities = staging.fill(boot, recipe.programs.staged(), recipe.host)
+    authorities = staging.fill(boot, recipe.programs.staged(), recipe.pile, recipe.host)
     sync = socket.socket(fileno=_SYNC)
     if boot.ca_bundle:
         socket.send_fds(sync, [b"b"], [authorities])

@@ -13,13 +13,14 @@ from pathlib import Path
 from claude_bottle.backend import idmaps, protected, sources
 from claude_bottle.backend.base import UID, Boot
 from claude_bottle.backend.bubblewrap import mounts, overlay, rootfs, terminals
+from claude_bottle.backend.bubblewrap.layer_overlay import Pile
 
 STAGE_BYTES = 64 << 20
 
 
-def fill(boot: Boot, programs: Sequence[tuple[str, str]], host: int | None) -> int:
-    """Everything the root file system is made of. `programs` are (name on the stage, host path); `host` is the bottle's uid
-    on this host, for root. Returns the descriptor for the authorities (see `rootfs.write_files`)."""
+def fill(boot: Boot, programs: Sequence[tuple[str, str]], pile: Pile, host: int | None) -> int:
+    """Everything the root file system is made of. `programs` are (name on the stage, host path), `pile` the layers over it;
+    `host` is the bottle's uid on this host, for root. Returns the descriptor for the authorities (see `rootfs.write_files`)."""
     made: dict[tuple[int, int, bool], int] = {}
 
     def shift(uid: int, gid: int, others: bool) -> int:
@@ -27,7 +28,7 @@ def fill(boot: Boot, programs: Sequence[tuple[str, str]], host: int | None) -> i
             made[uid, gid, others] = idmaps.mapping_namespace((uid, gid), (host, host), others=others)
         return made[uid, gid, others]
 
-    opened = [sources.open_source(source, shift if host else None) for source in _sources(boot, programs)]
+    opened = [sources.open_source(source, shift if host else None) for source in _sources(boot, programs, pile)]
     private = {path: sources.open_source(sources.Source(str(path), "held", True), shift if host else None).tree
                for guard in boot.guards if (path := guard.source) is not None}  # fmt: skip
     stage = mounts.make_stage(STAGE_BYTES)
@@ -37,7 +38,8 @@ def fill(boot: Boot, programs: Sequence[tuple[str, str]], host: int | None) -> i
         overlay.mount(boot.overlay, host)
     if boot.guards:
         _guard(boot, stage, private)
-    authorities = rootfs.write_files(stage, trust=bool(boot.ca_bundle))
+    authorities = rootfs.write_files(stage, trust=bool(boot.ca_bundle), cache=pile.cache_file)
+    pile.mount(stage)
     terminals.mount(mounts.STAGE, UID if host is None else host)
     os.close(stage)
     for descriptor in made.values():
@@ -53,7 +55,7 @@ def _guard(boot: Boot, stage: int, private: dict[Path, int]) -> None:
         os.close(workspace)
 
 
-def _sources(boot: Boot, programs: Sequence[tuple[str, str]]) -> list[sources.Source]:
+def _sources(boot: Boot, programs: Sequence[tuple[str, str]], pile: Pile) -> list[sources.Source]:
     found = [sources.Source(str(boot.home), "home", True)]
     if boot.overlay is not None:
         found += overlay.layers(boot.overlay)
@@ -61,4 +63,4 @@ def _sources(boot: Boot, programs: Sequence[tuple[str, str]]) -> list[sources.So
         found.append(sources.Source(str(boot.workspace), "workspace", True))
     for index, mount in enumerate(boot.mounts):
         found.append(sources.Source(mount.source, f"mount-{index}", mount.mode == "rw"))
-    return found + [sources.Source(path, name, False) for name, path in programs]
+    return found + pile.sources() + [sources.Source(path, name, False) for name, path in programs]
