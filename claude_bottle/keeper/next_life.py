@@ -58,7 +58,7 @@ def next_order(
     rows, cols = keeper.window()
     made = replace(
         order, plan=plan, record=record, former=record, launch=launch, argv=tuple(order.harness.command(launch)), gate=gate,
-        rows=rows, cols=cols, pipes=pipes, reasons=keeper.reasons,
+        rows=rows, cols=cols, pipes=pipes, reasons=keeper.reasons, begun=None,
     )  # fmt: skip
     for change in amend:
         made = change(made)
