@@ -66,11 +66,11 @@ class Copy:
 
     def __init__(
         self, *, owner: tuple[int, int] | None = None, fresh: bool = True, without: frozenset[str] = frozenset(),
-        ignored: ignore.Ignored | None = None, most: int = MAX_BYTES,
+        ignored: ignore.Ignored | None = None, most: int | None = None,
     ) -> None:  # fmt: skip
         self._owner, self._fresh, self._without, self._ignored = owner, fresh, without, ignored
         self.entries = self.skipped = self.missed = 0
-        self._reason, self._pouring = "", Pouring(most)
+        self._reason, self._pouring = "", Pouring(MAX_BYTES if most is None else most)
 
     @property
     def size(self) -> int:

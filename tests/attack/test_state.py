@@ -172,6 +172,7 @@ TRAPS = {
     "a link for a home": "rm -rf ~/* ~/.[a-z]*; ln -s /etc ~/.claude; ln -s /proc/1/environ ~/.claude.json; ln -s / ~/root",
     "links that loop": "ln -s loop ~/loop; ln -sfn ~/a ~/b; ln -sfn ~/b ~/a",
     "pipes": "mkfifo ~/.bashrc ~/.profile ~/.claude.json",
+    "what shells read": "echo 'echo gotcha >&2' | tee ~/.bashrc > ~/.profile",
     "closed directories": "mkdir -p ~/d/e; touch ~/d/e/f; chmod 0 ~/d/e ~/d ~",
     "names": "touch -- ~/-rf ~/$'a\\nb' ~/$'\\033[2J' ~/$'\\377'",
 }
@@ -189,7 +190,7 @@ def test_case_111_what_a_home_holds_for_the_next_start_stays_inside(operator: Op
     assert done.returncode == 3, done.stderr
     (identity,) = set(operator.listing()) - before
     resumed = operator.run("resume", identity, "--yes", "--detach", "--", "/usr/bin/sleep", "infinity")
-    if trap == "pipes":
+    if trap == "what shells read":
         assert "runs inside by itself at a start: .bashrc, .profile" in " ".join(resumed.stdout.split())
     assert "Traceback" not in resumed.stderr and "this is a bug" not in resumed.stderr
     if resumed.returncode == 0:

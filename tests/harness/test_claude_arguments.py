@@ -30,9 +30,9 @@ def test_options_stay_and_the_prompt_goes(args: list[str], kept: list[str]) -> N
 def test_a_note_takes_the_prompts_place_behind_the_conversations_id() -> None:
     launch = Launch(Program("1", (), "/opt/claude"), args=("-p", "do it"), session_id=SESSION, resume=True, note="granted")
     words = get("claude").command(launch)
-    assert words[2:] == ["--resume", SESSION, "granted", "-p"]
+    assert words[4:] == ["--resume", SESSION, "granted", "-p"]
 
 
 def test_where_no_conversation_is_there_is_nothing_to_go_on_with() -> None:
     launch = Launch(Program("1", (), "/opt/claude"), args=("-p", "do it"), session_id=SESSION, note="granted")
-    assert get("claude").command(launch)[2:] == ["--session-id", SESSION, "-p", "do it"]
+    assert get("claude").command(launch)[4:] == ["--session-id", SESSION, "-p", "do it"]
