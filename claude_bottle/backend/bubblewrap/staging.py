@@ -20,7 +20,8 @@ STAGE_BYTES = 64 << 20
 
 def fill(boot: Boot, programs: Sequence[tuple[str, str]], pile: Pile, host: int | None) -> int:
     """Everything the root file system is made of. `programs` are (name on the stage, host path), `pile` the layers
-    over it; `host` is the bottle's uid on this host, for root. Returns the descriptor for the authorities (see `rootfs.write_files`)."""
+    over it; `host` is the bottle's uid on this host, for root. Returns the descriptor for the authorities (see
+    `rootfs.write_files`)."""
     made: dict[tuple[int, int, bool], int] = {}
 
     def shift(uid: int, gid: int, others: bool) -> int:
