@@ -126,6 +126,7 @@ class FakeBottle(Bottle):
                 os.dup2(fd, place)
             tell = parked[3]
             os.closerange(3, tell)
+            os.closerange(tell + 1, os.sysconf("SC_OPEN_MAX"))
             os.setsid()
             if tty:
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
