@@ -209,7 +209,7 @@ print(json.dumps([attempt(work) for work in (
 """)
         assert found[:4] == ["refused", "refused", "refused", "ok"]
         # An engine's own binds and volumes are what they are there; what counts is that neither can be made.
-        assert found[4] == os.ST_NODEV | os.ST_NOSUID or working.backend != "bubblewrap"
+        assert found[4] == os.ST_NODEV | os.ST_NOSUID or working.kind != "bubblewrap"
         assert ((working.place / "file").read_bytes() == before) == (mode != "bind")
 
 
