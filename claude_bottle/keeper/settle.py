@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from claude_bottle.state.record import BottleRecord
 
 OPERATOR, INTERRUPTED, WORK = "operator", "interrupted", UNEXPORTED
+AWAY = "its home could not be brought here"
 _NAMED = 20
 
 
@@ -124,7 +125,7 @@ class Settlement:
         # A later plan (`resume` without `--cwd`) changes nothing about what it began with.
         working = self._order.plan.workspace.private or opening.has_work(self._order.paths, self._order.identity)
         if self._reasons or working:
-            self._try("its home could not be brought here", bottle.fetch_home)
+            self._try(AWAY, bottle.fetch_home)
         if working:
             self._try("its work could not be compared", self._judge_work)
         if len(self._warnings) == before:
