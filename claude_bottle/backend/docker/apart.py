@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from claude_bottle import log
 from claude_bottle.backend.docker import argv, graft, seeding
-from claude_bottle.backend.docker.launcher import BOOT_SECONDS, facts, identify
+from claude_bottle.backend.docker.begun import identify
+from claude_bottle.backend.docker.launcher import BOOT_SECONDS, facts
 from claude_bottle.backend.docker.wire import Wire
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.harness.base import HOME, WORKSPACE
