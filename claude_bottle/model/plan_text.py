@@ -47,7 +47,6 @@ def _head(plan: dict[str, Any]) -> list[str]:
         *_row("runs", " ".join(plan["command"])),
         *_row("work", place),
         *(_row("from", f"{plan['fork_of']}: its files and conversation") if plan.get("fork_of") else []),
-        *_made(plan.get("image_build") or []),
         *_made([step for step in plan.get("image_build") or [] if step["kind"] != "layer"]),
         *_layers(plan.get("layers") or []),
     ]

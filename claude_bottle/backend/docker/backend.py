@@ -72,12 +72,12 @@ class DockerBackend(Backend):
         from claude_bottle.backend import planning
 
         paths = Paths.default()
-        recipes, machine = images.recipes_for(spec, paths), None
+        recipes, machine = images.recipes_for(spec, paths), placement.machine(self._engine)
         gate: tuple[Recipe, ...] = ()
         if self._gate_place() == placement.CONTAINER:
             from claude_bottle.backend.docker import gate_image
 
-            gate, machine = gate_image.beside(recipes, paths), placement.machine(self._engine)
+            gate = gate_image.beside(recipes, paths)
         plan = planning.compose(
             spec,
             backend=self.name,

@@ -31,7 +31,7 @@ def protections(gate: str = HERE, machine: Machine | None = None) -> tuple[Prote
 
 def limits(wanted: Limits, machine: Machine | None = None) -> tuple[Limit, ...]:
     """What the manifest says; for what it does not say, what keeps a bottle from starving its machine: this one, or the
-    one its engine runs on."""
+    one its engine runs on. What the engine there cannot enforce is said not to be."""
     processors = (machine and machine.processors) or os.cpu_count() or 1
     memory = (machine and machine.memory) or memory_bytes()
     values = {
@@ -39,7 +39,9 @@ def limits(wanted: Limits, machine: Machine | None = None) -> tuple[Limit, ...]:
         "cpus": f"{min(wanted.cpus or processors, processors):g}",  # an engine refuses more than there are
         "pids": str(wanted.pids or _PIDS),
     }
-    found = [Limit(name, value, enforced=True, by="cgroup") for name, value in values.items()]
+    unlimited = machine.unlimited if machine else frozenset()
+    found = [Limit(name, value, enforced=name not in unlimited, by="" if name in unlimited else "cgroup")
+             for name, value in values.items()]  # fmt: skip
     return (*found, Limit("disk", UNLIMITED, enforced=False))
 
 
