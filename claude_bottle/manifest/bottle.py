@@ -168,6 +168,10 @@ def _rule(rule: Rule) -> dict[str, object]:
     ):
         if value:
             made[key] = value
+    if rule.websocket:
+        made["websocket"] = True
+    if rule.max_body is not None:
+        made["max_body"] = size_text(rule.max_body)
     if rule.git:
         made["git"] = {**rule.git.to_dict(), "max_pack": size_text(rule.git.max_pack)}
     return made

@@ -18,8 +18,8 @@ from claude_bottle.manifest.problems import suggest
 from claude_bottle.manifest.sources import credential, reserved_variable
 from claude_bottle.manifest.typed import UNSET
 from claude_bottle.model.credentials import CredentialSpec
+from claude_bottle.model.matching import conflicts
 from claude_bottle.model.names import AGENT_RE, check_agent_name
-from claude_bottle.model.policy import conflicts
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:

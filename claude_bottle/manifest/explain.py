@@ -29,7 +29,6 @@ MAX_ROUNDS = 6
 NOT_YET = {
     "budget": ("usd",),
     "limits": ("disk", "wall"),
-    "rule": ("websocket", "max_body"),
     "source of a credential": ("keyring",),
     "agent": ("skills",),
 }

@@ -63,6 +63,8 @@ class RuleDoc(Struct, forbid_unknown_fields=True, frozen=True):
     credential: Text | UnsetType = UNSET
     note: Text | UnsetType = UNSET
     git: GitDoc | UnsetType = UNSET
+    websocket: bool | UnsetType = UNSET
+    max_body: Text | UnsetType = UNSET
 
 
 class ImageDoc(Struct, forbid_unknown_fields=True, frozen=True):
