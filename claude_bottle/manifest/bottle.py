@@ -121,7 +121,7 @@ class Bottle:
 
 @dataclass(frozen=True)
 class Agent:
-    """Who runs in which bottle. `prompt` is a path relative to `directory` (the manifest's), or ""."""
+    """Who runs in which bottle. `prompt` is a path relative to `directory` (the manifest's), or ""; so are `skills`."""
 
     name: str
     bottle: str
@@ -131,6 +131,7 @@ class Agent:
     args: tuple[str, ...] = ()
     origin: str = "home"
     directory: Path = field(default=Path("."), compare=False)
+    skills: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -139,6 +140,7 @@ class Agent:
             "model": self.model,
             "prompt": self.prompt,
             "args": list(self.args),
+            **({"skills": list(self.skills)} if self.skills else {}),
         }
 
 

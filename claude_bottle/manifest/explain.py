@@ -30,7 +30,6 @@ NOT_YET = {
     "budget": ("usd",),
     "limits": ("disk", "wall"),
     "source of a credential": ("keyring",),
-    "agent": ("skills",),
 }
 NOT_YET_VALUES = {"workspace": ("overlay", "clone", "worktree"), "backend": ("kubernetes",)}
 SELF_TRUST = ("trust", "trusted", "consent", "approved", "yes", "verify", "insecure", "allow_all", "checks")

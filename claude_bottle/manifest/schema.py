@@ -77,6 +77,7 @@ WORDS = {
     "AgentDoc.harness": "the agent program: `claude` or `shell`",
     "AgentDoc.model": "model name handed to the harness; the harness's own choice if missing",
     "AgentDoc.prompt": "file with instructions for the agent, relative to the manifest",
+    "AgentDoc.skills": "directories with a `SKILL.md`, relative to the manifest: what the agent knows how to do",
     "AgentDoc.args": "further arguments for the agent program",
 }
 

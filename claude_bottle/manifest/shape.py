@@ -139,6 +139,7 @@ class AgentDoc(Struct, forbid_unknown_fields=True, frozen=True):
     harness: Text = "claude"
     model: Text = ""
     prompt: Text = ""
+    skills: list[Text] = []
     args: list[Text] = []
 
 

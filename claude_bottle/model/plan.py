@@ -135,6 +135,7 @@ class BottlePlan:
     approvals: tuple[dict[str, object], ...] = ()
     layers: tuple[Layer, ...] = ()
     fork_of: str | None = None
+    skills: tuple[dict[str, str], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -189,6 +190,7 @@ class BottlePlan:
             "limits": [asdict(limit) for limit in self.limits],
             "budget": dict(self.budget),
             "protections": [asdict(protection) for protection in self.protections],
+            **({"skills": list(self.skills)} if self.skills else {}),
             **({"approvals": list(self.approvals)} if self.approvals else {}),
         }  # fmt: skip
 

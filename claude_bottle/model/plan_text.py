@@ -46,11 +46,15 @@ def _head(plan: dict[str, Any]) -> list[str]:
         *_row("agent", f"{plan['agent']} · {program}"),
         *_row("runs", " ".join(plan["command"])),
         *_row("work", place),
+        *(_row("skills", _skills(plan["skills"])) if plan.get("skills") else []),
         *(_row("from", f"{plan['fork_of']}: its files and conversation") if plan.get("fork_of") else []),
-        *_made(plan.get("image_build") or []),
         *_made([step for step in plan.get("image_build") or [] if step["kind"] != "layer"]),
         *_layers(plan.get("layers") or []),
     ]
+
+
+def _skills(skills: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{one['name']} ({one['sha256'][:8]})" for one in skills)
 
 
 def _layers(layers: list[dict[str, Any]]) -> list[str]:

@@ -219,11 +219,6 @@ def test_what_is_not_built_yet_is_refused_and_not_ignored(bottle_problems: Judge
     assert any("not supported yet" in problem for problem in bottle_problems(**keys))
 
 
-def test_agents_skills_are_not_supported_yet(place: Place) -> None:
-    content = {"version": 1, "bottles": {"b": {}}, "agents": {"a": {"bottle": "b", "skills": ["x"]}}}
-    assert "not supported yet" in place.problems(content)[0]
-
-
 @pytest.mark.parametrize("name", ["-x", "--help", "a/b", "..", "a\nb", "", "A", "a b", "a.b", "x" * 80])
 def test_names_of_agents_and_bottles_are_plain(place: Place, name: str) -> None:
     content = {"version": 1, "bottles": {name: {}, "ok": {}}, "agents": {name: {"bottle": "ok"}}}
@@ -243,6 +238,10 @@ def test_names_of_agents_and_bottles_are_plain(place: Place, name: str) -> None:
         {"prompt": "../secret"},
         {"prompt": "~/.ssh/id_rsa"},
         {"prompt": "a//b"},
+        {"skills": ["../x"]},
+        {"skills": [""]},
+        {"skills": ["skills/A b"]},
+        {"skills": ["a/review", "b/review"]},
         {"args": ["a\0b"]},
         {"args": "x"},
         {"harness": "-x"},
