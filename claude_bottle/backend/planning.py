@@ -18,8 +18,10 @@ from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Outlet
 from claude_bottle.backend.planned_work import planned_workspace
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import Launch, Program, Progress, Skill
+from claude_bottle.model.durations import duration
 from claude_bottle.model.names import new_identity
 from claude_bottle.model.plan import (
+    KEEPER,
     SESSION,
     BottlePlan,
     Limit,
@@ -76,7 +78,7 @@ def compose(
         env=dict(bottle.env),
         egress=bottle.rules,
         credentials=_credentials(bottle),
-        limits=limits(bottle.limits),
+        limits=(*limits(bottle.limits), *_wall(bottle.limits)),
         budget={"egress_bytes": bottle.egress_bytes} if bottle.egress_bytes is not None else {},
         protections=protections,
         resume_of=spec.resume_of,
@@ -140,6 +142,10 @@ def agent_launch(agent: Agent, spec: BottleSpec, program: Program, session: str,
         tty=not spec.headless,
         headless=spec.headless,
     )
+
+
+def _wall(limits: Limits) -> tuple[Limit, ...]:
+    return () if limits.wall is None else (Limit("wall", duration(limits.wall), enforced=True, by=KEEPER),)
 
 
 def _skills(agent: Agent) -> tuple[Skill, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.model.credentials import CredentialSpec
+from claude_bottle.model.durations import duration
 from claude_bottle.model.git_grant import size_text
 from claude_bottle.model.plan import Mount
 from claude_bottle.model.policy import Rule
@@ -45,19 +46,22 @@ class Image:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a bottle may use: bytes of memory, processors, processes at a time. None: not said."""
+    """What a bottle may use: bytes of memory, processors, processes at a time, seconds. None: not said."""
 
     memory: int | None = None
     cpus: float | None = None
     pids: int | None = None
+    wall: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         said: dict[str, object] = {} if self.memory is None else {"memory": f"{self.memory}b"}
+        said |= {} if self.wall is None else {"wall": duration(self.wall)}
         return said | {name: value for name, value in (("cpus", self.cpus), ("pids", self.pids)) if value is not None}
 
     def stricter(self, other: Limits) -> Limits:
         """Of each limit the smaller one that is said."""
-        return Limits(least(self.memory, other.memory), least(self.cpus, other.cpus), least(self.pids, other.pids))
+        return Limits(least(self.memory, other.memory), least(self.cpus, other.cpus), least(self.pids, other.pids),
+                      least(self.wall, other.wall))  # fmt: skip
 
 
 @dataclass(frozen=True)

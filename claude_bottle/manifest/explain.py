@@ -28,7 +28,7 @@ MAX_ROUNDS = 6
 # Keys and values of the contract this version does not have yet. Refused, never ignored.
 NOT_YET = {
     "budget": ("usd",),
-    "limits": ("disk", "wall"),
+    "limits": ("disk",),
     "source of a credential": ("keyring",),
 }
 NOT_YET_VALUES = {"workspace": ("overlay", "clone", "worktree"), "backend": ("kubernetes",)}

@@ -93,6 +93,7 @@ class LimitsDoc(Struct, forbid_unknown_fields=True, frozen=True):
     memory: Text | UnsetType = UNSET
     cpus: float | UnsetType = UNSET
     pids: int | UnsetType = UNSET
+    wall: Text | UnsetType = UNSET
 
 
 class BudgetDoc(Struct, forbid_unknown_fields=True, frozen=True):

@@ -64,6 +64,9 @@ class Protection:
     why: str = ""
 
 
+KEEPER = "the keeper"
+
+
 @dataclass(frozen=True)
 class Limit:
     """One resource limit, and by what it is enforced ("" when it is not)."""
@@ -72,6 +75,11 @@ class Limit:
     value: str
     enforced: bool
     by: str = ""
+
+    @property
+    def kept_here(self) -> bool:
+        """Whether it is no backend's business."""
+        return self.by == KEEPER
 
 
 @dataclass(frozen=True)

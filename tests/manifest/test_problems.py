@@ -208,7 +208,6 @@ def test_case_128_a_manifest_cannot_declare_itself_trusted(place: Place, key: st
     "keys",
     [
         {"limits": {"disk": "4g"}},
-        {"limits": {"wall": "2h"}},
         {"budget": {"usd": 5}},
         {"backend": "kubernetes"},
         {"credentials": {"x": {"from": {"keyring": "x"}, "env": "X", "header": "x-api-key"}}},
