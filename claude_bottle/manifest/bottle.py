@@ -203,4 +203,4 @@ def _source(spec: CredentialSpec) -> dict[str, object]:
         if mark:
             made["pointer"] = pointer
         return made
-    return {"env": spec.source_detail}
+    return {spec.source: spec.source_detail}

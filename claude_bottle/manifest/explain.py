@@ -29,7 +29,6 @@ MAX_ROUNDS = 6
 NOT_YET = {
     "budget": ("usd",),
     "limits": ("disk",),
-    "source of a credential": ("keyring",),
 }
 NOT_YET_VALUES = {"workspace": ("overlay", "clone", "worktree"), "backend": ("kubernetes",)}
 SELF_TRUST = ("trust", "trusted", "consent", "approved", "yes", "verify", "insecure", "allow_all", "checks")

@@ -70,6 +70,7 @@ WORDS = {
     "FromDoc.file": "an absolute or ~/ path of a file",
     "FromDoc.pointer": "with `file`: JSON pointer to the value, like /tokens/main",
     "FromDoc.command": "a program and its arguments; what it prints is the value",
+    "FromDoc.keyring": "an entry of the operator's keyring, service and user, like github.com/me",
     "FromDoc.ttl": "with `command`: for how long the value is used, like 90s, 15m or 2h",
     "MountDoc.source": "an absolute or ~/ path on the host, with no link in it",
     "MountDoc.target": "an absolute path in the bottle",
@@ -116,6 +117,7 @@ def schema() -> dict[str, Any]:
         {"required": ["env"]},
         {"required": ["file"]},
         {"required": ["command"]},
+        {"required": ["keyring"]},
     ]
     for key in ("methods", "paths"):
         made["$defs"]["RuleDoc"]["properties"][key]["minItems"] = 1

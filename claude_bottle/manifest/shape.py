@@ -20,13 +20,14 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
 class FromDoc(Struct, forbid_unknown_fields=True, frozen=True):
-    """Where a credential's value is read on the host at launch: exactly one of env, file and command."""
+    """Where a credential's value is read on the host at launch: exactly one of env, file, command and keyring."""
 
     env: Text | UnsetType = UNSET
     file: Text | UnsetType = UNSET
     pointer: Text | UnsetType = UNSET
     command: list[Text] | UnsetType = UNSET
     ttl: Text | UnsetType = UNSET
+    keyring: Text | UnsetType = UNSET
 
 
 class CredentialDoc(Struct, forbid_unknown_fields=True, frozen=True):

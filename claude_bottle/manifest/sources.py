@@ -107,15 +107,17 @@ def host_path(text: str) -> str | None:
 
 def _source(doc: FromDoc, path: Path, report: Report) -> dict[str, Any] | None:
     """The parts of a `CredentialSpec` that say where the value is read; None (and a problem) when unclear."""
-    given = [key for key in ("env", "file", "command") if getattr(doc, key) is not UNSET]
+    given = [key for key in ("env", "file", "command", "keyring") if getattr(doc, key) is not UNSET]
     if len(given) != 1:
         report.problem(path, "several sources" if given else "no source",
-                       'write exactly one of "env", "file" and "command"')  # fmt: skip
+                       'write exactly one of "env", "file", "command" and "keyring"')  # fmt: skip
         return None
     for key, needs in (("pointer", "file"), ("ttl", "command")):
         if getattr(doc, key) is not UNSET and given != [needs]:
             report.problem((*path, key), f'it goes with "{needs}"')
             return None
+    if doc.keyring is not UNSET:
+        return {"source": "keyring", "source_detail": doc.keyring}
     if doc.command is not UNSET:
         return _command(doc.command, doc.ttl, path, report)
     if doc.file is not UNSET:

@@ -44,6 +44,8 @@ def describe_source(spec: CredentialSpec) -> str:
         where = f"run on this host: {shlex.join(spec.source_detail)}"
     elif spec.source == "file":
         where = f"read the host's file {spec.source_detail}"
+    elif spec.source == "keyring":
+        where = f"read the entry {spec.source_detail} of your keyring"
     else:
         where = f"read your variable ${spec.source_detail}"
     return f"{printable(where)} (credential {printable(spec.name)}, sent in the header {spec.header})"

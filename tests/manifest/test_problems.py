@@ -210,7 +210,6 @@ def test_case_128_a_manifest_cannot_declare_itself_trusted(place: Place, key: st
         {"limits": {"disk": "4g"}},
         {"budget": {"usd": 5}},
         {"backend": "kubernetes"},
-        {"credentials": {"x": {"from": {"keyring": "x"}, "env": "X", "header": "x-api-key"}}},
     ],
     ids=lambda keys: json.dumps(keys)[:50],
 )
