@@ -46,22 +46,25 @@ class Image:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a bottle may use: bytes of memory, processors, processes at a time, seconds. None: not said."""
+    """What a bottle may use: bytes of memory, processors, processes at a time, seconds, bytes of disk.
+    None: not said."""
 
     memory: int | None = None
     cpus: float | None = None
     pids: int | None = None
     wall: int | None = None
+    disk: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         said: dict[str, object] = {} if self.memory is None else {"memory": f"{self.memory}b"}
+        said |= {} if self.disk is None else {"disk": f"{self.disk}b"}
         said |= {} if self.wall is None else {"wall": duration(self.wall)}
         return said | {name: value for name, value in (("cpus", self.cpus), ("pids", self.pids)) if value is not None}
 
     def stricter(self, other: Limits) -> Limits:
         """Of each limit the smaller one that is said."""
         return Limits(least(self.memory, other.memory), least(self.cpus, other.cpus), least(self.pids, other.pids),
-                      least(self.wall, other.wall))  # fmt: skip
+                      least(self.wall, other.wall), least(self.disk, other.disk))  # fmt: skip
 
 
 @dataclass(frozen=True)

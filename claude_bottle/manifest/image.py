@@ -29,7 +29,7 @@ _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
 _SIZE = re.compile(r"([0-9]{1,15})([kmgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 # Less than this no agent program starts in.
-MIN_MEMORY, MIN_PIDS = 64 << 20, 16
+MIN_MEMORY, MIN_PIDS, MIN_DISK = 64 << 20, 16, 16 << 20
 MAX_WALL = 30 * 86400
 
 
@@ -73,7 +73,7 @@ def dockerfile(directory: FilePath, name: str) -> bytes:
 
 def limits(doc: LimitsDoc, path: Path, report: Report) -> Limits:
     """The limits of a bottle; what is wrong with one is a problem, and it counts as not said."""
-    memory = pids = cpus = wall = None
+    memory = pids = cpus = wall = disk = None
     if isinstance(doc.memory, str):
         memory = _size(doc.memory)
         if memory is None or memory < MIN_MEMORY:
@@ -90,7 +90,11 @@ def limits(doc: LimitsDoc, path: Path, report: Report) -> Limits:
         wall = seconds(doc.wall)
         if wall is None or wall > MAX_WALL:
             report.problem((*path, "wall"), "not a duration of at most 30 days", "write it like 90s, 15m or 2h")
-    return Limits(memory, cpus, pids, wall)
+    if isinstance(doc.disk, str):
+        disk = _size(doc.disk)
+        if disk is None or disk < MIN_DISK:
+            report.problem((*path, "disk"), "not a size of at least 16m", 'for example "10g"')
+    return Limits(memory, cpus, pids, wall, disk)
 
 
 def egress_bytes(doc: BudgetDoc, path: Path, report: Report) -> int | None:

@@ -40,6 +40,7 @@ WORDS = {
     "LimitsDoc.memory": "memory, like 512m or 4g",
     "LimitsDoc.cpus": "processors, like 2 or 0.5",
     "LimitsDoc.pids": "processes and threads at a time",
+    "LimitsDoc.disk": "what its home and its private work may hold, like 10g; then it is stopped and kept",
     "LimitsDoc.wall": "how long it may run, like 90s, 15m or 2h; then it is stopped and kept",
     "WorkspaceDoc.mode": "`none`: a private directory; `bind`: the directory it is started from, read-write; "
     "`copy`: a private copy of it; `overlay`: the same at once, whatever its size; `clone`: a git clone of it",

@@ -95,6 +95,7 @@ class LimitsDoc(Struct, forbid_unknown_fields=True, frozen=True):
     cpus: float | UnsetType = UNSET
     pids: int | UnsetType = UNSET
     wall: Text | UnsetType = UNSET
+    disk: Text | UnsetType = UNSET
 
 
 class BudgetDoc(Struct, forbid_unknown_fields=True, frozen=True):

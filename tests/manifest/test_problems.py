@@ -207,7 +207,6 @@ def test_case_128_a_manifest_cannot_declare_itself_trusted(place: Place, key: st
 @pytest.mark.parametrize(
     "keys",
     [
-        {"limits": {"disk": "4g"}},
         {"budget": {"usd": 5}},
         {"backend": "kubernetes"},
     ],
