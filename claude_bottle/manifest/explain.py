@@ -28,10 +28,7 @@ MAX_ROUNDS = 6
 # Keys and values of the contract this version does not have yet. Refused, never ignored.
 NOT_YET = {
     "budget": ("usd",),
-    "limits": ("disk", "wall"),
-    "rule": ("websocket", "max_body"),
-    "source of a credential": ("keyring",),
-    "agent": ("skills",),
+    "limits": ("disk",),
 }
 NOT_YET_VALUES = {"workspace": ("overlay", "clone", "worktree"), "backend": ("kubernetes",)}
 SELF_TRUST = ("trust", "trusted", "consent", "approved", "yes", "verify", "insecure", "allow_all", "checks")
