@@ -179,10 +179,16 @@ def _size(count: int) -> str:
 
 def _limits(limits: list[dict[str, Any]]) -> str:
     """What bounds the bottle, then in few words what does not."""
-    said = [f"{m['name']} {m['value']}" + ("" if m["enforced"] else " (not enforced)")
+    said = [f"{m['name']} {m['value']}" + _enforcement(m)
             for m in limits if m["enforced"] or m["value"] != UNLIMITED]  # fmt: skip
     free = [m["name"] for m in limits if not m["enforced"] and m["value"] == UNLIMITED]
     return " · ".join([*said, *([f"none on {', '.join(free)}"] if free else [])])
+
+
+def _enforcement(limit: dict[str, Any]) -> str:
+    if not limit["enforced"]:
+        return " (not enforced)"
+    return " (each program)" if limit["by"].endswith("for each program") else ""
 
 
 def _notes(plan: dict[str, Any]) -> list[str]:

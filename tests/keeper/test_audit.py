@@ -156,6 +156,22 @@ def test_an_end_that_finds_no_room_at_all_is_recorded_once_there_is_some(rig: Ri
     assert verify(rig.paths.journal(IDENTITY), rig.journal.head) == []
 
 
+def test_case_117_a_journal_of_the_greatest_length_halts_the_gate_for_good_and_takes_the_ending(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "MOST", 4096)
+    rig.fill()
+    length = rig.paths.journal(IDENTITY).stat().st_size
+    assert 4096 < length < 3 * 4096
+    for _ in range(50):
+        rig.audit.record("decision", detail="x" * 500)
+    for kind in ENDINGS:
+        rig.audit.record(kind)
+    assert (rig.audit.halted, rig.gate.told) == (True, ["halt"])
+    kinds = [line.event["kind"] for line in read(rig.paths.journal(IDENTITY)) if line.event]
+    assert kinds[-len(ENDINGS):] == list(ENDINGS)
+
+
 def test_finish_records_what_is_owed(rig: Rig) -> None:
     rig.disk.full = True
     rig.audit.record("agent_exited")
