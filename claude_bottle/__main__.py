@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # before the command line had begun, or once more while it ended
         code = 130
+    return _end(code)
+
+
+def _end(code: int) -> int:
     import os
 
     try:
@@ -39,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError:
         pass  # the terminal has gone
     os._exit(code)  # everything is closed or told by now; taking the interpreter apart would only take time
+    return code
 
 
 def _find_packages() -> None:

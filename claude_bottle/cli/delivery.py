@@ -31,15 +31,13 @@ class Delivery:
 
     def __init__(self) -> None:
         self._raw: _Raw | None = None
-        former = sys.stdout
-        if former is None or former is not sys.__stdout__:
+        former = sys.__stdout__
+        if former is None or sys.stdout is not former:
             return
         former.flush()
         self._raw = _Raw(1, "w", closefd=False)
-        sys.stdout = sys.__stdout__ = io.TextIOWrapper(
-            io.BufferedWriter(self._raw), encoding=former.encoding, errors="backslashreplace",
-            line_buffering=former.line_buffering,
-        )  # fmt: skip
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(self._raw), encoding=former.encoding, errors="backslashreplace",
+                                      line_buffering=former.line_buffering)  # fmt: skip
 
     def problem(self) -> OSError | None:
         """Why something of the output was not delivered; None while all was, as far as it was written at all."""

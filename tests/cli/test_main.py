@@ -263,5 +263,6 @@ def test_ctrl_c_while_packages_are_looked_for_is_no_traceback() -> None:
         "main()"
     )
     root = str(Path(cli.__file__).parents[2])
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, root], stderr=subprocess.PIPE, check=False, timeout=SECONDS)
+    argv = [sys.executable, "-I", "-S", "-c", code, root]
+    done = subprocess.run(argv, stderr=subprocess.PIPE, check=False, timeout=SECONDS)
     assert (done.returncode, done.stderr) == (130, b"")
