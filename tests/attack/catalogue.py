@@ -105,7 +105,8 @@ CASES = {
     102: "puts escapes, line ends, clipboard sequences into what it asks for or writes: none acts on the operator's screen "
          "or clipboard",
     103: "asks the terminal for what it would answer as if typed: no query reaches it, nothing is typed",
-    104: "leaves the alternate screen, mouse, margins, a hidden cursor: off when the operator leaves or is killed, or the keeper",
+    104: "leaves the alternate screen, mouse, margins, a hidden cursor: off when the operator leaves or is killed, or the "
+         "keeper",
     105: "sets titles, draws a dialog of ours: titles stay, and the dialogs' two words are nowhere inside",
     106: "uses returns, erasing, concealing, huge names to rewrite history: one thing is one sanitised, bounded line",
     107: "writes C1 bytes, strings that never end, pictures, files: removed whole, the rest is readable",
