@@ -39,6 +39,9 @@ def detail(watched: Watched) -> list[Line]:
         said += [line(f"{'cpu':<10}{cpu(watched.usage)}"), line(f"{'memory':<10}{memory(watched.usage)}"),
                  line(f"{'attached':<10}{watched.status.get('attached', '?')}"),
                  line(f"{'gate':<10}{watched.status.get('gate', '?')}")]  # fmt: skip
+    if given := [view for view in watched.grants if not view.get("ended")]:
+        words = ", ".join(str(view.get("summary")) for view in given)
+        said += [line(text) for text in wrapped(words, first="granted   ", rest=" " * 10)]
     if watched.problem:
         said += [line(text, WIDE) for text in wrapped(watched.problem, first="requests  ", rest=" " * 10)]
     said += [line(text, STRONG) for item in watched.waiting for text in wrapped(head(item.identity, item.view), first="! ")]
