@@ -30,6 +30,8 @@ _TURNED_OFF = {
     reasons.RESOLVE_FAILED: "the name does not resolve at the moment",
     reasons.UPSTREAM_FAILED: "the server could not be reached or answered nonsense; try again later",
     reasons.UPSTREAM_TLS: "the server's certificate could not be verified",
+    reasons.MONEY_SPENT: "what this bottle may spend at the model's API is used up, or what this request costs could not be "
+    "told; its operator sets the bound (budget.usd in the manifest), and no tool raises it",
     reasons.TOO_LARGE: "the request's head is too large",
     reasons.GATE_HALTED: "the journal cannot be written, so nothing is let through; the operator must look",
 }

@@ -16,7 +16,8 @@ from claude_bottle.gate import core
 from claude_bottle.gate.budget import Budget
 from claude_bottle.gate.dns import INTERNAL_NAME, AddressBook
 from claude_bottle.gate.inject import Injector
-from claude_bottle.model.policy import BUDGET_SPENT, GATE_HALTED, TUNNEL, Decision, Policy, Rule
+from claude_bottle.gate.money import Money
+from claude_bottle.model.policy import BUDGET_SPENT, GATE_HALTED, MONEY_SPENT, TUNNEL, Decision, Policy, Rule
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class GateState:
     explicit_proxy: bool = True
     operator_named: Collection[tuple[str, int]] = ()
     budget: Budget = field(default_factory=Budget)
+    money: Money = field(default_factory=Money)
     only_ports: Collection[int] | None = None
     halted: bool = False
     judges: bool = False
@@ -84,6 +86,8 @@ class GateState:
             had = lasting.rule.credential if lasting.rule else None
             if not lasting.allow or (own in signs_in and own != had):
                 found = best
+        if found.allow and self.money.refuses(method, path):
+            return Decision(False, MONEY_SPENT)
         return Decision(False, BUDGET_SPENT) if found.allow and self.budget.spent_up else found
 
     def stands(self, rule: Rule, host: str, port: int, method: str, path: str, *, tls: bool) -> bool:

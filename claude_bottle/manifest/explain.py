@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 MAX_ROUNDS = 6
 # Keys and values of the contract this version does not have yet. Refused, never ignored.
 NOT_YET = {
-    "budget": ("usd",),
     "limits": ("disk", "wall"),
     "rule": ("websocket", "max_body"),
     "source of a credential": ("keyring",),

@@ -204,7 +204,6 @@ def test_case_128_a_manifest_cannot_declare_itself_trusted(place: Place, key: st
     [
         {"limits": {"disk": "4g"}},
         {"limits": {"wall": "2h"}},
-        {"budget": {"usd": 5}},
         {"backend": "kubernetes"},
         {"egress": [{**GOOD, "websocket": False}]},
         {"egress": [{**GOOD, "max_body": "1m"}]},
