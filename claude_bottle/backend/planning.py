@@ -17,9 +17,11 @@ from claude_bottle import harness as harnesses
 from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Outlet, Overlay
 from claude_bottle.backend.planned_work import planned_workspace
 from claude_bottle.errors import BottleError
-from claude_bottle.harness.base import Launch, Program, Progress
+from claude_bottle.harness.base import Launch, Program, Progress, Skill
+from claude_bottle.model.durations import duration
 from claude_bottle.model.names import new_identity
 from claude_bottle.model.plan import (
+    KEEPER,
     SESSION,
     BottlePlan,
     Limit,
@@ -76,7 +78,7 @@ def compose(
         env=dict(bottle.env),
         egress=bottle.rules,
         credentials=_credentials(bottle),
-        limits=limits(bottle.limits),
+        limits=(*limits(bottle.limits), *_wall(bottle.limits)),
         budget={key: said for key, said in (("egress_bytes", bottle.egress_bytes), ("usd", bottle.usd)) if said is not None},
         protections=protections,
         resume_of=spec.resume_of,
@@ -84,6 +86,7 @@ def compose(
         proxy_env=bottle.proxy_env,
         remote_control=spec.remote_control,
         image_build=image_build,
+        skills=tuple({"name": skill.name, "sha256": skill.sha256} for skill in _skills(agent)),
     )
     return replace(plan, command=_command(agent, spec, program))
 
@@ -132,12 +135,25 @@ def agent_launch(agent: Agent, spec: BottleSpec, program: Program, session: str,
         args=(*agent.args, *spec.args),
         model=agent.model,
         prompt_text=prompt_text(agent),
+        skills=_skills(agent),
         session_id=session,
         resume=resume,
         remote_control=spec.remote_control,
         tty=not spec.headless,
         headless=spec.headless,
     )
+
+
+def _wall(limits: Limits) -> tuple[Limit, ...]:
+    return () if limits.wall is None else (Limit("wall", duration(limits.wall), enforced=True, by=KEEPER),)
+
+
+def _skills(agent: Agent) -> tuple[Skill, ...]:
+    if not agent.skills or not harnesses.get(agent.harness).takes_skills:
+        return ()
+    from claude_bottle.backend.planned_skills import skills
+
+    return skills(agent)
 
 
 def _command(agent: Agent, spec: BottleSpec, program: Program | None) -> tuple[str, ...]:
@@ -162,6 +178,8 @@ def _warnings(bottle: Granted, agent: Agent, program: Program | None) -> list[st
     found = []
     if program is None:
         found.append(f"{agent.harness} is not installed yet; starting installs it first")
+    if agent.skills and not harnesses.get(agent.harness).takes_skills:
+        found.append(f"{agent.harness} has no skills; they are left out")
     try:
         bottle.choose(os.environ)
     except BottleError as problem:

@@ -25,7 +25,8 @@ _TURNED_OFF = {
     reasons.NOT_HTTP: "this port takes HTTP",
     reasons.CREDENTIAL_NEEDS_TLS: "credentials are sent over https only",
     reasons.CREDENTIAL_EXPIRED: "the operator's credential has expired and could not be read again; try again later",
-    reasons.UPGRADE_REFUSED: "connections cannot be upgraded (no WebSocket, no HTTP/2)",
+    reasons.UPGRADE_REFUSED: "no HTTP/2, and a WebSocket only where the operator's rule says websocket",
+    reasons.BODY_TOO_LARGE: "the operator's rule bounds what one request may send; send less at a time",
     reasons.ADDRESS_REFUSED: "the name leads to an address that is not on the public internet",
     reasons.RESOLVE_FAILED: "the name does not resolve at the moment",
     reasons.UPSTREAM_FAILED: "the server could not be reached or answered nonsense; try again later",
@@ -33,6 +34,7 @@ _TURNED_OFF = {
     reasons.MONEY_SPENT: "what this bottle may spend at the model's API is used up, or what this request costs could not be "
     "told; its operator sets the bound (budget.usd in the manifest), and no tool raises it",
     reasons.TOO_LARGE: "the request's head is too large",
+    reasons.NAME_NOT_ADMITTED: "the wildcard that grants it is for a few plain names; wait, or ask for the host itself",
     reasons.GATE_HALTED: "the journal cannot be written, so nothing is let through; the operator must look",
 }
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from claude_bottle.model.push import Command
 
 _STATUS = {
-    reasons.BAD_REQUEST: 400, reasons.NOT_HTTP: 400, reasons.TOO_LARGE: 431, reasons.GATE_HALTED: 503,
-    reasons.CREDENTIAL_EXPIRED: 503,
+    reasons.BAD_REQUEST: 400, reasons.NOT_HTTP: 400, reasons.TOO_LARGE: 431, reasons.BODY_TOO_LARGE: 413,
+    reasons.GATE_HALTED: 503, reasons.CREDENTIAL_EXPIRED: 503,
     reasons.RESOLVE_FAILED: 502, reasons.UPSTREAM_FAILED: 502, reasons.UPSTREAM_TLS: 502,
 }  # fmt: skip
 _MAX_TEXT = 2048

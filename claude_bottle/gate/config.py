@@ -29,6 +29,15 @@ class Upstream(NamedTuple):
     ca: str = ""
 
 
+class UpstreamProxy(NamedTuple):
+    """The operator's own way out: an HTTP proxy that every dial goes through by CONNECT. `authorization`: what it is sent
+    in Proxy-Authorization, "" for nothing."""
+
+    host: str
+    port: int
+    authorization: str = ""
+
+
 @dataclass(frozen=True)
 class GateConfig:
     """One bottle's gate. `upstreams` maps (canonical host, port) to where the operator wants it to be dialled;
@@ -49,6 +58,7 @@ class GateConfig:
     money: int | None = None
     money_spent: int = 0
     late_ports: bool = True
+    upstream_proxy: UpstreamProxy | None = None
     judges: int | None = None
     """The descriptor of the line to whoever starts judges of pushes. Of this host alone: it is not sent anywhere."""
 
@@ -71,6 +81,7 @@ class GateConfig:
             "money": self.money,
             "money_spent": self.money_spent,
             "late_ports": self.late_ports,
+            "upstream_proxy": list(self.upstream_proxy) if self.upstream_proxy else None,
         }).encode() + b"\n"  # fmt: skip
 
     @staticmethod
@@ -106,5 +117,5 @@ def _read(said: dict[str, Any]) -> GateConfig:
     upstreams = {(host, port): Upstream(*rest) for host, port, *rest in said["upstreams"]}
     rules = tuple(Rule.from_dict(rule) for rule in said["rules"])
     return GateConfig(said["identity"], rules, bound, upstreams, said["extra_ca"], said["nonce"], said["explicit_proxy"],
-                      said["egress_bytes"], said["egress_spent"], said["money"], said["money_spent"],
-                      said["late_ports"])  # fmt: skip
+                      said["egress_bytes"], said["egress_spent"], said["money"], said["money_spent"], said["late_ports"],
+                      UpstreamProxy(*said["upstream_proxy"]) if said["upstream_proxy"] else None)  # fmt: skip

@@ -65,6 +65,7 @@ _RULE = {
         "tls": {"enum": ["inspect", "tunnel"],
                 "description": "inspect (default): HTTP, each request is judged. tunnel: any protocol, nothing is judged in "
                 "it; only for what is not HTTP."},
+        "websocket": {"type": "boolean", "description": "true where a GET must become a WebSocket; false if left out."},
     },
 }  # fmt: skip
 _REASON = {"type": "string", "minLength": 1, "maxLength": MAX_REASON,

@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 MAX_ROUNDS = 6
 # Keys and values of the contract this version does not have yet. Refused, never ignored.
 NOT_YET = {
-    "limits": ("disk", "wall"),
-    "rule": ("websocket", "max_body"),
-    "source of a credential": ("keyring",),
-    "agent": ("skills",),
+    "limits": ("disk",),
 }
 NOT_YET_VALUES = {"workspace": ("overlay", "clone", "worktree"), "backend": ("kubernetes",)}
 SELF_TRUST = ("trust", "trusted", "consent", "approved", "yes", "verify", "insecure", "allow_all", "checks")

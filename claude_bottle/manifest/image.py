@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.manifest.bottle import Image, Limits
+from claude_bottle.model.durations import seconds
 from claude_bottle.state.beneath import open_beneath
 from claude_bottle.state.files import read_up_to
 
@@ -30,6 +31,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 # Less than this no agent program starts in.
 MIN_MEMORY, MIN_PIDS = 64 << 20, 16
 MAX_USD = 1_000_000
+MAX_WALL = 30 * 86400
 
 
 def image(doc: ImageDoc, path: Path, report: Report) -> Image | None:
@@ -72,7 +74,7 @@ def dockerfile(directory: FilePath, name: str) -> bytes:
 
 def limits(doc: LimitsDoc, path: Path, report: Report) -> Limits:
     """The limits of a bottle; what is wrong with one is a problem, and it counts as not said."""
-    memory = pids = cpus = None
+    memory = pids = cpus = wall = None
     if isinstance(doc.memory, str):
         memory = _size(doc.memory)
         if memory is None or memory < MIN_MEMORY:
@@ -85,7 +87,11 @@ def limits(doc: LimitsDoc, path: Path, report: Report) -> Limits:
         pids = doc.pids
         if pids < MIN_PIDS:
             report.problem((*path, "pids"), f"fewer than {MIN_PIDS} processes let no agent start", "for example 512")
-    return Limits(memory, cpus, pids)
+    if isinstance(doc.wall, str):
+        wall = seconds(doc.wall)
+        if wall is None or wall > MAX_WALL:
+            report.problem((*path, "wall"), "not a duration of at most 30 days", "write it like 90s, 15m or 2h")
+    return Limits(memory, cpus, pids, wall)
 
 
 def egress_bytes(doc: BudgetDoc, path: Path, report: Report) -> int | None:

@@ -109,6 +109,7 @@ def _rule_doc(rule: Rule) -> dict[str, object]:
     doc |= {"methods": list(rule.methods)} if rule.methods else {}
     doc |= {"paths": list(rule.paths)} if rule.paths else {}
     doc |= {"tls": rule.tls} if rule.tls != INSPECT else {}
+    doc |= {"websocket": True} if rule.websocket else {}
     return doc | ({"credential": rule.credential} if rule.credential else {})
 
 

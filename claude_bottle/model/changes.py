@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.model.credentials import check_credential_name
 from claude_bottle.model.hosts import reserved_reason
-from claude_bottle.model.policy import INSPECT, Rule, conflicts
+from claude_bottle.model.matching import conflicts
+from claude_bottle.model.policy import INSPECT, Rule
 from claude_bottle.model.push_change import PushChange
 from claude_bottle.values import dataclass
 
@@ -150,8 +151,8 @@ def _check_small(rule: Rule) -> None:
 
 def _rule(data: object, operator_named: Collection[tuple[str, int]]) -> Rule:
     """A rule as an agent writes it. Where it comes from (`origin`) is not its to say."""
-    if not isinstance(data, dict) or not set(data) <= {"host", "port", "methods", "paths", "tls", "credential"}:
-        raise ValueError("a rule has host, and may have port, methods, paths, tls, credential")
+    if not isinstance(data, dict) or not set(data) <= {"host", "port", "methods", "paths", "tls", "credential", "websocket"}:
+        raise ValueError("a rule has host, and may have port, methods, paths, tls, credential, websocket")
     rule = Rule.from_dict({"tls": INSPECT, **data})
     _check_place(rule, operator_named)
     if any(not path.isprintable() or not path.isascii() for path in rule.paths):
@@ -160,6 +161,8 @@ def _rule(data: object, operator_named: Collection[tuple[str, int]]) -> Rule:
 
 
 def _check_place(rule: Rule, operator_named: Collection[tuple[str, int]]) -> None:
+    if rule.wide:
+        raise ValueError("a wildcard is only for a manifest; name the host")
     why = reserved_reason(rule.host)
     if why is not None and (rule.host, rule.port) not in operator_named:
         raise ValueError(f"{rule.host} can never be granted: {why}")
@@ -182,7 +185,8 @@ def _places(data: dict[object, object]) -> set[tuple[str, int]]:
 def _rule_dict(rule: Rule) -> dict[str, object]:
     """Without `note` and `origin`: a change is what it grants, not what is said about it."""
     said = rule.to_dict()
-    return {key: said[key] for key in ("host", "port", "methods", "paths", "tls", "credential")}
+    kept = {key: said[key] for key in ("host", "port", "methods", "paths", "tls", "credential")}
+    return kept | ({"websocket": True} if rule.websocket else {})
 
 
 def within(rule: Rule, wide: Rule) -> bool:
@@ -198,7 +202,7 @@ def within(rule: Rule, wide: Rule) -> bool:
         except BadTarget:
             return False
 
-    if rule.git != wide.git:
+    if rule.git != wide.git or (rule.websocket and not wide.websocket):
         return False  # what one grants as git, the other does not grant at all
     same_place = (rule.host, rule.port, rule.tls, rule.credential) == (wide.host, wide.port, wide.tls, wide.credential)
     methods = not wide.methods or (bool(rule.methods) and set(rule.methods) <= set(wide.methods))

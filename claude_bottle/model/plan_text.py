@@ -10,7 +10,7 @@ import textwrap
 from typing import Any
 
 from claude_bottle.model.capability import PACKAGES
-from claude_bottle.model.git_grant import GitGrant
+from claude_bottle.model.git_grant import GitGrant, size_text
 from claude_bottle.model.plan import UNLIMITED
 from claude_bottle.redact import printable
 
@@ -46,11 +46,15 @@ def _head(plan: dict[str, Any]) -> list[str]:
         *_row("agent", f"{plan['agent']} · {program}"),
         *_row("runs", " ".join(plan["command"])),
         *_row("work", place),
+        *(_row("skills", _skills(plan["skills"])) if plan.get("skills") else []),
         *(_row("from", f"{plan['fork_of']}: its files and conversation") if plan.get("fork_of") else []),
-        *_made(plan.get("image_build") or []),
         *_made([step for step in plan.get("image_build") or [] if step["kind"] != "layer"]),
         *_layers(plan.get("layers") or []),
     ]
+
+
+def _skills(skills: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{one['name']} ({one['sha256'][:8]})" for one in skills)
 
 
 def _layers(layers: list[dict[str, Any]]) -> list[str]:
@@ -91,6 +95,10 @@ def _reach(plan: dict[str, Any]) -> list[str]:
         lines += _pair(f"  {where}", ", ".join([_with(plan, rule), *marks]))
         methods = " ".join(rule["methods"]) or "any method"
         what = "anything, unread" if rule["opaque"] else f"{methods} {' '.join(rule['paths']) or 'any path'}"
+        if rule.get("max_body") is not None:
+            what += f", bodies up to {size_text(rule['max_body'])}"
+        if rule.get("websocket"):
+            what += ", and as a WebSocket, unread"
         if rule.get("git"):
             what = _git(rule["git"])
         lines += textwrap.wrap(printable(what), WIDTH, initial_indent="    ", subsequent_indent="    ",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from claude_bottle.model.changes import BudgetChange, CredentialChange, EgressChange, within
-from claude_bottle.model.policy import conflicts
+from claude_bottle.model.matching import conflicts
 from claude_bottle.model.requests import ONCE
 
 if TYPE_CHECKING:

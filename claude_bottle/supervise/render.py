@@ -116,7 +116,8 @@ def _rule(rule: Rule) -> list[str]:
     paths = [f"{place}{path}" for path in rule.paths] or [f"{place}  any path"]
     first, *others = paths
     methods = ",".join(rule.methods) or "any method"
-    return [f"+ {methods}  {first}{with_credential}", *(f"+   or  {other}" for other in others)]
+    socket = ["+   and as a WebSocket, its messages unread"] if rule.websocket else []
+    return [f"+ {methods}  {first}{with_credential}", *(f"+   or  {other}" for other in others), *socket]
 
 
 def _place(rule: Rule) -> str:
@@ -133,6 +134,7 @@ def _reached(rule: Rule) -> list[str]:
     if rule.git:
         return [f"{where} {rule.git.describe()}" + (f" with {rule.credential}" if rule.credential else "")]
     methods, ends = " ".join(rule.methods) or "any method", f" with {rule.credential}" if rule.credential else ""
+    ends += ", and as a WebSocket" if rule.websocket else ""
     return [f"{where} {methods} {path}{ends}" for path in rule.paths or ("any path",)]
 
 
