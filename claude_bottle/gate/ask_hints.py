@@ -31,8 +31,6 @@ _TURNED_OFF = {
     reasons.RESOLVE_FAILED: "the name does not resolve at the moment",
     reasons.UPSTREAM_FAILED: "the server could not be reached or answered nonsense; try again later",
     reasons.UPSTREAM_TLS: "the server's certificate could not be verified",
-    reasons.MONEY_SPENT: "what this bottle may spend at the model's API is used up, or what this request costs could not be "
-    "told; its operator sets the bound (budget.usd in the manifest), and no tool raises it",
     reasons.TOO_LARGE: "the request's head is too large",
     reasons.NAME_NOT_ADMITTED: "the wildcard that grants it is for a few plain names; wait, or ask for the host itself",
     reasons.GATE_HALTED: "the journal cannot be written, so nothing is let through; the operator must look",
@@ -52,6 +50,9 @@ def ask_hint(attempt: Attempt, reason: str) -> str:
     if reason == reasons.BUDGET_SPENT:
         more: dict[str, object] = {"egress_bytes": 10_000_000}
         return "what this bottle may send is used up; " + _how("request_budget", more, {"kind": "budget", **more})
+    if reason == reasons.MONEY_SPENT:
+        spent = "what this bottle may spend at the model's API is used up, or what this request costs could not be told; "
+        return spent + _how("request_budget", {"usd": 1}, {"kind": "money", "usd": 1})
     return _TURNED_OFF.get(reason, _ANYHOW)
 
 

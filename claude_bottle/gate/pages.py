@@ -29,7 +29,7 @@ _REQUEST = "/request/"
 _HOW = (
     f"call the request_* tools of the MCP server {MCP_URL}, or POST {URL}/request?wait=600 with content-type "
     'application/json and a change with a reason, such as {"kind": "egress", "rules": [{"host": "crates.io", "methods": '
-    '["GET"]}], "reason": "to fetch crates"}; kinds: egress, credential, capability, budget'
+    '["GET"]}], "reason": "to fetch crates"}; kinds: egress, credential, capability, budget, money'
 )
 
 

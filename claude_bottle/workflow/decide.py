@@ -117,7 +117,7 @@ def show(view: dict[str, Any], change: dict[str, object] | None, scope: str, unt
         print("\n".join(f"  {printable(line)}" for line in lines(stored(change))))
     if credential:
         print(f"with your credential {printable(credential)}")
-    print(f"scope: {f'until {until}' if until else scope}", flush=True)
+    print(f"scope: {f'until {until[:19]}Z' if until else scope}", flush=True)
 
 
 def demand_hash(view: dict[str, Any], wanted: str) -> None:

@@ -71,7 +71,7 @@ def test_what_is_spent_up_refuses_the_next_request_to_the_model_and_nothing_else
     play.upstream(1, answer(WHOLE))
     said = body(play.client(post()))
     assert (said["reason"], said["blocked"]) == (reasons.MONEY_SPENT, True)
-    assert "budget.usd" in str(said["ask"])
+    assert "request_budget" in str(said["ask"]) and '{"kind": "money", "usd": 1' in str(said["ask"])
     other = Playbook(play.logic.state, "http", play.logic.state.book.address(HOST) or "", 80)
     other.client(post("/v1/messages/count_tokens"))
     assert other.decisions[-1]["allow"]
