@@ -81,7 +81,7 @@ def compose(
         egress=bottle.rules,
         credentials=_credentials(bottle),
         limits=_limits(limits(bottle.limits), bottle.limits, files_here=files_here),
-        budget={"egress_bytes": bottle.egress_bytes} if bottle.egress_bytes is not None else {},
+        budget={key: said for key, said in (("egress_bytes", bottle.egress_bytes), ("usd", bottle.usd)) if said is not None},
         protections=protections,
         resume_of=spec.resume_of,
         warnings=(*spec.manifest.warnings, *said, *_warnings(bottle, agent, program)),

@@ -88,6 +88,7 @@ class Bottle:
     capabilities: tuple[Capability, ...] = ()
     egress_bytes: int | None = None
     include: tuple[str, ...] = ()
+    usd: float | None = None
 
     def places(self, credential: str) -> tuple[tuple[str, int], ...]:
         """The (host, port) pairs a credential is bound to, sorted."""
@@ -122,8 +123,12 @@ class Bottle:
             **({"image": self.image.to_dict()} if self.image else {}),
             **({"limits": self.limits.to_dict()} if self.limits.to_dict() else {}),
             **({"capabilities": [one.to_dict() for one in self.capabilities]} if self.capabilities else {}),
-            **({"budget": {"egress_bytes": f"{self.egress_bytes}b"}} if self.egress_bytes is not None else {}),
+            **({"budget": budget} if (budget := self._budget()) else {}),
         }
+
+    def _budget(self) -> dict[str, object]:
+        said: dict[str, object] = {} if self.egress_bytes is None else {"egress_bytes": f"{self.egress_bytes}b"}
+        return said if self.usd is None else said | {"usd": self.usd}
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ _SIZE = re.compile(r"([0-9]{1,15})([kmgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 # Less than this no agent program starts in.
 MIN_MEMORY, MIN_PIDS, MIN_DISK = 64 << 20, 16, 16 << 20
+MAX_USD = 1_000_000
 MAX_WALL = 30 * 86400
 
 
@@ -105,6 +106,29 @@ def egress_bytes(doc: BudgetDoc, path: Path, report: Report) -> int | None:
     if found is None:
         report.problem((*path, "egress_bytes"), "not a size", 'for example "50m"')
     return found
+
+
+def usd(doc: BudgetDoc, path: Path, report: Report) -> float | None:
+    """How many dollars a bottle may spend; None for no bound."""
+    if not isinstance(doc.usd, int | float):
+        return None
+    if not 0 <= doc.usd <= MAX_USD:
+        report.problem((*path, "usd"), "not a number of dollars", "for example 5 or 0.5")
+    return float(doc.usd)
+
+
+def budget_widening(old: int | None, new: int | None) -> list[str]:
+    """Whether `new` lets a bottle send more than `old` did (None: without a bound), in words."""
+    if old is None or (new is not None and new <= old):
+        return []
+    return ["send without a bound" if new is None else f"send {new} bytes in all, instead of {old}"]
+
+
+def money_widening(old: float | None, new: float | None) -> list[str]:
+    """The same of what it may spend."""
+    if old is None or (new is not None and new <= old):
+        return []
+    return ["spend without a bound" if new is None else f"spend ${new:.2f} in all, instead of ${old:.2f}"]
 
 
 def _size(text: str) -> int | None:

@@ -102,6 +102,7 @@ class BudgetDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """What a bottle may spend in all, over every run of it."""
 
     egress_bytes: Text | UnsetType = UNSET
+    usd: int | float | UnsetType = UNSET
 
 
 class WorkspaceDoc(Struct, forbid_unknown_fields=True, frozen=True):
