@@ -12,8 +12,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend import childhood, idmaps, protected, sources
-from claude_bottle.backend import namespaces as ns
 from claude_bottle.errors import EnvironmentLacks
 from claude_bottle.harness.base import WORKSPACE
 
@@ -33,10 +31,15 @@ def graft(first: int, source: str, user: tuple[int, int], guards: Sequence[Guard
     """Cover /workspace of the container whose first process is `first` (a pidfd) with `source`, whose owner appears as
     `user` (uid, gid), and put `guards` in force on it. EnvironmentLacks where its file system cannot do that, BottleError as
     for every source."""
+    from claude_bottle.backend import childhood
+
     childhood.in_child(lambda: _cover(first, source, user, guards))
 
 
 def _cover(first: int, source: str, user: tuple[int, int], guards: Sequence[Guard]) -> None:
+    from claude_bottle.backend import idmaps, protected, sources
+    from claude_bottle.backend import namespaces as ns
+
     def shown(path: Path | str) -> int:
         tree = sources.open_source(
             sources.Source(str(path), "workspace", True), lambda uid, gid, _: idmaps.mapping_namespace((uid, gid), user)
