@@ -155,14 +155,16 @@ class Bottle(ABC):
         run on."""
         yield
 
-    def fetch_home(self, names: Sequence[str] = ()) -> None:  # noqa: B027
+    def fetch_home(self, names: Sequence[str] = ()) -> Sequence[str]:
         """Bring what the agent wrote to the host: into `Boot.home` the files and directories beneath `names` (relative
         to the home), or with none all of the home, and the private workspace into `Boot.workspace`.
 
         Works while the bottle runs and after `close`, until `release`. What comes out of a bottle is hostile: nothing
-        outside those two directories is ever written, no link followed. BottleError when it could not be brought
-        whole. Here, where both lie on the host's own disk, there is nothing to bring.
+        outside those two directories is ever written, no link followed. What is too deep is left out, and returned, one
+        line each; BottleError when the rest could not be brought whole. Here, where both lie on the host's own disk, there
+        is nothing to bring.
         """
+        return ()
 
     def release(self) -> None:  # noqa: B027
         """After `close`: remove what outlives it (a container, its volumes). Whoever calls it has fetched all that
