@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from claude_bottle.errors import BottleError
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
@@ -118,6 +120,11 @@ class Bottle(ABC):
     def open_port(self, port: int) -> socket.socket:
         """Another TCP listener (0.0.0.0:port) in the running bottle's network, for a live grant of a new
         port."""
+
+    def hand_port(self, port: int, nonce: str) -> None:
+        """The same where the gate is elsewhere, too: the listener is handed to whoever waits for this nonce where the first
+        ones were. Only for a backend that has such gates. BottleError when it could not be."""
+        raise BottleError(f"cannot open port {port} in the bottle", why="its gate is on this host")
 
     @abstractmethod
     def alive(self) -> bool:

@@ -34,7 +34,7 @@ class GateConfig:
     """One bottle's gate. `upstreams` maps (canonical host, port) to where the operator wants it to be dialled;
     `extra_ca` is PEM text trusted beside the system's; `nonce` must come with the listeners; `explicit_proxy` False
     closes the proxy port. `egress_bytes` is what this bottle may send in all (None: no bound), `egress_spent` what it has
-    sent in earlier runs; `late_ports` False: no listener can be handed over later."""
+    sent in earlier runs."""
 
     identity: str
     rules: tuple[Rule, ...]
@@ -45,9 +45,9 @@ class GateConfig:
     explicit_proxy: bool = True
     egress_bytes: int | None = None
     egress_spent: int = 0
-    late_ports: bool = True
     judges: int | None = None
-    """The descriptor of the line to whoever starts judges of pushes. Of this host alone: it is not sent anywhere."""
+    """The descriptor of the line to whoever starts judges of pushes. Of one host alone: elsewhere it only says that there is
+    one."""
 
     def to_wire(self) -> bytes:
         """One line with everything, secrets included: for the gate's own control channel and nothing else."""
@@ -65,7 +65,7 @@ class GateConfig:
             "explicit_proxy": self.explicit_proxy,
             "egress_bytes": self.egress_bytes,
             "egress_spent": self.egress_spent,
-            "late_ports": self.late_ports,
+            "judges": self.judges is not None,
         }).encode() + b"\n"  # fmt: skip
 
     @staticmethod
@@ -101,4 +101,4 @@ def _read(said: dict[str, Any]) -> GateConfig:
     upstreams = {(host, port): Upstream(*rest) for host, port, *rest in said["upstreams"]}
     rules = tuple(Rule.from_dict(rule) for rule in said["rules"])
     return GateConfig(said["identity"], rules, bound, upstreams, said["extra_ca"], said["nonce"], said["explicit_proxy"],
-                      said["egress_bytes"], said["egress_spent"], said["late_ports"])  # fmt: skip
+                      said["egress_bytes"], said["egress_spent"], 0 if said["judges"] is True else None)  # fmt: skip

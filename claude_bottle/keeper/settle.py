@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claude_bottle.backend.tree import left_out
 from claude_bottle.errors import BottleError
@@ -76,7 +76,7 @@ class Settlement:
     def run(self) -> Settled:
         """Steps 8 and 9. Never raises: what fails is a warning, and a reason to preserve."""
         identity, booted = self._order.identity, self._booted
-        cause = {"why": "out of memory"} if self._starved else {}
+        cause: dict[str, Any] = {"why": "out of memory"} if self._starved else {}
         booted.audit.record(events.AGENT_EXITED, code=self._code, **cause)
         self._try("the end could not be noted at once", self._note_settling, preserves=False)
         self._archive(events.SNAPSHOT)

@@ -146,8 +146,19 @@ class ApartBottle(Bottle):
                 signal.signal(signal.SIGWINCH, before)
 
     def open_port(self, port: int) -> socket.socket:
-        raise BottleError(f"cannot open port {port} in the bottle", why="its gate runs in a container of its own",
-                          do="name the port in the manifest, and start again")  # fmt: skip
+        raise BottleError(f"cannot open port {port} in the bottle for this host", why="its gate runs in a container")
+
+    def hand_port(self, port: int, nonce: str) -> None:
+        what = f"cannot open port {port} in the bottle"
+        if self._ended:
+            raise BottleError(what, why="it has been taken down")
+        command = {"argv": [], "tty": False, "port": port, "nonce": nonce}
+        with open(os.devnull, "r+b") as null:
+            try:
+                channel = self._attached.wire.start(command, (null.fileno(),) * 3, BIRTH_SECONDS)
+            except BottleError as failure:
+                raise BottleError(what, why=failure.what) from None
+        ApartProcess(self._attached.wire, channel, 0).wait()
 
     def alive(self) -> bool:
         return not self._ended and not self._attached.wire.gone and not select.select([self.fileno()], [], [], 0)[0]
