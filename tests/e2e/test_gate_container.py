@@ -7,10 +7,6 @@ the containers, and what the gate is told goes over its stdin.
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
-import threading
 from typing import Any
 
 import pexpect
@@ -224,42 +220,3 @@ def test_input_and_output_of_any_size_go_through(project: Project) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == data
     assert "end" in done.stderr
-
-
-def test_a_port_that_is_granted_while_it_runs_is_open_at_once(project: Project) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=greet, args=(server,), daemon=True).start()
-        settings = json.loads((project.home / "config.json").read_text())
-        settings["upstreams"]["db.bottle.test:6379"] = {"connect": f"{project.here}:{server.getsockname()[1]}"}
-        project.settings("config.json", settings)
-        identity = detached(project)
-        asking = [sys.executable, "-m", "claude_bottle", "exec", identity, "--", "python3", "-c", PORT]
-        with subprocess.Popen(asking, env=project.env, cwd=project.place, stdout=subprocess.PIPE, text=True) as asked:
-            eventually(lambda: json.loads(project.do("requests", "--json"))["requests"])
-            (request,) = json.loads(project.do("requests", "--json"))["requests"]
-            project.do("approve", request["id"], "--yes")
-            assert asked.communicate(timeout=SECONDS)[0] == "applied\nhello\n"
-        assert docker(project, "exec", names(identity)[1], "ls", "-A", "/run/bottle") == ""
-        project.do("stop", identity)
-
-
-# As soon as it is answered, with nothing in between.
-PORT = """
-import json, socket, urllib.request
-change = {"kind": "egress", "rules": [{"host": "db.bottle.test", "port": 6379, "tls": "tunnel"}], "reason": "r"}
-named = {"Host": "bottle.internal", "Content-Type": "application/json"}
-asked = urllib.request.Request("http://127.0.0.1/request?wait=600", json.dumps(change).encode(), named)
-print(json.load(urllib.request.urlopen(asked))["state"])
-with socket.create_connection(("db.bottle.test", 6379)) as server:
-    print(server.recv(100).decode())
-"""
-
-
-def greet(server: socket.socket) -> None:
-    while True:
-        try:
-            client, _ = server.accept()
-        except OSError:
-            return
-        with client:
-            client.sendall(b"hello")
