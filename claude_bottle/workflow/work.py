@@ -69,7 +69,7 @@ def opened(identity: str, paths: Paths | None = None) -> Iterator[Opened]:
         if AWAY in record.preserved:
             # What lies here is what it began with, if that: compared, it would look like work that is done.
             raise BottleError(f"the work of {identity} still lies where it ran", why=AWAY,
-                              do=f"claude-bottle resume {identity}, remove in it what is too large, and end it")  # fmt: skip
+                              do=f"claude-bottle resume {identity}   tries again; its warnings say what failed")  # fmt: skip
         yield Opened(paths, identity, stack.enter_context(opening.opened_work(paths, identity)), False)
 
 

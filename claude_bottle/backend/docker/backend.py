@@ -133,7 +133,7 @@ class DockerBackend(Backend):
             return None
         labels = owners.labels(plan.slug, owners.installation(Paths.default()), plan)
         words = gate_container.words(plan.slug, image, labels, str(SECCOMP))
-        return GateCommand((self.program, *words), client_env())
+        return GateCommand((self.program, *words), client_env(), (self.program, *gate_container.line(plan.slug)))
 
     def end_gate(self, plan: BottlePlan) -> None:
         gate_container.remove(self._engine, owners.installation(Paths.default()), plan.slug)
