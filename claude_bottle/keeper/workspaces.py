@@ -80,7 +80,7 @@ def _go_on(order: Order, source: Path) -> Beginning:
     if begun is None:
         return Beginning()
     begun = layers.mend(begun)
-    if order.plan.workspace.mode == "overlay" and order.backend.overlays and begun.source == source:
+    if order.plan.workspace.mode == "overlay" and begun.source == source:
         return Beginning(overlay=_overlay(begun))
     settle_into_copy(order.paths, order.identity, begun, order.workspace)
     return Beginning()

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from claude_bottle.backend import childhood, flatten, idmaps, sources
+from claude_bottle.backend import childhood, flatten, idmaps, overlay, sources, stage
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.base import Overlay
-from claude_bottle.backend.bubblewrap import mounts, overlay
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.state import layers
 from claude_bottle.state.merged import Merged
@@ -291,9 +290,9 @@ def test_a_layer_that_the_kernel_only_mounts_read_only_is_refused(tmp_path: Path
         ns.mount("", "/", "", ns.MS_REC | ns.MS_SLAVE)
         shift = idmaps.mapping_namespace((0, 0), (77777, 77777))
         opened = [sources.open_source(one, lambda uid, gid, others: shift) for one in overlay.layers(wanted)]
-        stage = mounts.make_stage(1 << 20)
+        made = stage.make_stage(1 << 20)
         for one in opened:
-            mounts.attach(one, stage)
+            stage.attach(one, made)
         overlay.mount(wanted, None)
 
     with pytest.raises(EnvironmentLacks, match="cannot lay a private layer") as refused:

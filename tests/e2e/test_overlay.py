@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -58,15 +59,34 @@ def test_cwd_is_a_copy_where_the_manifest_says_nothing_and_stays_an_overlay_wher
 
 
 @pytest.mark.parametrize("project", ["docker"], indirect=True)
-def test_an_overlay_goes_on_as_a_copy_where_there_are_none(over: Project) -> None:
+def test_a_layer_goes_from_one_backend_to_the_other_and_back(over: Project) -> None:
     over.env["CLAUDE_BOTTLE_BACKEND"] = "bubblewrap"
     assert over.run("run", "closed", "--", "sh", "-c", "echo more >> file; rm claude-bottle.json").returncode == 0
     identity = over.only()["identity"]
-    shown = over.do("resume", identity, "--dry-run", "--backend", "docker")
-    assert "a copy in the place of an overlay" in " ".join(shown.split())
+    plan = json.loads(over.do("resume", identity, "--dry-run", "--format", "json", "--backend", "docker"))
+    assert plan["workspace"]["mode"] == ("overlay" if os.geteuid() == 0 else "copy")
     over.do("resume", identity, "--yes", "--detach", "--backend", "docker", "--", "sleep", "1000")
     assert over.do("exec", identity, "--", "sh", "-c", "cat file; ls; echo again >> file") == "original\nmore\nfile\n"
     over.do("stop", identity)
+    over.do("resume", identity, "--yes", "--detach", "--backend", "bubblewrap", "--", "sleep", "1000")
+    assert over.do("exec", identity, "--", "sh", "-c", "cat file; ls") == "original\nmore\nagain\nfile\n"
+    over.do("stop", identity)
+    assert (over.place / "file").read_text() == "original\n"
+
+
+@pytest.mark.parametrize("project", ["docker"], indirect=True)
+def test_an_overlay_goes_on_as_a_copy_where_there_are_none(over: Project) -> None:
+    """Beside a gate in a container: and then it stays one, which the plan says."""
+    over.env["CLAUDE_BOTTLE_BACKEND"] = "bubblewrap"
+    assert over.run("run", "closed", "--", "sh", "-c", "echo more >> file; rm claude-bottle.json").returncode == 0
+    identity = over.only()["identity"]
+    over.place_gate("container")
+    shown = over.do("resume", identity, "--dry-run", "--backend", "docker")
+    assert "a copy in the place of an overlay: its gate runs in a container" in " ".join(shown.split())
+    over.do("resume", identity, "--yes", "--detach", "--backend", "docker", "--", "sleep", "1000")
+    assert over.do("exec", identity, "--", "sh", "-c", "cat file; ls; echo again >> file") == "original\nmore\nfile\n"
+    over.do("stop", identity)
+    assert "its work became one" in " ".join(over.do("resume", identity, "--dry-run", "--backend", "bubblewrap").split())
     over.do("resume", identity, "--yes", "--detach", "--backend", "bubblewrap", "--", "sleep", "1000")
     assert over.do("exec", identity, "--", "sh", "-c", "cat file; ls") == "original\nmore\nagain\nfile\n"
     over.do("stop", identity)

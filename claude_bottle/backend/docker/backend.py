@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.backend import overlay
 from claude_bottle.backend.base import (
     GID,
     UID,
@@ -88,6 +89,7 @@ class DockerBackend(Backend):
             limits=partial(protections.limits, machine=machine),
             protections=protections.protections(protections.BESIDE if gate else protections.HERE, machine),
             image_build=tuple(recipe.to_dict() for recipe in (*recipes, *gate)),
+            no_overlay=self.no_overlay,
         )
         return planning.with_layers(self, spec, plan)
 
@@ -120,6 +122,13 @@ class DockerBackend(Backend):
 
     def images(self) -> Images:
         return images.EngineImages(self._engine)
+
+    def no_overlay(self, source: str, state_root: str) -> str:
+        if os.geteuid() != 0:
+            return "in a container only root can have one"
+        if self._gate_place() == placement.CONTAINER:
+            return "its gate runs in a container, so its files may lie elsewhere"
+        return overlay.why_not(source, state_root)
 
     def check(self) -> list[Check]:
         return prereqs.check(self._engine, anywhere=self._gate_place() == placement.CONTAINER)
@@ -220,8 +229,8 @@ def describe(
     """The container of a launch. `boot`: where its guards are known already. `machine`: the engine's, where that is not
     simply this one; for the rest see `argv.Container`."""
     bound = plan.workspace.source if plan.workspace.mode == "bind" else None
-    grafted = graft.needed(bound, mapped=machine is not None and machine.mapped)
-    if boot is not None and not grafted:
+    covered = plan.workspace.mode == "overlay" or graft.needed(bound, mapped=machine is not None and machine.mapped)
+    if boot is not None and not covered:
         mounts = (*mounts, *guarded.mounts(boot, bottle_user(plan)))
     return argv.Container(
         name=owners.container_name(identity),
@@ -233,8 +242,8 @@ def describe(
         mounts=mounts,
         files=files,
         limits=plan.limits,
-        workspace=None if grafted else bound,
-        grafted=bound or "" if grafted else "",
+        workspace=None if covered else bound,
+        covered=covered,
         volumes=owners.declared_volumes(engine, plan.image),
         tmp_bytes=protections.tmp_bytes(machine.memory if machine else 0),
         meeting=meeting,
