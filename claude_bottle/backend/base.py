@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.live import BASE_ENV, GID, HOSTNAME, UID, USER, Bottle, Process
-from claude_bottle.errors import Refused
+from claude_bottle.errors import BottleError, Refused
 from claude_bottle.values import dataclass, replace
 
 if TYPE_CHECKING:
@@ -266,6 +266,11 @@ class Backend(ABC):
 
     def end_gate(self, plan: BottlePlan) -> None:  # noqa: B027
         """The program of `gate_command` has ended: make sure that the gate has, too. May be called again."""
+
+    def fetch_work(self, identity: str, place: Path) -> None:
+        """Copy the private workspace of a running bottle to `place`, where it lies elsewhere and its keeper has no way to
+        show it (`Bottle.work`). Nothing inside is asked or run. BottleError when not all of it came."""
+        raise BottleError(f"the files of {identity} cannot be read while it runs")
 
     def recover(self, identity: str, home: Path, workspace: Path) -> None:  # noqa: B027
         """The keeper of `identity` is dead (the caller holds its lock): end what still runs of it, fetch its home and

@@ -163,6 +163,21 @@ class Control:
                 return str(message["name"])
         raise lost(self.identity)
 
+    def work(self) -> int | None:
+        """A descriptor of its private workspace, the caller's to close; None where its keeper can show none. BottleError
+        when the keeper is too old to be asked, or lost."""
+        self.send({"op": "work"})
+        kept: list[int] = []
+        while True:
+            data, fds, _, _ = socket.recv_fds(self._sock, frames.CHUNK, 1)
+            kept += fds
+            for kind, payload in self._decoder.feed(data):
+                message = read(payload) if kind == frames.JSON else {}
+                if message.get("op") == "work":
+                    return kept.pop() if kept else None
+            if not data:
+                raise lost(self.identity)
+
     def status(self) -> Message:
         """What the keeper says of itself (`clients.Clients._status`)."""
         self.send({"op": "status"})

@@ -50,7 +50,7 @@ from claude_bottle.backend.docker.placement import Machine
 from claude_bottle.backend.docker.recipe import Recipe
 from claude_bottle.backend.docker.rundir import RunDir
 from claude_bottle.errors import BottleError
-from claude_bottle.harness.base import Progress
+from claude_bottle.harness.base import WORKSPACE, Progress
 from claude_bottle.model.plan import BottlePlan, Mount
 from claude_bottle.state.config import Settings
 from claude_bottle.state.paths import Paths
@@ -198,6 +198,9 @@ class DockerBackend(Backend):
             bottle.close()
             if not bottle.used:
                 bottle.release()  # nothing ran in it, so nothing is in it that did not come from here
+
+    def fetch_work(self, identity: str, place: Path) -> None:
+        recovery.bring(self._engine, f"{owners.container_name(identity)}-work", WORKSPACE, place)
 
     def recover(self, identity: str, home: Path, workspace: Path) -> None:
         owner, run_dir = owners.installation(Paths.default()), RunDir(Paths.default(), identity)

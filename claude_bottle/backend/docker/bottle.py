@@ -152,6 +152,9 @@ class DockerBottle(Bottle):
         if self._sandbox.work is not None:
             homecoming.fetch(self._sandbox.work, self._boot.workspace, WORKSPACE, without)
 
+    def work(self) -> int | None:
+        return None if self._ended or self._sandbox.work is None else os.dup(self._sandbox.work)
+
     def release(self) -> None:
         if self._released:
             return
