@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import WORKSPACE
 from claude_bottle.model.plan import Workspace
-from claude_bottle.state import layers
+from claude_bottle.state import host_edits, layers
 from claude_bottle.state.paths import Paths
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def _edits(paths: Paths, identity: str | None, source: str) -> list[str]:
     begun = layers.load(paths, identity) if identity else None
     if begun is None or str(begun.source) != source:
         return []
-    changed = layers.edited(begun)
-    return [layers.describe_edits(changed)] if changed else []
+    changed = host_edits.unlike(begun, host_edits.edited(begun))
+    return [host_edits.describe(changed)] if changed else []
 
 
 def _elsewhere(source: str) -> list[str]:

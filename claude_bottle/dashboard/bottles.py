@@ -39,6 +39,8 @@ def detail(watched: Watched) -> list[Line]:
         said += [line(f"{'cpu':<10}{cpu(watched.usage)}"), line(f"{'memory':<10}{memory(watched.usage)}"),
                  line(f"{'attached':<10}{watched.status.get('attached', '?')}"),
                  line(f"{'gate':<10}{watched.status.get('gate', '?')}")]  # fmt: skip
+    if watched.running and row.get("host_edits"):
+        said += [line(f"{'host':<10}! {row['host_edits']} paths changed below it (claude-bottle diff names them)", WIDE)]
     if watched.problem:
         said += [line(text, WIDE) for text in wrapped(watched.problem, first="requests  ", rest=" " * 10)]
     said += [line(text, STRONG) for item in watched.waiting for text in wrapped(head(item.identity, item.view), first="! ")]
@@ -66,7 +68,7 @@ def _row(watched: Watched, wanted: tuple[tuple[str, int], ...]) -> Line:
         "CPU": cpu(watched.usage), "MEMORY": memory(watched.usage), "LAST": _last(watched),
         "WAITING": f"! {len(waiting)}{f' {first}' if wanted is _WIDE else ''}" if waiting else "–",
     }  # fmt: skip
-    tone = STRONG if waiting else WIDE if watched.problem else _TONES.get(str(row["status"]), DIM)
+    tone = STRONG if waiting else WIDE if watched.problem or row.get("host_edits") else _TONES.get(str(row["status"]), DIM)
     return line(cells((values[title], size) for title, size in wanted), tone, watched.identity)
 
 

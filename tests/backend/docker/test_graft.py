@@ -16,7 +16,7 @@ from claude_bottle.model.plan import Workspace
 from claude_bottle.state import layers
 from claude_bottle.state.merged import Merged
 from tests.backend.docker.bottles import Place, launched, output, start
-from tests.waiting import ended
+from tests.waiting import SECONDS, ended, readable
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="cannot run here: only root has overlays in containers")
 
@@ -33,7 +33,8 @@ def source(place: Place) -> Path:
 def over(place: Place, source: Path) -> dict[str, Any]:
     """What `launched` takes for a layer over this directory, begun or gone on with."""
     begun = layers.open_at(place.root / "layers") or layers.begin_at(place.root / "layers", source)
-    return {"workspace": Workspace("overlay", "/workspace", str(source)), "overlay": Overlay(source, begun.directory, begun.below)}
+    wanted = Overlay(source, begun.directory, begun.below)
+    return {"workspace": Workspace("overlay", "/workspace", str(source)), "overlay": wanted}
 
 
 def changed(place: Place) -> list[str]:
@@ -44,7 +45,8 @@ def changed(place: Place) -> list[str]:
 
 def test_what_is_written_lands_in_the_layer_and_the_next_container_goes_on_from_it(place: Place, source: Path) -> None:
     with launched(place, **over(place, source)) as bottle:
-        code, said = output(bottle, "sh", "-ec", "stat -c %U . a d; cat a d/b; echo more >> a; rm d/b; mkdir n; ln -s a l; ls")
+        script = "stat -c %U . a d; cat a d/b; echo more >> a; rm d/b; mkdir n; ln -s a l; ls"
+        code, said = output(bottle, "sh", "-ec", script)
     assert (code, said) == (0, "agent\nagent\nagent\none\ntwo\na\nd\nl\nn\n")
     assert (source / "a").read_text() == "one\n"
     assert sorted(os.listdir(source / "d")) == ["b"]
@@ -57,8 +59,8 @@ def test_what_is_written_lands_in_the_layer_and_the_next_container_goes_on_from_
 
 def test_the_mount_has_no_set_id_and_no_device_and_tells_nothing_of_this_host(place: Place, source: Path) -> None:
     with launched(place, **over(place, source)) as bottle:
-        code, table = output(bottle, "cat", "/proc/self/mountinfo")
-        code, flags = output(bottle, "python3", "-c", "import os; print(os.statvfs('.').f_flag)")
+        _, table = output(bottle, "cat", "/proc/self/mountinfo")
+        _, flags = output(bottle, "python3", "-c", "import os; print(os.statvfs('.').f_flag)")
         outside = Path("/proc/self/mountinfo").read_text()
     (line,) = [line for line in table.splitlines() if line.split()[4] == "/workspace" and " - overlay " in line]
     assert int(flags) & os.ST_NOSUID
@@ -74,8 +76,8 @@ def test_what_was_written_stays_when_the_container_is_killed(place: Place, sourc
         assert output(bottle, "sh", "-c", "echo kept > kept")[0] == 0
         process = start(bottle, "sleep", "1000")
         place.engine.docker("kill", "--signal=KILL", bottle.name)
-        ended(process.pidfd)
-        assert not bottle.alive()
+        assert ended(process.pid)
+        assert readable(bottle.fileno(), SECONDS)
     assert changed(place) == ["kept"]
     assert (place.root / "layers/upper/kept").read_text() == "kept\n"
 
