@@ -71,7 +71,11 @@ def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
 def changed_below(order: Order) -> list[str]:
     """What the host has changed below a bottle's layer and the bottle has not the same, as paths."""
     begun = layers.load(order.paths, order.identity) if order.plan.workspace.mode == "overlay" else None
-    return host_edits.unlike(begun, host_edits.edited(begun, note=True)) if begun else []
+    if begun is None:
+        return []
+    with os.scandir(begun.upper) as written:
+        worked = any(written)  # else there is nothing that could come back
+    return host_edits.unlike(begun, host_edits.edited(begun, note=worked))
 
 
 def _go_on(order: Order, source: Path) -> Beginning:
