@@ -32,6 +32,11 @@ def test_limits_that_hold_come_first_and_wishes_are_marked() -> None:
     ]
 
 
+def test_a_limit_that_holds_for_each_program_alone_says_so() -> None:
+    each = Limit("memory", "4096m", enforced=True, by="rlimit, for each program")
+    assert _line(_plan(limits=(each,)), "limits") == ["memory 4096m (each program)"]
+
+
 def test_weaker_layers_are_told_and_those_in_force_are_not() -> None:
     own_id, own_kernel = Protection("own user id", "weaker", "because"), Protection("own kernel", "off", "shared")
     text = _plan(protections=(own_id, Protection("no capabilities", "on"), own_kernel))

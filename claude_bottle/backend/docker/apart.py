@@ -24,12 +24,9 @@ from claude_bottle.harness.base import HOME, WORKSPACE
 from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from claude_bottle.backend.base import Boot
     from claude_bottle.backend.docker.engine import Engine
     from claude_bottle.backend.docker.rundir import RunDir
-    from claude_bottle.backend.protected import Guard
     from claude_bottle.proc import Popen
 
 _SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
@@ -92,8 +89,8 @@ def start(engine: Engine, boot: Boot, recipe: Recipe, run_dir: RunDir) -> Attach
         _verify(ready, sources if recipe.here else None, recipe.uid)
         cid = run_dir.cid()
         first = _verify_made(engine, cid, recipe)
-        if recipe.container.grafted:
-            _graft(first, recipe, boot.guards)
+        if recipe.container.covered:
+            _graft(first, boot)
         log.mark("bottle verified")
         owner = recipe.uid, recipe.gid
         seeding.fill(engine, cid, boot.home, HOME, owner, ignoring=False)
@@ -142,16 +139,16 @@ def _verify(ready: dict[str, Any], sources: dict[str, list[int]] | None, uid: in
                                do="name real paths that nobody changes meanwhile")  # fmt: skip
 
 
-def _graft(first: int, recipe: Recipe, guards: Sequence[Guard]) -> None:
+def _graft(first: int, boot: Boot) -> None:
     if not first:
-        raise EnvironmentLacks(f"cannot show {recipe.container.grafted} in a bottle there",
+        raise EnvironmentLacks(f"cannot show {boot.workspace} in a bottle there",
                                why="it belongs to root, and the engine's containers are not on this machine",
                                do="work on a copy (--cwd), or start the bottle as an ordinary user")  # fmt: skip
     pidfd = os.pidfd_open(first)
     # Who the bottle's user is on this host, which need not be who it is inside.
     uid, gid = (int(facts(first)[kind].split()[0]) for kind in ("Uid", "Gid"))
     try:
-        graft.graft(pidfd, recipe.container.grafted, (uid, gid), guards)
+        graft.cover(pidfd, boot, (uid, gid))
     finally:
         os.close(pidfd)
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.backend import overlay
 from claude_bottle.backend.base import (
     GID,
     UID,
@@ -85,6 +86,7 @@ class DockerBackend(Backend):
             limits=partial(protections.limits, machine=machine),
             protections=protections.protections(protections.BESIDE if gate else protections.HERE, machine),
             image_build=tuple(recipe.to_dict() for recipe in (*recipes, *gate)),
+            no_overlay=self.no_overlay,
         )
         return planning.with_layers(self, spec, plan)
 
@@ -118,6 +120,13 @@ class DockerBackend(Backend):
     def images(self) -> Images:
         return images.EngineImages(self._engine)
 
+    def no_overlay(self, source: str, state_root: str) -> str:
+        if os.geteuid() != 0:
+            return "in a container only root can have one"
+        if self._gate_place() == placement.CONTAINER:
+            return "its gate runs in a container, so its files may lie elsewhere"
+        return overlay.why_not(source, state_root)
+
     def check(self) -> list[Check]:
         return prereqs.check(self._engine, anywhere=self._gate_place() == placement.CONTAINER)
 
@@ -133,7 +142,7 @@ class DockerBackend(Backend):
             return None
         labels = owners.labels(plan.slug, owners.installation(Paths.default()), plan)
         words = gate_container.words(plan.slug, image, labels, str(SECCOMP))
-        return GateCommand((self.program, *words), client_env())
+        return GateCommand((self.program, *words), client_env(), (self.program, *gate_container.line(plan.slug)))
 
     def end_gate(self, plan: BottlePlan) -> None:
         gate_container.remove(self._engine, owners.installation(Paths.default()), plan.slug)
@@ -190,6 +199,15 @@ class DockerBackend(Backend):
             if not bottle.used:
                 bottle.release()  # nothing ran in it, so nothing is in it that did not come from here
 
+    def fetch_work(self, identity: str, place: Path) -> None:
+        from claude_bottle.backend.docker import reader
+
+        if notes := reader.bring(self._engine, [reader.Volume(f"{owners.container_name(identity)}-work", place)]):
+            from claude_bottle import log
+            from claude_bottle.backend.tree import left_out
+
+            log.warn(left_out(notes))
+
     def recover(self, identity: str, home: Path, workspace: Path) -> None:
         from claude_bottle.backend.docker import recovery
 
@@ -222,8 +240,8 @@ def describe(
     """The container of a launch. `boot`: where its guards are known already. `machine`: the engine's, where that is not
     simply this one; for the rest see `argv.Container`."""
     bound = plan.workspace.source if plan.workspace.mode == "bind" else None
-    grafted = graft.needed(bound, mapped=machine is not None and machine.mapped)
-    if boot is not None and not grafted:
+    covered = plan.workspace.mode == "overlay" or graft.needed(bound, mapped=machine is not None and machine.mapped)
+    if boot is not None and not covered:
         mounts = (*mounts, *guarded.mounts(boot, bottle_user(plan)))
     return argv.Container(
         name=owners.container_name(identity),
@@ -235,8 +253,8 @@ def describe(
         mounts=mounts,
         files=files,
         limits=plan.limits,
-        workspace=None if grafted else bound,
-        grafted=bound or "" if grafted else "",
+        workspace=None if covered else bound,
+        covered=covered,
         volumes=owners.declared_volumes(engine, plan.image),
         tmp_bytes=protections.tmp_bytes(machine.memory if machine else 0),
         meeting=meeting,

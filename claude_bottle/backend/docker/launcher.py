@@ -138,8 +138,8 @@ def _lead(control: Control, boot: Boot, asked: Asked, pidfd: int) -> Sandbox:
             raise EnvironmentLacks("the bottle could not set itself up", why=str(ready.get("why"))[:500])
         _verify(control.peer(), ready, sources, recipe.uid)
         _verify_network(sockets[0])
-        if recipe.container.grafted:
-            graft.graft(pidfd, recipe.container.grafted, (recipe.uid, recipe.gid), boot.guards)
+        if recipe.container.covered:
+            graft.cover(pidfd, boot, (recipe.uid, recipe.gid))
         log.mark("bottle verified")
         if boot.registration is not None:
             registration.register(boot.registration, boot.nonce, list(ready["listeners"]), sockets[1:])

@@ -39,7 +39,7 @@ def variants(place: Place, name: str) -> Iterator[argv.Container]:
     whole = full(place, name)
     yield whole
     yield replace(whole, workspace=str(place.root / "work"), mounts=(), files=(), limits=(), volumes=())
-    yield replace(whole, grafted=str(place.root / "work"), limits=(Limit("memory", "1g", True), Limit("cpus", "2", True)))
+    yield replace(whole, covered=True, limits=(Limit("memory", "1g", True), Limit("cpus", "2", True)))
 
 
 def told(place: Place, name: str) -> dict[str, Any]:
