@@ -1,8 +1,8 @@
 """Checkpoints of a running bottle, taken when a client asks for one.
 
-Its programs stand still while the files are copied, where the place can do that, and while what lies elsewhere is fetched. Both
-take a moment, so they happen on a thread of their own, one at a time and never beside a fetch of the conversation, and the
-loop goes on moving the operator's bytes.
+Its programs stand still while the files are copied, where the place can do that, and while what lies elsewhere is fetched.
+Both take a moment, so they happen on a thread of their own, one at a time and never beside a fetch of the conversation, and
+the loop goes on moving the operator's bytes.
 """
 
 from __future__ import annotations

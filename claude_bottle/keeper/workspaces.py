@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from claude_bottle.backend import tree as copying
+from claude_bottle.backend import work_trees
 from claude_bottle.state import host_edits, layers
 from claude_bottle.state.layers import Layers
 from claude_bottle.workspace import base
@@ -45,15 +47,31 @@ def begin(order: Order) -> Beginning:
     if order.former is not None or order.forked:
         return _go_on(order, source)
     if work.mode == "overlay":
-        with Directory(source) as tree:
-            base.record_refs(tree, order.paths.base(order.identity))
-        return Beginning(overlay=_overlay(layers.begin(order.paths, order.identity, source)))
+        begun = layers.begin(order.paths, order.identity, source)
+        if not _settle_work_trees(order, source, begun.upper, layer=True):
+            with Directory(source) as tree:
+                base.record_refs(tree, order.paths.base(order.identity))
+        return Beginning(overlay=_overlay(begun))
     if work.mode == "clone":
         _clone(order, source, work.include)
         return Beginning()
     # Before the copy: what the operator changes in between is then taken for the bottle's at worst, and the host has it.
+    if work_trees.wanted(source):
+        copying.copy_into(source, order.workspace)
+        _settle_work_trees(order, source, order.workspace, layer=False)
+        base.record(source, order.paths.base(order.identity))
+        return Beginning()
     base.record(source, order.paths.base(order.identity))
     return Beginning(copy_from=source)
+
+
+def _settle_work_trees(order: Order, source: Path, place: Path, *, layer: bool) -> bool:
+    """Whether the workspace has a repository of its own by that, whose refs are then what was handed in."""
+    if not work_trees.wanted(source) or not work_trees.settle(source, place, layer=layer):
+        return False
+    with Directory(place) as tree:
+        base.record_refs(tree, order.paths.base(order.identity), source)
+    return True
 
 
 def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
