@@ -127,10 +127,12 @@ class Begun(ABC):
 
 @dataclass(frozen=True)
 class GateCommand:
-    """A command that runs a gate, and its whole environment. Neither holds a secret."""
+    """A command that runs a gate, and its whole environment. Neither holds a secret. `line`, with a name after it, is one
+    whose stdin and stdout are passed to the running gate as what it knows by that name."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
+    line: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle import log
 from claude_bottle.errors import BottleError
-from claude_bottle.keeper import beside, daemon, frames, settle
+from claude_bottle.keeper import beside, bounds, daemon, frames, settle
 from claude_bottle.keeper.boot import boot, boot_again
 from claude_bottle.keeper.clients import Clients
 from claude_bottle.keeper.desk import Desk
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.control import Connection
     from claude_bottle.keeper.credentials import Refresher
+    from claude_bottle.keeper.diskspace import DiskSpace
     from claude_bottle.keeper.loop import Timer
     from claude_bottle.keeper.order import Order
     from claude_bottle.keeper.session import Session
@@ -49,7 +50,7 @@ _FAREWELL_SECONDS = 35.0
 def keep(order: Order, birth: socket.socket) -> None:
     """The life of a keeper, in the process that is to be it. `birth` leads to the CLI that waits for the outcome."""
     before = len(log.marks())
-    woken = daemon.detach(_inherited(order, birth))
+    woken = daemon.detach(order.descriptors(birth))
     try:
         booted = boot(order)
     except BaseException as problem:
@@ -91,6 +92,7 @@ class Keeper:
         self._timers: list[Timer] = []
         self._beside: list[Beside] = []
         self._refresher: Refresher | None = None
+        self._bounds: list[Timer | DiskSpace] = []
         self._stopped = False
         self.reasons: tuple[str, ...] = (settle.OPERATOR,) if order.keep else ()
 
@@ -113,13 +115,13 @@ class Keeper:
         self.clients.broadcast({"op": "ended", "code": code})
         self._settle(code, up)
 
-    def stop(self, grace: float, keep: bool) -> None:
-        """Ask the agent to end, and end it after `grace` seconds. Asking again counts from then."""
-        self.booted.audit.record(events.STOP_REQUESTED, grace=grace, keep=keep)
-        if keep and settle.OPERATOR not in self.reasons:
-            self.reasons = (*self.reasons, settle.OPERATOR)
+    def stop(self, grace: float, keep: bool, reason: str = settle.OPERATOR) -> None:
+        """Ask the agent to end, and end it after `grace` seconds. Asking again counts from then. `keep` for this `reason`."""
+        self.booted.audit.record(events.STOP_REQUESTED, grace=grace, keep=keep, why=reason if keep else "")
+        if keep and reason not in self.reasons:
+            self.reasons = (*self.reasons, reason)
             try:
-                self.booted.store.mark_preserved(self.order.identity, settle.OPERATOR)
+                self.booted.store.mark_preserved(self.order.identity, reason)
             except (BottleError, OSError) as problem:  # the settlement knows it all the same
                 self.booted.audit.fault("the record could not be written", why=str(problem))
         self._stopped = True
@@ -192,6 +194,7 @@ class Keeper:
         self._watch_bottle()
         if self.booted.gate:
             self._keep_fresh(self.order.gate.credentials if self.order.gate else ())
+        self._bounds = bounds.watch(self._loop, self.order, lambda why: self.stop(DEFAULT_GRACE, keep=True, reason=why))
         self._birth = self.clients.adopt(birth)
         if self.order.io == PIPES:
             self._birth.on_close.append(lambda _: self.clients.drain_pipes())
@@ -249,6 +252,8 @@ class Keeper:
         from claude_bottle.state.lock import held_here
 
         self.rebooter.give_up("the session has ended")
+        for bound in self._bounds:
+            bound.cancel()
         self._end_beside()
         if self._refresher:
             self._refresher.close()
@@ -271,22 +276,6 @@ def _session(booted: Booted) -> Session | None:
     from claude_bottle.keeper.session import Session
 
     return Session(booted.loop, booted.terminal, booted.recorder)
-
-
-def _inherited(order: Order, birth: socket.socket) -> list[int]:
-    """What of the CLI's descriptors the keeper needs: its lock, its birth, the agent's ends of the pipes and a second
-    reader of its output. Not its stdin's writer: when the CLI goes, the agent shall see the end of its input."""
-    from claude_bottle.state.lock import held_here
-
-    kept = [birth.fileno()]
-    lock = held_here(order.paths, order.identity)
-    if lock:
-        kept.append(lock.fileno())
-    if order.begun:
-        kept += order.begun.descriptors()
-    if order.pipes:
-        kept += [*order.pipes.agent, *order.pipes.operator[1:]]
-    return kept
 
 
 def _tell(birth: socket.socket, message: dict[str, object]) -> bool:

@@ -69,7 +69,7 @@ def opened(identity: str, paths: Paths | None = None) -> Iterator[Opened]:
         if AWAY in record.preserved:
             # What lies here is what it began with, if that: compared, it would look like work that is done.
             raise BottleError(f"the work of {identity} still lies where it ran", why=AWAY,
-                              do=f"claude-bottle resume {identity}, remove in it what is too large, and end it")  # fmt: skip
+                              do=f"claude-bottle resume {identity}   tries again; its warnings say what failed")  # fmt: skip
         yield Opened(paths, identity, stack.enter_context(opening.opened_work(paths, identity)), False)
 
 
@@ -96,9 +96,11 @@ class Seen(NamedTuple):
     patches: tuple[bytes, ...]
 
 
-def diff(identity: str, *, globs: Sequence[str] = (), patch: bool = True, binary: bool = False) -> Seen:
+def diff(
+    identity: str, *, globs: Sequence[str] = (), patch: bool = True, binary: bool = False, paths: Paths | None = None
+) -> Seen:
     """What the bottle changed, and how it would land."""
-    with opened(identity) as bottle, quarantine() as place, _host(bottle.work) as host:
+    with opened(identity, paths) as bottle, quarantine() as place, _host(bottle.work) as host:
         changes = included(bottle.work.changes(), globs)
         steps = Landing(bottle.work, host, place).steps(changes)
         found, comparison = _reviewed(bottle, host, place, steps)

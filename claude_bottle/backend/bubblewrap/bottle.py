@@ -81,7 +81,7 @@ class BubblewrapBottle(Bottle):
             raise BottleError("cannot enter the bottle", why="it has been taken down")
         self.processes = [process for process in self.processes if process.poll() is None]
         words = self._recipe.programs.enter_command(list(argv))
-        command = enter.Command(words, env, cwd, stdio, controlling_tty)
+        command = enter.Command(words, env, cwd, stdio, controlling_tty, self._recipe.bounds)
         process = BubblewrapProcess(*enter.enter(self._sandbox.first_pidfd, command, self._recipe.program))
         self.processes.append(process)
         return process
@@ -99,6 +99,10 @@ class BubblewrapBottle(Bottle):
 
     def fileno(self) -> int:
         return self._sandbox.first_pidfd
+
+    def out_of_memory(self) -> bool:
+        group = self._recipe.bounds.group
+        return not self._closed and group is not None and group.out_of_memory()
 
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[None]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from claude_bottle import log
 from claude_bottle.backend.docker import argv, graft, seeding
-from claude_bottle.backend.docker.launcher import BOOT_SECONDS, facts, identify
+from claude_bottle.backend.docker.begun import identify
+from claude_bottle.backend.docker.launcher import BOOT_SECONDS, facts
 from claude_bottle.backend.docker.wire import Wire
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.harness.base import HOME, WORKSPACE
@@ -54,12 +55,14 @@ class Attached:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to start: the container's words, who the bottle's user is, and whether the engine's kernel is this one."""
+    """How to start: the container's words and who the bottle's user is. `here`: the engine's kernel is this one;
+    `grouped`: it gives its containers control groups."""
 
     container: argv.Container
     uid: int
     gid: int
     here: bool
+    grouped: bool = True
 
 
 def start(engine: Engine, boot: Boot, recipe: Recipe, run_dir: RunDir) -> Attached:
@@ -174,16 +177,17 @@ def _verify_made(engine: Engine, cid: str, recipe: Recipe) -> int:
     wrong = [name for name, right in asked.items() if not right]
     if wrong:
         raise EnvironmentLacks("a layer of the bottle is not in force", why=f"the engine made it without: {', '.join(wrong)}")
-    return _here(int(pid), cid) if recipe.here else 0
+    return _here(int(pid), cid if recipe.grouped else "") if recipe.here else 0
 
 
 _LIMITS = {"memory": ("Memory",), "pids": ("PidsLimit",), "cpus": ("NanoCpus",)}
 
 
 def _here(pid: int, cid: str) -> int:
-    """`pid` if it is, to this host too, the first process of that container; else 0."""
+    """`pid` if it is, to this host too, the first process of that container; else 0. `cid` "": nothing here says whose it
+    is."""
     try:
         groups = Path(f"/proc/{pid}/cgroup").read_text()
-        return pid if cid and cid in groups and facts(pid)["NSpid"].split()[-1] == "1" else 0
+        return pid if cid in groups and facts(pid)["NSpid"].split()[-1] == "1" else 0
     except (OSError, KeyError):
         return 0

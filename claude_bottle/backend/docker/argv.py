@@ -121,7 +121,7 @@ def csv(fields: list[str]) -> str:
 
 def limit_words(limit: Limit) -> list[str]:
     """The options that enforce one limit of the plan; none for one that is not enforced."""
-    if not limit.enforced:
+    if not limit.enforced or limit.kept_here:
         return []
     if not _AMOUNT.fullmatch(limit.value):
         raise BottleError(f"cannot limit {limit.name} to {limit.value}", do="write a number, as in 512 or 1.5 or 4g")

@@ -35,16 +35,13 @@ from claude_bottle.backend.docker import (
     graft,
     guarded,
     images,
-    launcher,
     owners,
     placement,
     prereqs,
     protections,
-    recovery,
     starting,
 )
 from claude_bottle.backend.docker.begun import Underway
-from claude_bottle.backend.docker.bottle import DockerBottle
 from claude_bottle.backend.docker.engine import Engine, client_env
 from claude_bottle.backend.docker.placement import Machine
 from claude_bottle.backend.docker.recipe import Recipe
@@ -76,12 +73,12 @@ class DockerBackend(Backend):
         from claude_bottle.backend import planning
 
         paths = Paths.default()
-        recipes, machine = images.recipes_for(spec, paths), None
+        recipes, machine = images.recipes_for(spec, paths), placement.machine(self._engine)
         gate: tuple[Recipe, ...] = ()
         if self._gate_place() == placement.CONTAINER:
             from claude_bottle.backend.docker import gate_image
 
-            gate, machine = gate_image.beside(recipes, paths), placement.machine(self._engine)
+            gate = gate_image.beside(recipes, paths)
         plan = planning.compose(
             spec,
             backend=self.name,
@@ -145,7 +142,7 @@ class DockerBackend(Backend):
             return None
         labels = owners.labels(plan.slug, owners.installation(Paths.default()), plan)
         words = gate_container.words(plan.slug, image, labels, str(SECCOMP))
-        return GateCommand((self.program, *words), client_env())
+        return GateCommand((self.program, *words), client_env(), (self.program, *gate_container.line(plan.slug)))
 
     def end_gate(self, plan: BottlePlan) -> None:
         gate_container.remove(self._engine, owners.installation(Paths.default()), plan.slug)
@@ -166,12 +163,12 @@ class DockerBackend(Backend):
         owner, run_dir = owners.installation(Paths.default()), RunDir(Paths.default(), identity)
         uid, gid = bottle_user(plan)
 
-        def recipe(nonce: str) -> launcher.Recipe:
+        def recipe(nonce: str) -> begun.Recipe:
             # A planned image has the agent program in it already.
             shown = real_sources(plan.mounts if plan.image_build else (*plan.mounts, *mounts))
             labels, files = owners.labels(identity, owner, plan), self._files(run_dir, uid, gid)
             container = describe(self._engine, plan, identity, run_dir, labels=labels, files=files, mounts=shown, boot=boot)
-            return launcher.Recipe(container, nonce, uid, gid)
+            return begun.Recipe(container, nonce, uid, gid)
 
         return begun.begin(self._engine, owner, identity, run_dir, recipe, early=early)
 
@@ -183,6 +180,9 @@ class DockerBackend(Backend):
             with apart_launch.launched(self._engine, plan, boot) as apart:
                 yield apart
             return
+        from claude_bottle.backend.docker import launcher
+        from claude_bottle.backend.docker.bottle import DockerBottle
+
         way = boot.begun if isinstance(boot.begun, Underway) else self._begin(plan, boot.mounts, boot.identity, boot=boot)
         asked = way.take()
         try:
@@ -200,9 +200,13 @@ class DockerBackend(Backend):
                 bottle.release()  # nothing ran in it, so nothing is in it that did not come from here
 
     def fetch_work(self, identity: str, place: Path) -> None:
+        from claude_bottle.backend.docker import recovery
+
         recovery.bring(self._engine, f"{owners.container_name(identity)}-work", WORKSPACE, place)
 
     def recover(self, identity: str, home: Path, workspace: Path) -> None:
+        from claude_bottle.backend.docker import recovery
+
         owner, run_dir = owners.installation(Paths.default()), RunDir(Paths.default(), identity)
         recovery.recover(self._engine, owners.find(self._engine, owner, identity), run_dir, home, workspace)
 

@@ -143,14 +143,14 @@ class DockerBottle(Bottle):
             self._engine, self._sandbox.cid, self._sandbox.first, self._sandbox.pidfd
         )
 
-    def fetch_home(self, names: Sequence[str] = ()) -> None:
+    def fetch_home(self, names: Sequence[str] = ()) -> Sequence[str]:
         without = [mount.target for mount in (*self.plan.mounts, *self._boot.mounts)]
         if names:
-            homecoming.fetch_names(self._sandbox.home, self._boot.home, HOME, without, names)
-            return
-        homecoming.fetch(self._sandbox.home, self._boot.home, HOME, without)
+            return homecoming.fetch_names(self._sandbox.home, self._boot.home, HOME, without, names)
+        notes = homecoming.fetch(self._sandbox.home, self._boot.home, HOME, without)
         if self._sandbox.work is not None:
-            homecoming.fetch(self._sandbox.work, self._boot.workspace, WORKSPACE, without)
+            notes += homecoming.fetch(self._sandbox.work, self._boot.workspace, WORKSPACE, without)
+        return notes
 
     def work(self) -> int | None:
         return None if self._ended or self._sandbox.work is None else os.dup(self._sandbox.work)

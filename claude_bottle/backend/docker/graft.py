@@ -12,13 +12,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend import childhood, idmaps, overlay, protected, sources, stage
-from claude_bottle.backend import namespaces as ns
 from claude_bottle.errors import EnvironmentLacks
 from claude_bottle.harness.base import WORKSPACE
 
 if TYPE_CHECKING:
     from claude_bottle.backend.base import Boot, Overlay
+    from claude_bottle.backend.sources import OwnerShift
 
 _STAGE_BYTES = 1 << 20
 
@@ -33,10 +32,15 @@ def cover(first: int, boot: Boot, user: tuple[int, int]) -> None:
     """Cover /workspace of the container whose first process is `first` (a pidfd): with the overlay of `boot`, or with its
     directory, whose owner appears as `user` (uid, gid) and whose guards are put in force. EnvironmentLacks where a file
     system cannot do that, BottleError as for every source."""
+    from claude_bottle.backend import childhood
+
     childhood.in_child(lambda: _cover(first, boot, user))
 
 
 def _cover(first: int, boot: Boot, user: tuple[int, int]) -> None:
+    from claude_bottle.backend import idmaps, protected, sources
+    from claude_bottle.backend import namespaces as ns
+
     def shift(uid: int, gid: int, others: bool) -> int:
         return idmaps.mapping_namespace((uid, gid), user, others=others)
 
@@ -58,8 +62,11 @@ def _cover(first: int, boot: Boot, user: tuple[int, int]) -> None:
                                why="something else appears in the container")  # fmt: skip
 
 
-def _laid(over: Overlay, user: tuple[int, int], shift: sources.OwnerShift) -> int:
+def _laid(over: Overlay, user: tuple[int, int], shift: OwnerShift) -> int:
     """The overlay as a detached mount, put together on a stage that goes with this process."""
+    from claude_bottle.backend import namespaces as ns
+    from claude_bottle.backend import overlay, sources, stage
+
     ns.unshare(ns.CLONE_NEWNS)
     ns.mount("", "/", "", ns.MS_REC | ns.MS_PRIVATE)
     opened = [sources.open_source(source, shift) for source in overlay.layers(over)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from claude_bottle.backend.docker import argv, begun, endpoint, launcher, request, starting
+from claude_bottle.backend.docker import argv, begun, endpoint, request, starting
 from claude_bottle.backend.docker.backend import DockerBackend
 from claude_bottle.backend.docker.engine import Engine
 from claude_bottle.model.plan import Limit, Mount
@@ -196,7 +196,7 @@ def test_a_launch_goes_on_with_what_was_begun(place: Place, monkeypatch: pytest.
     from claude_bottle.backend.base import Boot
 
     way = DockerBackend().begin(plan(place), ())
-    monkeypatch.setattr(launcher, "ask", None)
+    monkeypatch.setattr(begun, "ask", None)
     boot = Boot(place.identity, place.home, place.workspace, None, "00ff", begun=way)
     with DockerBackend().launch(plan(place), boot=boot) as bottle:
         assert way is not None
