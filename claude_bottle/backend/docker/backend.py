@@ -47,7 +47,7 @@ from claude_bottle.backend.docker.placement import Machine
 from claude_bottle.backend.docker.recipe import Recipe
 from claude_bottle.backend.docker.rundir import RunDir
 from claude_bottle.errors import BottleError
-from claude_bottle.harness.base import WORKSPACE, Progress
+from claude_bottle.harness.base import Progress
 from claude_bottle.model.plan import BottlePlan, Mount
 from claude_bottle.state.config import Settings
 from claude_bottle.state.paths import Paths
@@ -200,9 +200,13 @@ class DockerBackend(Backend):
                 bottle.release()  # nothing ran in it, so nothing is in it that did not come from here
 
     def fetch_work(self, identity: str, place: Path) -> None:
-        from claude_bottle.backend.docker import recovery
+        from claude_bottle.backend.docker import reader
 
-        recovery.bring(self._engine, f"{owners.container_name(identity)}-work", WORKSPACE, place)
+        if notes := reader.bring(self._engine, [reader.Volume(f"{owners.container_name(identity)}-work", place)]):
+            from claude_bottle import log
+            from claude_bottle.backend.tree import left_out
+
+            log.warn(left_out(notes))
 
     def recover(self, identity: str, home: Path, workspace: Path) -> None:
         from claude_bottle.backend.docker import recovery
