@@ -13,7 +13,7 @@ from claude_bottle.backend import work_trees
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import WORKSPACE
 from claude_bottle.model.plan import Workspace
-from claude_bottle.state import host_edits, layers
+from claude_bottle.state import layers
 from claude_bottle.state.paths import Paths
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def _edits(paths: Paths, identity: str | None, source: str) -> list[str]:
     begun = layers.load(paths, identity) if identity else None
     if begun is None or str(begun.source) != source:
         return []
+    from claude_bottle.state import host_edits
+
     changed = host_edits.unlike(begun, host_edits.edited(begun))
     return [host_edits.describe(changed)] if changed else []
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.backend import tree as copying
 from claude_bottle.backend import work_trees
-from claude_bottle.state import host_edits, layers
+from claude_bottle.state import layers
 from claude_bottle.state.layers import Layers
 from claude_bottle.workspace import base
 from claude_bottle.workspace.directory import Directory
@@ -86,14 +86,17 @@ def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
     base.record(order.workspace, order.paths.base(order.identity), belongs_to=source, ignoring=False)
 
 
-def changed_below(order: Order) -> list[str]:
-    """What the host has changed below a bottle's layer and the bottle has not the same, as paths."""
+def changed_below(order: Order) -> tuple[list[str], str]:
+    """What the host has changed below a bottle's layer and the bottle has not the same, as paths and in one sentence."""
     begun = layers.load(order.paths, order.identity) if order.plan.workspace.mode == "overlay" else None
     if begun is None:
-        return []
+        return [], ""
+    from claude_bottle.state import host_edits
+
     with os.scandir(begun.upper) as written:
         worked = any(written)  # else there is nothing that could come back
-    return host_edits.unlike(begun, host_edits.edited(begun, note=worked))
+    changed = host_edits.unlike(begun, host_edits.edited(begun, note=worked))
+    return changed, host_edits.describe(changed) if changed else ""
 
 
 def _go_on(order: Order, source: Path) -> Beginning:
