@@ -173,6 +173,11 @@ class Bottle(ABC):
         """
         return ()
 
+    def work(self) -> int | None:
+        """A descriptor of the private workspace while the bottle runs, for a reader on this host, who closes it. None: it
+        is `Boot.workspace` or a layer, or cannot be read from here (see `Backend.fetch_work`)."""
+        return None
+
     def release(self) -> None:  # noqa: B027
         """After `close`: remove what outlives it (a container, its volumes). Whoever calls it has fetched all that
         matters. May be called again; what is already gone is no error."""

@@ -16,6 +16,7 @@ from claude_bottle.errors import BottleError
 from claude_bottle.keeper import live_work, workspaces
 from claude_bottle.keeper.gate_events import record_gate_event
 from claude_bottle.model import events
+from claude_bottle.state import host_edits
 from claude_bottle.state.work_note import UNEXPORTED
 from claude_bottle.workspace import opening
 
@@ -140,9 +141,9 @@ class Settlement:
 
     def _note_edits(self) -> None:
         """What the host changed below a layer of the bottle's: said, since the bottle has seen some of it."""
-        changed, words = workspaces.host_edits(self._order)
+        changed = workspaces.changed_below(self._order)
         if changed:
-            self._warnings.append(words)
+            self._warnings.append(host_edits.describe(changed))
             self._booted.audit.record(events.HOST_EDITS, count=len(changed), paths=changed[:_NAMED])
 
     def _note_settling(self) -> None:

@@ -49,6 +49,16 @@ def operator(request: pytest.FixtureRequest, everybody: dict[str, object], world
     return made
 
 
+@pytest.fixture(scope="session", params=["root", "user"])
+def reader(request: pytest.FixtureRequest, everybody: dict[str, object], world: World) -> Operator:
+    """Each person on one backend: for attacks that are over before a backend has any part in them."""
+    if request.param == "root" and os.geteuid() != 0:
+        pytest.skip("cannot run here: the tests are not run by root")
+    made = Operator(everybody[request.param], world, "bubblewrap")
+    made.trust()
+    return made
+
+
 @pytest.fixture(scope="session")
 def beside(world: World, docker_engine: Engine, base_image: str) -> Iterator[World]:
     if not docker_engine.private:

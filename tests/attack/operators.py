@@ -50,15 +50,17 @@ EGRESS: list[dict[str, Any]] = [
 ]
 PUSHING = {"host": GIT, "credential": "git",
            "git": {"repositories": ["acme/*"], "push": ["refs/heads/bottle/*"], "max_pack": "4m"}}  # fmt: skip
+SMALL_MEMORY, SMALL_PIDS = 192 << 20, 64
 MANIFEST: dict[str, Any] = {
     "version": 1,
     "bottles": {
         "open": {"egress": EGRESS, "credentials": {"api": CREDENTIAL}}, "closed": {},
+        "small": {"limits": {"memory": f"{SMALL_MEMORY >> 20}m", "pids": SMALL_PIDS}},
         "git": {"egress": [PUSHING], "credentials": {"git": {**CREDENTIAL, "from": {"env": "GIT_SECRET"}, "env": "GIT_TOKEN",
                                                              "header": "Authorization"}}},
     },
     "agents": {name: {"bottle": bottle, "harness": "shell"} for name, bottle in
-               (("shell", "open"), ("closed", "closed"), ("git", "git"))},
+               (("shell", "open"), ("closed", "closed"), ("small", "small"), ("git", "git"))},
 }
 # Where a backend is not like the others, as docs/threats.md says: a test whose words depend on it asks `Operator.lacks`.
 OWN_USERS, OWN_UID, HIDDEN_PROC = "own user namespace", "uid 1000 for everybody", "no host path of a mount, no kernel words"
@@ -99,7 +101,7 @@ class Operator:
         prefix = tuple(f"--groups={engine.group}" if word == "--clear-groups" else word for word in self.person.prefix)
         self.person = replace(self.person, prefix=prefix)
         self.env |= {**engine.settings, "DOCKER_CONFIG": str(self.person.directory("client"))}
-        self._put(self.home / "image.json", json.dumps({"base": base}))
+        self.put(self.home / "image.json", json.dumps({"base": base}))
         if isinstance(self.world, Beside):
             self.env["PATH"] = f"{self.world.client}:{self.env['PATH']}"
 
@@ -111,13 +113,14 @@ class Operator:
         return self.person.uid if self.person.uid and self.lacks(OWN_UID) else 1000
 
     def write(self, manifest: dict[str, Any] | str) -> None:
-        self._put(self.place / "claude-bottle.json", manifest if isinstance(manifest, str) else json.dumps(manifest))
+        self.put(self.place / "claude-bottle.json", manifest if isinstance(manifest, str) else json.dumps(manifest))
 
     def configure(self, settings: dict[str, Any]) -> None:
         place = {"gate": "container"} if self.kind == APART else {}
-        self._put(self.home / "config.json", json.dumps(settings | place))
+        self.put(self.home / "config.json", json.dumps(settings | place))
 
-    def _put(self, file: Path, text: str) -> None:
+    def put(self, file: Path, text: str) -> None:
+        """A file of theirs, for nobody else."""
         file.write_text(text)
         file.chmod(0o600)
         os.chown(file, self.person.uid, self.person.gid)
@@ -149,7 +152,7 @@ class Operator:
 
     def beside(self, name: str, text: str) -> str:
         """A further file of the project; its name."""
-        self._put(self.place / name, text)
+        self.put(self.place / name, text)
         return name
 
     def refused_bottles(self, bottles: list[Any]) -> list[int]:

@@ -207,7 +207,7 @@ attempt("good", lambda: tls(request("/v1/%7euser/%61/caf%c3%a9?q=/../%2e", key=K
     assert sent == [b"GET /v1/~user/a/caf%C3%A9?q=/../%2e HTTP/1.1"]
 
 
-@pytest.mark.threat(47)
+@pytest.mark.threat(47, 48)
 def test_case_48_a_method_counts_as_it_is_and_cannot_be_overridden(bottle: Bottle) -> None:
     """48, 60: odd case and own verbs are refused, TRACE is never granted, override headers do not go up."""
     source = f"""{NETWORK}
@@ -248,7 +248,7 @@ attempt("own", lambda: tls(request(f"https://{API}/v1/own", key=KEY)))
     assert [one.split(b" ")[1] for one in bottle.world.servers.requests()] == [b"/v1/own"]
 
 
-@pytest.mark.threat(46)
+@pytest.mark.threat(40, 46, 61)
 def test_case_40_a_redirect_is_passed_on_and_its_target_judged_afresh(bottle: Bottle) -> None:
     """40, 61: the gate follows none, so no credential crosses to another place."""
     answer = b"HTTP/1.1 302 Found\r\nlocation: https://%s/taken\r\ncontent-length: 0\r\n\r\n"
@@ -263,3 +263,22 @@ attempt("followed inwards", lambda: tls(request("/taken", OTHER, key=KEY), OTHER
     assert "location: https://evil.test/taken" in seen["redirect"]
     assert [one.split(b" ")[1] for one in bottle.world.servers.requests()] == [b"/v1/redirect"]
     assert SECRET.encode() in bottle.world.servers.requests()[0]
+
+
+@pytest.mark.threat(49)
+def test_case_49_a_server_that_switches_protocols_unasked_is_not_followed(bottle: Bottle) -> None:
+    """Nor asked: the request for it is refused before, and no field of the hop goes up."""
+    bottle.world.servers.answers[b"/v1/switch"] = (
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n\x81\x05hello"
+    )
+    source = f"""{NETWORK}
+attempt("unasked", lambda: tls(request("/v1/switch", key=KEY)))
+ask = ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+attempt("asked", lambda: tls(request("/v1/asked", key=KEY, headers=["Connection: Upgrade, close", *ask], close=False)))
+attempt("asked by proxy", lambda: raw(request(f"http://{PLAIN}/", PLAIN, headers=["Connection: keep-alive, Upgrade", *ask])))
+{SHOW}"""
+    seen = bottle.python(source)
+    assert judged(seen) == {"unasked": ["403 upgrade_refused"], "asked": ["403 upgrade_refused"],
+                            "asked by proxy": ["403 upgrade_refused"]}  # fmt: skip
+    assert "hello" not in seen["unasked"]
+    assert [one.split(b" ")[1] for one in bottle.world.servers.requests()] == [b"/v1/switch"]

@@ -199,7 +199,7 @@ for size in (0, 1, 7, 100):
     assert upstream_saw(bottle) == []
 
 
-@pytest.mark.threat(41, 45)
+@pytest.mark.threat(41, 45, 49, 50)
 def test_case_50_http_2_is_neither_offered_nor_understood(bottle: Bottle) -> None:
     """Its :authority could say another host than SNI; there is no way to say it."""
     source = f"""{NETWORK}

@@ -15,9 +15,10 @@ import select
 import signal
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from claude_bottle.backend import standstill
 from claude_bottle.backend.base import Bottle, Process
 from claude_bottle.backend.docker import homecoming, memory, owners
 from claude_bottle.backend.docker.program import Program
@@ -122,6 +123,11 @@ class DockerBottle(Bottle):
     def fileno(self) -> int:
         return self._sandbox.pidfd
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        with standstill.standing_still(self._sandbox.first, [one.pid for one in self.processes if one.poll() is None]):
+            yield
+
     def close(self) -> None:
         if self._ended:
             return
@@ -145,6 +151,9 @@ class DockerBottle(Bottle):
         if self._sandbox.work is not None:
             notes += homecoming.fetch(self._sandbox.work, self._boot.workspace, WORKSPACE, without)
         return notes
+
+    def work(self) -> int | None:
+        return None if self._ended or self._sandbox.work is None else os.dup(self._sandbox.work)
 
     def release(self) -> None:
         if self._released:

@@ -16,12 +16,14 @@ import time
 if __package__:
     from claude_bottle.backend.docker import filling, init, streams
     from claude_bottle.backend.docker.framing import CHUNK, MESSAGE, Frames, frame
+    from claude_bottle.backend.docker.messages import say
 else:  # in the container
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import filling  # type: ignore[import-not-found, no-redef]
     import init  # type: ignore[import-not-found, no-redef]
     import streams  # type: ignore[import-not-found, no-redef]
     from framing import CHUNK, MESSAGE, Frames, frame  # type: ignore[import-not-found, no-redef]
+    from messages import say  # type: ignore[import-not-found, no-redef]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,9 +90,9 @@ class Relay(streams.Relay):
         # A child, since it may have to wait; with the rights of any other, and out of their reach like its parent.
         try:
             register(command["nonce"], [(f"port-{command['port']}", init.listen("0.0.0.0", command["port"]))])
-            init.say(status, op="born")
+            say(status, op="born")
         except OSError as failure:
-            init.say(status, op="failed", why=init.describe(failure))
+            say(status, op="failed", why=init.describe(failure))
         finally:
             os._exit(0)
 
