@@ -19,6 +19,7 @@ from claude_bottle.backend.planned_work import planned_workspace
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import Launch, Program, Progress, Skill
 from claude_bottle.model.durations import duration
+from claude_bottle.model.git_grant import size_text
 from claude_bottle.model.names import new_identity
 from claude_bottle.model.plan import (
     KEEPER,
@@ -56,10 +57,11 @@ def compose(
     protections: tuple[Protection, ...],
     image_build: tuple[dict[str, object], ...] = (),
     no_overlay: Callable[[str, str], str] | None = None,
+    files_here: bool = False,
 ) -> BottlePlan:
     """The plan for `spec`. `limits`: what the backend makes of those the manifest says; `no_overlay`: why no layer kept in
-    the second directory can lie over the first, in words, "" if it can; None: this backend has no overlays. BottleError
-    for an unknown agent, an unreadable prompt, a forbidden workspace."""
+    the second directory can lie over the first, in words, "" if it can; None: this backend has no overlays; `files_here`:
+    a keeper sees what its bottles write. BottleError for an unknown agent, an unreadable prompt, a forbidden workspace."""
     agent = spec.manifest.agent(spec.agent_name)
     bottle = spec.manifest.bottles[agent.bottle]
     program = harnesses.get(agent.harness).find(Paths.default())
@@ -78,8 +80,8 @@ def compose(
         env=dict(bottle.env),
         egress=bottle.rules,
         credentials=_credentials(bottle),
-        limits=(*limits(bottle.limits), *_wall(bottle.limits)),
-        budget={"egress_bytes": bottle.egress_bytes} if bottle.egress_bytes is not None else {},
+        limits=_limits(limits(bottle.limits), bottle.limits, files_here=files_here),
+        budget={key: said for key, said in (("egress_bytes", bottle.egress_bytes), ("usd", bottle.usd)) if said is not None},
         protections=protections,
         resume_of=spec.resume_of,
         warnings=(*spec.manifest.warnings, *said, *_warnings(bottle, agent, program)),
@@ -144,8 +146,13 @@ def agent_launch(agent: Agent, spec: BottleSpec, program: Program, session: str,
     )
 
 
-def _wall(limits: Limits) -> tuple[Limit, ...]:
-    return () if limits.wall is None else (Limit("wall", duration(limits.wall), enforced=True, by=KEEPER),)
+def _limits(made: tuple[Limit, ...], wanted: Limits, *, files_here: bool) -> tuple[Limit, ...]:
+    """Those of the backend, and what the keeper sees to."""
+    if wanted.disk is not None:
+        disk = Limit("disk", size_text(wanted.disk), enforced=files_here, by=KEEPER if files_here else "")
+        made = (*(limit for limit in made if limit.name != "disk"), disk)
+    wall = () if wanted.wall is None else (Limit("wall", duration(wanted.wall), enforced=True, by=KEEPER),)
+    return (*made, *wall)
 
 
 def _skills(agent: Agent) -> tuple[Skill, ...]:

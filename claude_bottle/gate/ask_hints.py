@@ -50,6 +50,9 @@ def ask_hint(attempt: Attempt, reason: str) -> str:
     if reason == reasons.BUDGET_SPENT:
         more: dict[str, object] = {"egress_bytes": 10_000_000}
         return "what this bottle may send is used up; " + _how("request_budget", more, {"kind": "budget", **more})
+    if reason == reasons.MONEY_SPENT:
+        spent = "what this bottle may spend at the model's API is used up, or what this request costs could not be told; "
+        return spent + _how("request_budget", {"usd": 1}, {"kind": "money", "usd": 1})
     return _TURNED_OFF.get(reason, _ANYHOW)
 
 

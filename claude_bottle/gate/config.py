@@ -43,7 +43,8 @@ class GateConfig:
     """One bottle's gate. `upstreams` maps (canonical host, port) to where the operator wants it to be dialled;
     `extra_ca` is PEM text trusted beside the system's; `nonce` must come with the listeners; `explicit_proxy` False
     closes the proxy port. `egress_bytes` is what this bottle may send in all (None: no bound), `egress_spent` what it has
-    sent in earlier runs; `late_ports` False: no listener can be handed over later."""
+    sent in earlier runs; `money` and `money_spent` are the same for what it spends, in millionths of a dollar; `late_ports`
+    False: no listener can be handed over later."""
 
     identity: str
     rules: tuple[Rule, ...]
@@ -54,6 +55,8 @@ class GateConfig:
     explicit_proxy: bool = True
     egress_bytes: int | None = None
     egress_spent: int = 0
+    money: int | None = None
+    money_spent: int = 0
     late_ports: bool = True
     upstream_proxy: UpstreamProxy | None = None
     judges: int | None = None
@@ -75,6 +78,8 @@ class GateConfig:
             "explicit_proxy": self.explicit_proxy,
             "egress_bytes": self.egress_bytes,
             "egress_spent": self.egress_spent,
+            "money": self.money,
+            "money_spent": self.money_spent,
             "late_ports": self.late_ports,
             "upstream_proxy": list(self.upstream_proxy) if self.upstream_proxy else None,
         }).encode() + b"\n"  # fmt: skip
@@ -112,5 +117,5 @@ def _read(said: dict[str, Any]) -> GateConfig:
     upstreams = {(host, port): Upstream(*rest) for host, port, *rest in said["upstreams"]}
     rules = tuple(Rule.from_dict(rule) for rule in said["rules"])
     return GateConfig(said["identity"], rules, bound, upstreams, said["extra_ca"], said["nonce"], said["explicit_proxy"],
-                      said["egress_bytes"], said["egress_spent"], said["late_ports"],
+                      said["egress_bytes"], said["egress_spent"], said["money"], said["money_spent"], said["late_ports"],
                       UpstreamProxy(*said["upstream_proxy"]) if said["upstream_proxy"] else None)  # fmt: skip

@@ -16,8 +16,18 @@ from claude_bottle.gate import core
 from claude_bottle.gate.budget import Budget
 from claude_bottle.gate.dns import INTERNAL_NAME, AddressBook
 from claude_bottle.gate.inject import Injector
+from claude_bottle.gate.money import Money
 from claude_bottle.gate.wide_names import WideNames
-from claude_bottle.model.policy import BUDGET_SPENT, GATE_HALTED, NAME_NOT_ADMITTED, TUNNEL, Decision, Policy, Rule
+from claude_bottle.model.policy import (
+    BUDGET_SPENT,
+    GATE_HALTED,
+    MONEY_SPENT,
+    NAME_NOT_ADMITTED,
+    TUNNEL,
+    Decision,
+    Policy,
+    Rule,
+)
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -42,6 +52,7 @@ class GateState:
     explicit_proxy: bool = True
     operator_named: Collection[tuple[str, int]] = ()
     budget: Budget = field(default_factory=Budget)
+    money: Money = field(default_factory=Money)
     only_ports: Collection[int] | None = None
     halted: bool = False
     judges: bool = False
@@ -90,6 +101,8 @@ class GateState:
                 found = best
         if found.allow and self.policy.by_wildcard(host) and not self.wide_names.admit(host):
             return Decision(False, NAME_NOT_ADMITTED)
+        if found.allow and self.money.refuses(method, path):
+            return Decision(False, MONEY_SPENT)
         return Decision(False, BUDGET_SPENT) if found.allow and self.budget.spent_up else found
 
     def _admits(self, name: str) -> bool:

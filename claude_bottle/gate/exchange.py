@@ -180,6 +180,7 @@ class Exchange:
 
     def _begin_down(self, response: Response) -> None:
         self._response = response
+        self._attempt.meter.began(response)
         if any(name == b"content-encoding" for name, _ in response.headers):
             self._calmed = None
         if response.to_end:
@@ -198,6 +199,7 @@ class Exchange:
         client, body = self._conversation.client, self._down_reader
         try:
             for piece in body.feed(data):
+                self._attempt.meter.read(piece)
                 calm = self._calmed.feed(bytes(piece)) if self._calmed else piece
                 for part in chunk(calm) if self._down_chunked else (calm,):
                     client.write(part)

@@ -18,6 +18,7 @@ from claude_bottle.model.changes import (
     MAX_PATHS,
     MAX_RULES,
     MAX_TEXT,
+    MAX_USD,
     PACKAGES,
     CredentialChange,
     EgressChange,
@@ -125,11 +126,13 @@ TOOLS = (
           "or ssh. The connection is an opaque tunnel unless tls is inspect.",
           {"host": _HOST, "port": _PORT, "tls": {"enum": ["inspect", "tunnel"], "description": "tunnel if left out."}},
           ["host", "port"]),
-    _tool("request_budget", "Ask for more to send",
-          "Ask the operator for more bytes that this bottle may send out, when requests are refused with budget_spent. "
-          "my_policy tells what is left.",
+    _tool("request_budget", "Ask for more to send, or to spend",
+          "Ask the operator for more bytes that this bottle may send out, when requests are refused with budget_spent, or "
+          "for more money that it may spend at the model's API. Exactly one of the two. my_policy tells what is left.",
           {"egress_bytes": {"type": "integer", "minimum": 1, "maximum": MAX_BYTES,
-                            "description": "Bytes on top of what was granted."}}, ["egress_bytes"]),
+                            "description": "Bytes on top of what was granted."},
+           "usd": {"type": "number", "minimum": 0.01, "maximum": MAX_USD,
+                   "description": "US dollars, to the cent, on top of what was granted."}}, []),
     _tool(STATUS, "What became of a request",
           "Tell what has become of a request of this bottle, by its id. Does not wait.",
           {"id": {"type": "string", "maxLength": 64}}, ["id"]),
@@ -164,7 +167,7 @@ def asked(name: str, arguments: dict[str, object]) -> dict[str, object]:
         case "request_port":
             return {"kind": "egress", "rules": [{"tls": "tunnel", **given}]}
         case "request_budget":
-            return {"kind": "budget", **given}
+            return {"kind": "money" if "usd" in given else "budget", **given}
         case _:
             return {"kind": "capability", "capability": given}
 

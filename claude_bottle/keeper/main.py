@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle import log
 from claude_bottle.errors import BottleError
-from claude_bottle.keeper import daemon, frames, settle, walltime
+from claude_bottle.keeper import bounds, daemon, frames, settle
 from claude_bottle.keeper.boot import boot, boot_again
 from claude_bottle.keeper.clients import Clients
 from claude_bottle.keeper.desk import Desk
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.control import Connection
     from claude_bottle.keeper.credentials import Refresher
+    from claude_bottle.keeper.diskspace import DiskSpace
     from claude_bottle.keeper.loop import Timer
     from claude_bottle.keeper.order import Order
     from claude_bottle.keeper.session import Session
@@ -91,7 +92,7 @@ class Keeper:
         self._timers: list[Timer] = []
         self._snapshots: Snapshots | None = None
         self._refresher: Refresher | None = None
-        self._wall: Timer | None = None
+        self._bounds: list[Timer | DiskSpace] = []
         self._stopped = False
         self.reasons: tuple[str, ...] = (settle.OPERATOR,) if order.keep else ()
 
@@ -195,7 +196,7 @@ class Keeper:
         self._watch_bottle()
         if self.booted.gate:
             self._keep_fresh(self.order.gate.credentials if self.order.gate else ())
-        self._wall = walltime.watch(self._loop, self.order.plan, lambda why: self.stop(DEFAULT_GRACE, keep=True, reason=why))
+        self._bounds = bounds.watch(self._loop, self.order, lambda why: self.stop(DEFAULT_GRACE, keep=True, reason=why))
         self._birth = self.clients.adopt(birth)
         if self.order.io == PIPES:
             self._birth.on_close.append(lambda _: self.clients.drain_pipes())
@@ -252,8 +253,8 @@ class Keeper:
         from claude_bottle.state.lock import held_here
 
         self.rebooter.give_up("the session has ended")
-        if self._wall:
-            self._wall.cancel()
+        for bound in self._bounds:
+            bound.cancel()
         if self._snapshots:
             self._snapshots.finish()
         if self._refresher:

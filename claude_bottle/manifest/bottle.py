@@ -46,22 +46,25 @@ class Image:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a bottle may use: bytes of memory, processors, processes at a time, seconds. None: not said."""
+    """What a bottle may use: bytes of memory, processors, processes at a time, seconds, bytes of disk.
+    None: not said."""
 
     memory: int | None = None
     cpus: float | None = None
     pids: int | None = None
     wall: int | None = None
+    disk: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         said: dict[str, object] = {} if self.memory is None else {"memory": f"{self.memory}b"}
+        said |= {} if self.disk is None else {"disk": f"{self.disk}b"}
         said |= {} if self.wall is None else {"wall": duration(self.wall)}
         return said | {name: value for name, value in (("cpus", self.cpus), ("pids", self.pids)) if value is not None}
 
     def stricter(self, other: Limits) -> Limits:
         """Of each limit the smaller one that is said."""
         return Limits(least(self.memory, other.memory), least(self.cpus, other.cpus), least(self.pids, other.pids),
-                      least(self.wall, other.wall))  # fmt: skip
+                      least(self.wall, other.wall), least(self.disk, other.disk))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Bottle:
     capabilities: tuple[Capability, ...] = ()
     egress_bytes: int | None = None
     include: tuple[str, ...] = ()
+    usd: float | None = None
 
     def places(self, credential: str) -> tuple[tuple[str, int], ...]:
         """The (host, port) pairs a credential is bound to, sorted."""
@@ -119,8 +123,12 @@ class Bottle:
             **({"image": self.image.to_dict()} if self.image else {}),
             **({"limits": self.limits.to_dict()} if self.limits.to_dict() else {}),
             **({"capabilities": [one.to_dict() for one in self.capabilities]} if self.capabilities else {}),
-            **({"budget": {"egress_bytes": f"{self.egress_bytes}b"}} if self.egress_bytes is not None else {}),
+            **({"budget": budget} if (budget := self._budget()) else {}),
         }
+
+    def _budget(self) -> dict[str, object]:
+        said: dict[str, object] = {} if self.egress_bytes is None else {"egress_bytes": f"{self.egress_bytes}b"}
+        return said if self.usd is None else said | {"usd": self.usd}
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ class _Bottle:
             self._capabilities(),
             None if self.doc.budget is UNSET else image.egress_bytes(self.doc.budget, (*self.path, "budget"), self.report),
             self._include(),
+            None if self.doc.budget is UNSET else image.usd(self.doc.budget, (*self.path, "budget"), self.report),
         )
 
     def _include(self) -> tuple[str, ...]:

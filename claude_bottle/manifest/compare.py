@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from claude_bottle.manifest.bottle import Bottle, least
+from claude_bottle.manifest.image import budget_widening, money_widening
 from claude_bottle.manifest.words import (
     describe_capability,
     describe_image,
@@ -45,14 +46,8 @@ def mounts_widening(old: Sequence[Mount], new: Sequence[Mount]) -> list[str]:
 def bottle_widening(old: Bottle, new: Bottle) -> list[str]:
     """What the bottle `new` grants and `old` did not: rules, credentials, mounts and the workspace, in
     words."""
-    return widening(old.rules, new.rules) + _beyond_rules(old, new) + budget_widening(old.egress_bytes, new.egress_bytes)
-
-
-def budget_widening(old: int | None, new: int | None) -> list[str]:
-    """Whether `new` lets a bottle send more than `old` did (None: without a bound), in words."""
-    if old is None or (new is not None and new <= old):
-        return []
-    return ["send without a bound" if new is None else f"send {new} bytes in all, instead of {old}"]
+    more = budget_widening(old.egress_bytes, new.egress_bytes) + money_widening(old.usd, new.usd)
+    return widening(old.rules, new.rules) + _beyond_rules(old, new) + more
 
 
 def narrow(home: Bottle, project: Bottle) -> tuple[Bottle, list[str]]:
@@ -85,10 +80,12 @@ def narrow(home: Bottle, project: Bottle) -> tuple[Bottle, list[str]]:
         capabilities=home.capabilities,
         egress_bytes=least(home.egress_bytes, project.egress_bytes),
         include=_common_include(home, project) if mode == "clone" else (),
+        usd=least(home.usd, project.usd),
     )
     left_out = _beyond(home.rules, project.rules, bound_by=(*home.rules, *project.rules))
     left_out += [f"{describe_rule(rule)} without what confines {rule.host} otherwise" for rule in loose]
     more = budget_widening(home.egress_bytes, project.egress_bytes) if project.egress_bytes is not None else []
+    more += money_widening(home.usd, project.usd) if project.usd is not None else []
     return made, left_out + _beyond_rules(home, project) + more
 
 

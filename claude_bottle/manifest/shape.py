@@ -95,12 +95,14 @@ class LimitsDoc(Struct, forbid_unknown_fields=True, frozen=True):
     cpus: float | UnsetType = UNSET
     pids: int | UnsetType = UNSET
     wall: Text | UnsetType = UNSET
+    disk: Text | UnsetType = UNSET
 
 
 class BudgetDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """What a bottle may spend in all, over every run of it."""
 
     egress_bytes: Text | UnsetType = UNSET
+    usd: int | float | UnsetType = UNSET
 
 
 class WorkspaceDoc(Struct, forbid_unknown_fields=True, frozen=True):

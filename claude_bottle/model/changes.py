@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
     from claude_bottle.model.capability import Capability
 
-EGRESS, CREDENTIAL, CAPABILITY, BUDGET = "egress", "credential", "capability", "budget"
+EGRESS, CREDENTIAL, CAPABILITY, BUDGET, MONEY = "egress", "credential", "capability", "budget", "money"
 
 # Bounds on what an agent may submit (I16). A change is small enough to be shown whole on one screen.
 MAX_RULES, MAX_PATHS, MAX_TEXT = 8, 16, 512
 MAX_BYTES = 1 << 40
+MAX_USD = 10_000
 # How a capability is written (`Capability.from_dict`): one of these keys, and what it holds.
 PACKAGES = {
     "apt": "Debian packages.", "pip": "Python packages.", "npm": "npm packages, installed globally.",
@@ -101,7 +102,22 @@ class BudgetChange:
         return {"kind": self.kind, "egress_bytes": self.egress_bytes}
 
 
-Change = EgressChange | CredentialChange | CapabilityChange | BudgetChange | PushChange
+@dataclass(frozen=True)
+class MoneyChange:
+    """More of a budget of money: US dollars, to the cent, on top of what is granted."""
+
+    usd: float
+    kind: str = MONEY
+
+    def __post_init__(self) -> None:
+        if type(self.usd) not in (int, float) or not 0 < self.usd <= MAX_USD or round(self.usd, 2) != self.usd:
+            raise ValueError(f"usd is a number of dollars up to {MAX_USD}, to the cent")
+
+    def to_dict(self) -> dict[str, object]:
+        return {"kind": self.kind, "usd": self.usd}
+
+
+Change = EgressChange | CredentialChange | CapabilityChange | BudgetChange | MoneyChange | PushChange
 
 
 def change_from_dict(data: object, *, operator_named: Collection[tuple[str, int]] = ()) -> Change:
@@ -121,11 +137,13 @@ def change_from_dict(data: object, *, operator_named: Collection[tuple[str, int]
             change = CapabilityChange(Capability.from_dict(data["capability"]))
         case "budget" if keys == {"egress_bytes"}:
             change = BudgetChange(data["egress_bytes"])
+        case "money" if keys == {"usd"}:
+            change = MoneyChange(data["usd"])
         case "push":
             change = PushChange.from_dict(data)
             _check_place(change.rule, operator_named)
         case _:
-            raise ValueError("a change is of the kind egress, credential, capability or budget, with its own keys")
+            raise ValueError("a change is of the kind egress, credential, capability, budget or money, with its own keys")
     return change
 
 
@@ -139,6 +157,8 @@ def narrower(change: Change, shown: Change) -> bool:
         return change.name == shown.name and within(change.rule, shown.rule)
     if isinstance(change, BudgetChange) and isinstance(shown, BudgetChange):
         return change.egress_bytes <= shown.egress_bytes
+    if isinstance(change, MoneyChange) and isinstance(shown, MoneyChange):
+        return change.usd <= shown.usd
     return change == shown
 
 

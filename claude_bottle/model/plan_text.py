@@ -167,8 +167,13 @@ def _inside(plan: dict[str, Any]) -> list[str]:
     if plan["limits"]:
         lines += _row("limits", _limits(plan["limits"]))
     if plan["budget"]:
-        lines += _row("budget", f"sends at most {_size(plan['budget']['egress_bytes'])} in all")
+        lines += _row("budget", " · ".join(_budget(plan["budget"])))
     return lines
+
+
+def _budget(budget: dict[str, Any]) -> list[str]:
+    said = [f"sends at most {_size(budget['egress_bytes'])} in all"] if "egress_bytes" in budget else []
+    return [*said, f"spends at most ${budget['usd']:.2f} at the model's API in all"] if "usd" in budget else said
 
 
 def _size(count: int) -> str:

@@ -122,6 +122,10 @@ class Paths:
     def spent(self, identity: str) -> Path:
         return self.state(identity) / "spent.json"
 
+    def spent_text(self, identity: str) -> str:
+        """`spent` as text, for `ls`."""
+        return f"{self._root}/state/{check_identity(identity)}/spent.json"
+
     def journal(self, identity: str) -> Path:
         return self.state(identity) / "journal.jsonl"
 

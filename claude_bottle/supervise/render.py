@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_bottle.model.changes import BudgetChange, CapabilityChange, Change, CredentialChange, EgressChange
+from claude_bottle.model.changes import (
+    BudgetChange,
+    CapabilityChange,
+    Change,
+    CredentialChange,
+    EgressChange,
+    MoneyChange,
+)
 from claude_bottle.model.policy import TUNNEL, Rule
 from claude_bottle.model.push_change import PushChange
 from claude_bottle.model.requests import MAX_REASON, OPEN, Grant, Request
@@ -81,6 +88,8 @@ def lines(change: Change) -> list[str]:
         found = _push(change)
     elif isinstance(change, BudgetChange):
         found = [f"+ egress budget  {size(change.egress_bytes)} more ({change.egress_bytes} bytes)"]
+    elif isinstance(change, MoneyChange):
+        found = [f"+ budget of money  ${change.usd:.2f} more at the model's API"]
     else:
         found = _capability(change)
     return [piece for line in found for piece in wrapped(line)]

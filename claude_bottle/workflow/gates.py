@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.gate.config import MAX_WIRE, GateConfig, Upstream, UpstreamProxy
+from claude_bottle.model.prices import MICROS
+from claude_bottle.state.spent import Spent
 from claude_bottle.workflow import roots
 
 if TYPE_CHECKING:
@@ -22,18 +24,23 @@ if TYPE_CHECKING:
     from claude_bottle.state.config import UpstreamProxy as ProxySetting
     from claude_bottle.state.paths import Paths
 
+NOTHING = Spent()
+
 
 def configure(
-    plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Settings, trusted: bytes | None, *, spent: int = 0
+    plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Settings, trusted: bytes | None, *,
+    spent: Spent = NOTHING,
 ) -> GateConfig:
     """`trusted`: the PEM bundle of what this host trusts, for a gate that cannot see it; None for one that runs here.
-    `spent`: bytes this bottle has sent in earlier runs. BottleError for certificates that cannot be read."""
+    `spent`: what this bottle has spent in earlier runs. BottleError for certificates that cannot be read."""
     own = authorities(settings.ca) if settings.ca else ""
     extra = own if trusted is None else _only_certificates(trusted)
     nonce = os.urandom(16).hex()
-    limit = plan.budget.get("egress_bytes")
+    limit, usd = plan.budget.get("egress_bytes"), plan.budget.get("usd")
     return GateConfig(plan.slug, plan.egress, bound, _upstreams(settings), extra, nonce, explicit_proxy=True,
-                      egress_bytes=limit if isinstance(limit, int) else None, egress_spent=spent,
+                      egress_bytes=limit if isinstance(limit, int) else None, egress_spent=spent.egress_bytes,
+                      money=round(usd * MICROS) if isinstance(usd, int | float) else None,
+                      money_spent=spent.money,
                       upstream_proxy=settings.upstream_proxy and UpstreamProxy(*settings.upstream_proxy))  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from claude_bottle.errors import BottleError
@@ -42,6 +43,7 @@ def _row(entry: Entry, paths: Paths) -> dict[str, object]:
         "exit_code": record.exit_code,
         "session_id": record.session_id,
         "cwd": printable(record.cwd),
+        **_spent(paths, entry.identity),
         "work": "" if entry.status in _LIVE else _work(paths, entry.identity),
         "preserved": list(record.preserved),
         "why": _why(record, entry.status),
@@ -63,6 +65,22 @@ def _waiting(paths: Paths, identity: str) -> str:
     waiting = [one for one in requests if isinstance(one, dict) and one.get("state") == SUBMITTED]
     more = f" (+{len(waiting) - 1})" if len(waiting) > 1 else ""
     return f"! {summary(waiting[-1].get('change'))}{more}" if waiting else ""
+
+
+def _spent(paths: Paths, identity: str) -> dict[str, object]:
+    """At its model's API, as its gate counted: in words ("" where nothing was), and in millionths of a dollar."""
+    if not os.path.lexists(paths.spent_text(identity)):
+        return {"spent": "", "usd_micros": 0}
+    from claude_bottle.model.prices import dollars
+    from claude_bottle.state.spent import read_spent
+
+    try:
+        money = read_spent(paths, identity).money
+    except (BottleError, OSError):
+        return {"spent": "?", "usd_micros": None}
+    return {"spent": dollars(money) if money else "", "usd_micros": money}
+
+
 def _work(paths: Paths, identity: str) -> str:
     """What of its work the operator has not got, as it was last judged."""
     note = work_note.load(paths.work_note_text(identity))

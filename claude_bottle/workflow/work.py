@@ -80,9 +80,11 @@ class Seen(NamedTuple):
     patches: tuple[bytes, ...]
 
 
-def diff(identity: str, *, globs: Sequence[str] = (), patch: bool = True, binary: bool = False) -> Seen:
+def diff(
+    identity: str, *, globs: Sequence[str] = (), patch: bool = True, binary: bool = False, paths: Paths | None = None
+) -> Seen:
     """What the bottle changed, and how it would land."""
-    with opened(identity) as bottle, quarantine() as place, _host(bottle.work) as host:
+    with opened(identity, paths) as bottle, quarantine() as place, _host(bottle.work) as host:
         changes = included(bottle.work.changes(), globs)
         steps = Landing(bottle.work, host, place).steps(changes)
         found, comparison = _reviewed(bottle, host, place, steps)

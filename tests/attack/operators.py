@@ -100,7 +100,7 @@ class Operator:
         prefix = tuple(f"--groups={engine.group}" if word == "--clear-groups" else word for word in self.person.prefix)
         self.person = replace(self.person, prefix=prefix)
         self.env |= {**engine.settings, "DOCKER_CONFIG": str(self.person.directory("client"))}
-        self._put(self.home / "image.json", json.dumps({"base": base}))
+        self.put(self.home / "image.json", json.dumps({"base": base}))
 
     def lacks(self, what: str) -> bool:
         return what in LACKING[self.kind]
@@ -110,13 +110,14 @@ class Operator:
         return self.person.uid if self.person.uid and self.lacks(OWN_UID) else 1000
 
     def write(self, manifest: dict[str, Any] | str) -> None:
-        self._put(self.place / "claude-bottle.json", manifest if isinstance(manifest, str) else json.dumps(manifest))
+        self.put(self.place / "claude-bottle.json", manifest if isinstance(manifest, str) else json.dumps(manifest))
 
     def configure(self, settings: dict[str, Any]) -> None:
         place = {"gate": "container"} if self.kind == APART else {}
-        self._put(self.home / "config.json", json.dumps(settings | place))
+        self.put(self.home / "config.json", json.dumps(settings | place))
 
-    def _put(self, file: Path, text: str) -> None:
+    def put(self, file: Path, text: str) -> None:
+        """A file of theirs, for nobody else."""
         file.write_text(text)
         file.chmod(0o600)
         os.chown(file, self.person.uid, self.person.gid)
@@ -148,7 +149,7 @@ class Operator:
 
     def beside(self, name: str, text: str) -> str:
         """A further file of the project; its name."""
-        self._put(self.place / name, text)
+        self.put(self.place / name, text)
         return name
 
     def refused_bottles(self, bottles: list[Any]) -> list[int]:

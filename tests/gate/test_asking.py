@@ -326,7 +326,10 @@ def test_what_may_never_be_granted_is_refused_with_the_reason_before_anyone_is_a
         ("request_credential", {"name": "github", "host": "api.github.com", "port": 80}),
         ("request_port", {"host": "db.example.com"}), ("request_port", {"host": "db.example.com", "port": 70000}),
         ("request_budget", {"egress_bytes": -1}), ("request_budget", {"egress_bytes": 1 << 50}),
-        ("request_budget", {"egress_bytes": True}), ("request_egress", {"rules": []}), ("request_egress", {"rules": "x"}),
+        ("request_budget", {"egress_bytes": True}),
+        ("request_budget", {"usd": 0.001}), ("request_budget", {"usd": "1"}),
+        ("request_budget", {"usd": 1, "egress_bytes": 1}), ("request_budget", {}),
+        ("request_egress", {"rules": []}), ("request_egress", {"rules": "x"}),
         ("request_egress", {"rules": [{"host": f"h{n}.example"} for n in range(9)]}), ("request_egress", {}),
         ("request_egress", {"rules": [{"host": "a.example"}], "also": 1}),
         ("request_egress", {"rules": [{"host": "a.example"}], "wait_seconds": -1}),
@@ -359,6 +362,9 @@ def test_each_tool_asks_for_its_kind_of_change(client: Agent) -> None:
     client.keeper("rejected", ticket=True)
     client.call("request_budget", {"egress_bytes": 1000, "reason": "r"})
     assert client.asked["change"] == {"kind": "budget", "egress_bytes": 1000}
+    client.keeper("rejected", ticket=True)
+    client.call("request_budget", {"usd": 2.5, "reason": "r"})
+    assert client.asked["change"] == {"kind": "money", "usd": 2.5}
 
 
 def test_a_place_that_the_operator_named_may_be_asked_for(make_state: MakeState) -> None:

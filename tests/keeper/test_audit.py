@@ -118,7 +118,18 @@ def test_what_a_gate_has_spent_is_kept_and_never_becomes_less(rig: Rig) -> None:
     order = cast("Order", SimpleNamespace(paths=rig.paths, identity=IDENTITY))
     for said in (100, 300, 200, -1, True, "400", None, 1 << 70):
         record_gate_event(booted, {"op": "spent", "egress_bytes": said}, order)
-    assert read_spent(rig.paths, IDENTITY) == 300
+    assert read_spent(rig.paths, IDENTITY).egress_bytes == 300
+
+
+def test_what_answers_cost_adds_up_and_nothing_a_gate_says_makes_it_less(rig: Rig) -> None:
+    booted = cast("Booted", SimpleNamespace(audit=rig.audit))
+    order = cast("Order", SimpleNamespace(paths=rig.paths, identity=IDENTITY))
+    for said in (100, 300, -500, True, "400", None, 1 << 70):
+        data = {"usd_micros": said}
+        record_gate_event(booted, {"op": "event", "event": {"kind": events.TRAFFIC, "data": data}}, order)
+        record_gate_event(booted, {"op": "event", "event": {"kind": events.DNS, "data": data}}, order)
+    record_gate_event(booted, {"op": "spent", "egress_bytes": 7}, order)
+    assert read_spent(rig.paths, IDENTITY) == (7, 400)
 
 
 def test_what_a_bottle_can_cause_uses_up_none_of_the_reserve(rig: Rig) -> None:

@@ -155,6 +155,12 @@ def test_a_bottle_whose_time_is_up_is_stopped_and_kept(launch: Launch) -> None:
     assert "stop_requested" in kinds(kept)
 
 
+def test_a_bottle_whose_disk_is_full_is_stopped_and_kept(launch: Launch) -> None:
+    fill = "head -c 30000000 /dev/zero > ~/big; while :; do read line; done"
+    kept = launch("sh", "-c", fill, limits=(Limit("disk", "16m", True, KEEPER),))
+    assert outcome(kept) == (143, ["its disk was full (disk 16m)", "stopped (killed (SIGTERM))"])
+
+
 def test_an_order_to_keep_preserves_a_clean_exit(launch: Launch) -> None:
     assert outcome(launch("true", keep=True)) == (0, ["operator"])
 

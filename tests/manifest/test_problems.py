@@ -204,15 +204,7 @@ def test_case_128_a_manifest_cannot_declare_itself_trusted(place: Place, key: st
     assert "cannot declare itself trusted" in problem
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [
-        {"limits": {"disk": "4g"}},
-        {"budget": {"usd": 5}},
-        {"backend": "kubernetes"},
-    ],
-    ids=lambda keys: json.dumps(keys)[:50],
-)
+@pytest.mark.parametrize("keys", [{"backend": "kubernetes"}, {"workspace": {"mode": "worktree"}}])
 def test_what_is_not_built_yet_is_refused_and_not_ignored(bottle_problems: Judge, keys: dict[str, Any]) -> None:
     assert any("not supported yet" in problem for problem in bottle_problems(**keys))
 

@@ -44,6 +44,7 @@ class BubblewrapBackend(Backend):
             limits=bounds.limits,
             protections=protections(root=os.geteuid() == 0, groups=supplementary_groups()),
             no_overlay=overlay.why_not,
+            files_here=True,
         )
         return planning.with_layers(self, spec, plan)
 
