@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.backend import work_trees
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import WORKSPACE
 from claude_bottle.model.plan import Workspace
@@ -29,7 +30,7 @@ _LIVE = (
 
 
 def planned_workspace(
-    bottle: Granted, spec: BottleSpec, identity: str, backend: str, no_overlay: Callable[[str, str], str] | None
+    bottle: Granted, spec: BottleSpec, no_overlay: Callable[[str, str], str]
 ) -> tuple[Workspace, list[str]]:
     """The workspace, and what the operator should know about it. See `planning.compose`."""
     asked = bottle.workspace
@@ -41,15 +42,22 @@ def planned_workspace(
     if mode == "bind":
         said.append(_LIVE)
     if mode == "overlay":
-        why = no_overlay(source, str(paths.root)) if no_overlay else f"{backend} has none"
+        why = _left_layers(paths, spec.resume_of) or no_overlay(source, str(paths.root))
         if why:
             mode = "copy"
             said.append(f"a copy in the place of an overlay: {why}")
         else:
             said += _edits(paths, spec.resume_of, source)
-    if mode in ("copy", "overlay"):
-        said += _elsewhere(source)
+    if mode != "clone":
+        said += _elsewhere(source, mode)
     return Workspace(mode, WORKSPACE, source, bottle.include if mode == "clone" else ()), said
+
+
+def _left_layers(paths: Paths, identity: str | None) -> str:
+    """Why a bottle that is resumed goes on from a private directory, in words; "" if it does not."""
+    if identity is None or not paths.workspace(identity).is_dir() or layers.load(paths, identity) is not None:
+        return ""
+    return "its work became one when it was resumed where there was none"
 
 
 def _source(spec: BottleSpec) -> str:
@@ -73,12 +81,19 @@ def _edits(paths: Paths, identity: str | None, source: str) -> list[str]:
     begun = layers.load(paths, identity) if identity else None
     if begun is None or str(begun.source) != source:
         return []
-    changed = layers.edited(begun)
-    return [layers.describe_edits(changed)] if changed else []
+    from claude_bottle.state import host_edits
+
+    changed = host_edits.unlike(begun, host_edits.edited(begun))
+    return [host_edits.describe(changed)] if changed else []
 
 
-def _elsewhere(source: str) -> list[str]:
-    """A linked worktree's or submodule's repository does not come along."""
-    if os.path.isfile(os.path.join(source, ".git")):
-        return ['.git is a file here: the repository lies elsewhere and is not seen; "mode": "clone" brings it along']
-    return []
+def _elsewhere(source: str, mode: str) -> list[str]:
+    """What becomes of the repository of a linked worktree or submodule."""
+    if not work_trees.elsewhere(Path(source)):
+        return []
+    if mode == "bind":
+        return ['.git is a file here: the repository lies elsewhere and is not seen; "mode": "overlay" brings it along']
+    why = work_trees.why_not(Path(source))
+    if why:
+        return [f".git is a file here: the repository lies elsewhere and is not seen, since it cannot be copied: {why}"]
+    return [".git is a file here: the repository, which lies elsewhere, comes along as a copy"]

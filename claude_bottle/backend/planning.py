@@ -56,17 +56,17 @@ def compose(
     limits: Callable[[Limits], tuple[Limit, ...]],
     protections: tuple[Protection, ...],
     image_build: tuple[dict[str, object], ...] = (),
-    no_overlay: Callable[[str, str], str] | None = None,
+    no_overlay: Callable[[str, str], str],
     files_here: bool = False,
 ) -> BottlePlan:
-    """The plan for `spec`. `limits`: what the backend makes of those the manifest says; `no_overlay`: why no layer kept in
-    the second directory can lie over the first, in words, "" if it can; None: this backend has no overlays; `files_here`:
-    a keeper sees what its bottles write. BottleError for an unknown agent, an unreadable prompt, a forbidden workspace."""
+    """The plan for `spec`. `limits`: what the backend makes of those the manifest says; `no_overlay`:
+    `Backend.no_overlay`; `files_here`: a keeper sees what its bottles write. BottleError for an unknown agent, an
+    unreadable prompt, a forbidden workspace."""
     agent = spec.manifest.agent(spec.agent_name)
     bottle = spec.manifest.bottles[agent.bottle]
     program = harnesses.get(agent.harness).find(Paths.default())
     slug = spec.resume_of or new_identity(agent.name)
-    workspace, said = planned_workspace(bottle, spec, slug, backend, no_overlay)
+    workspace, said = planned_workspace(bottle, spec, no_overlay)
     plan = BottlePlan(
         slug=slug,
         agent=agent.name,

@@ -50,7 +50,8 @@ def _last_title(rows: list[dict[str, object]], everything: bool) -> dict[str, st
 def _shown(row: dict[str, object]) -> dict[str, object]:
     """What the work column says, the reason need not say again."""
     why = "" if row.get("work") and row.get("why") == UNEXPORTED else row.get("why")
-    return row | {"last": row.get("waiting") or why}
+    edits = row.get("host_edits")
+    return row | {"last": row.get("waiting") or why or (f"! {edits} changed on the host below it" if edits else "")}
 
 
 def _line(row: dict[str, object] | dict[str, str], columns: tuple[tuple[str, str, int], ...]) -> str:

@@ -44,6 +44,8 @@ def detail(watched: Watched) -> list[Line]:
     if given := [view for view in watched.grants if not view.get("ended")]:
         words = ", ".join(str(view.get("summary")) for view in given)
         said += [line(text) for text in wrapped(words, first="granted   ", rest=" " * 10)]
+    if watched.running and row.get("host_edits"):
+        said += [line(f"{'host':<10}! {row['host_edits']} paths changed below it (claude-bottle diff names them)", WIDE)]
     if watched.problem:
         said += [line(text, WIDE) for text in wrapped(watched.problem, first="requests  ", rest=" " * 10)]
     said += [line(text, STRONG) for item in watched.waiting for text in wrapped(head(item.identity, item.view), first="! ")]
@@ -72,7 +74,7 @@ def _row(watched: Watched, wanted: tuple[tuple[str, int], ...]) -> Line:
         "SPENT": str(row.get("spent") or "–"),
         "WAITING": f"! {len(waiting)}{f' {first}' if wanted is _WIDE else ''}" if waiting else "–",
     }  # fmt: skip
-    tone = STRONG if waiting else WIDE if watched.problem else _TONES.get(str(row["status"]), DIM)
+    tone = STRONG if waiting else WIDE if watched.problem or row.get("host_edits") else _TONES.get(str(row["status"]), DIM)
     return line(cells((values[title], size) for title, size in wanted), tone, watched.identity)
 
 

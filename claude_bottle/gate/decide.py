@@ -42,8 +42,7 @@ _OF_GRANT = "grant "
 @dataclass
 class GateState:
     """Everything the conversations of one bottle share. `client_tls` gives the context an origin is verified with;
-    `operator_named` is as in `Policy`; `only_ports` are those that can be granted where no listener comes later (None:
-    any)."""
+    `operator_named` is as in `Policy`."""
 
     policy: Policy
     client_tls: Callable[[core.Origin], ssl.SSLContext]
@@ -53,7 +52,6 @@ class GateState:
     operator_named: Collection[tuple[str, int]] = ()
     budget: Budget = field(default_factory=Budget)
     money: Money = field(default_factory=Money)
-    only_ports: Collection[int] | None = None
     halted: bool = False
     judges: bool = False
     """Whether pushes can be judged here at all."""

@@ -7,7 +7,6 @@ before anyone is bothered with it. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle.errors import BottleError
@@ -20,8 +19,6 @@ from claude_bottle.model.changes import (
     MAX_TEXT,
     MAX_USD,
     PACKAGES,
-    CredentialChange,
-    EgressChange,
     change_from_dict,
 )
 from claude_bottle.model.push_change import PushChange
@@ -178,7 +175,6 @@ def checked(change: object, state: GateState) -> Change:
         made = change_from_dict(change, operator_named=state.operator_named)
         if isinstance(made, PushChange):
             raise ValueError("a push is asked for by pushing: what it changes is looked at then")
-        _check_ports(made, state.only_ports)
         return made
     except BottleError as refused:
         why = f"{refused.what}: {refused.why}" if refused.why else refused.what
@@ -187,17 +183,6 @@ def checked(change: object, state: GateState) -> Change:
     except ImportError:
         why = "tools cannot be asked for in this bottle"
     raise NoSuchThing(f"this cannot be asked for: {why[:MAX_TEXT]}")
-
-
-def _check_ports(change: Change, open_ports: Collection[int] | None) -> None:
-    rules = (
-        change.rules if isinstance(change, EgressChange) else (change.rule,) if isinstance(change, CredentialChange) else ()
-    )
-    for rule in rules:
-        if open_ports is not None and rule.port not in open_ports:
-            there = ", ".join(map(str, sorted(open_ports)))
-            raise ValueError(f"port {rule.port} cannot be opened while this bottle runs, only {there} are open; the operator "
-                             "can name it in the manifest and start the bottle again")  # fmt: skip
 
 
 def reason(value: object) -> str:

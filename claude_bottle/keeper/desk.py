@@ -77,9 +77,21 @@ class Desk:
         return message.get("op") in OF_GATES and not self._closed and self.parts.asking.heard(message)
 
     def greet(self, connection: Connection) -> None:
-        """Tell a terminal that has just been attached what waits."""
-        if self._made and self._made.requests.inbox.waiting:
-            connection.send(self._made.waiting.message())
+        """Tell a terminal that has just been attached what waits, or stands."""
+        message = self._title()
+        if message["title"]:
+            connection.send(message)
+
+    def stand(self, title: str) -> None:
+        """What the titles of attached terminals say while no request waits; "" for their own."""
+        if self._session:
+            self._session.standing = title
+            self._session.say(self._title())
+
+    def _title(self) -> Message:
+        if self._made:
+            return self._made.waiting.message()
+        return {"op": "waiting", "title": self._session.standing if self._session else "", "bell": False}
 
     def refreshed(self, values: Values) -> None:
         """The gate has been told new values of credentials."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle import log
 from claude_bottle.errors import BottleError
-from claude_bottle.keeper import bounds, daemon, frames, settle
+from claude_bottle.keeper import beside, bounds, daemon, frames, settle
 from claude_bottle.keeper.boot import boot, boot_again
 from claude_bottle.keeper.clients import Clients
 from claude_bottle.keeper.desk import Desk
@@ -29,6 +29,7 @@ from claude_bottle.keeper.undo import undo_launch
 from claude_bottle.model import events
 
 if TYPE_CHECKING:
+    from claude_bottle.keeper.beside import Beside
     from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.control import Connection
     from claude_bottle.keeper.credentials import Refresher
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.loop import Timer
     from claude_bottle.keeper.order import Order
     from claude_bottle.keeper.session import Session
-    from claude_bottle.keeper.snapshots import Snapshots
     from claude_bottle.model.credentials import BoundCredential
 
 DEFAULT_GRACE = 10.0
@@ -90,7 +90,7 @@ class Keeper:
         booted.everything.callback(self.clients.close)
         self._birth: Connection | None = None
         self._timers: list[Timer] = []
-        self._snapshots: Snapshots | None = None
+        self._beside: list[Beside] = []
         self._refresher: Refresher | None = None
         self._bounds: list[Timer | DiskSpace] = []
         self._stopped = False
@@ -143,9 +143,7 @@ class Keeper:
         """The agent has ended and its bottle goes down: stop watching what goes with it."""
         for timer in self._timers:
             timer.cancel()
-        if self._snapshots:
-            self._snapshots.finish()
-            self._snapshots = None
+        self._end_beside()
         if self.booted.gate and self.booted.gate.up:
             self._loop.unwatch(self.booted.gate.channel.fileno())
         if self._session:
@@ -210,10 +208,11 @@ class Keeper:
                 from claude_bottle.keeper.judges import attend
 
                 attend(self._loop, self.booted, self.order)
-        if self.order.backend.snapshot_seconds:
-            from claude_bottle.keeper.snapshots import Snapshots
+        self._beside = beside.begin(self.order, self.booted, self._desk.stand)
 
-            self._snapshots = Snapshots(self.order, self.booted, self.order.backend.snapshot_seconds)
+    def _end_beside(self) -> None:
+        while self._beside:
+            self._beside.pop().finish()
 
     def _keep_fresh(self, credentials: Sequence[BoundCredential]) -> None:
         if any(one.spec.ttl for one in credentials):
@@ -255,8 +254,7 @@ class Keeper:
         self.rebooter.give_up("the session has ended")
         for bound in self._bounds:
             bound.cancel()
-        if self._snapshots:
-            self._snapshots.finish()
+        self._end_beside()
         if self._refresher:
             self._refresher.close()
         self._desk.close()

@@ -72,9 +72,7 @@ class PolicyLine:
         for port in ports:
             if gate is None or not gate.up:
                 raise BottleError(_GONE)
-            listener = self._booted.bottle.open_port(port)
-            with listener:
-                gate.give("listener", listener, name=f"port-{port}")
+            gate.open_port(self._booted.bottle, port)
             self._ports.add(port)
 
     def heard(self, revision: object) -> None:

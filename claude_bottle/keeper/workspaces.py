@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from claude_bottle.backend import tree as copying
+from claude_bottle.backend import work_trees
 from claude_bottle.state import layers
 from claude_bottle.state.layers import Layers
 from claude_bottle.workspace import base
@@ -45,15 +47,31 @@ def begin(order: Order) -> Beginning:
     if order.former is not None or order.forked:
         return _go_on(order, source)
     if work.mode == "overlay":
-        with Directory(source) as tree:
-            base.record_refs(tree, order.paths.base(order.identity))
-        return Beginning(overlay=_overlay(layers.begin(order.paths, order.identity, source)))
+        begun = layers.begin(order.paths, order.identity, source)
+        if not _settle_work_trees(order, source, begun.upper, layer=True):
+            with Directory(source) as tree:
+                base.record_refs(tree, order.paths.base(order.identity))
+        return Beginning(overlay=_overlay(begun))
     if work.mode == "clone":
         _clone(order, source, work.include)
         return Beginning()
     # Before the copy: what the operator changes in between is then taken for the bottle's at worst, and the host has it.
+    if work_trees.wanted(source):
+        copying.copy_into(source, order.workspace)
+        _settle_work_trees(order, source, order.workspace, layer=False)
+        base.record(source, order.paths.base(order.identity))
+        return Beginning()
     base.record(source, order.paths.base(order.identity))
     return Beginning(copy_from=source)
+
+
+def _settle_work_trees(order: Order, source: Path, place: Path, *, layer: bool) -> bool:
+    """Whether the workspace has a repository of its own by that, whose refs are then what was handed in."""
+    if not work_trees.wanted(source) or not work_trees.settle(source, place, layer=layer):
+        return False
+    with Directory(place) as tree:
+        base.record_refs(tree, order.paths.base(order.identity), source)
+    return True
 
 
 def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
@@ -68,11 +86,17 @@ def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
     base.record(order.workspace, order.paths.base(order.identity), belongs_to=source, ignoring=False)
 
 
-def host_edits(order: Order) -> tuple[list[str], str]:
-    """What the host has changed below a bottle's layer, as paths and in one sentence."""
+def changed_below(order: Order) -> tuple[list[str], str]:
+    """What the host has changed below a bottle's layer and the bottle has not the same, as paths and in one sentence."""
     begun = layers.load(order.paths, order.identity) if order.plan.workspace.mode == "overlay" else None
-    changed = layers.edited(begun) if begun else []
-    return changed, layers.describe_edits(changed) if changed else ""
+    if begun is None:
+        return [], ""
+    from claude_bottle.state import host_edits
+
+    with os.scandir(begun.upper) as written:
+        worked = any(written)  # else there is nothing that could come back
+    changed = host_edits.unlike(begun, host_edits.edited(begun, note=worked))
+    return changed, host_edits.describe(changed) if changed else ""
 
 
 def _go_on(order: Order, source: Path) -> Beginning:
@@ -80,7 +104,7 @@ def _go_on(order: Order, source: Path) -> Beginning:
     if begun is None:
         return Beginning()
     begun = layers.mend(begun)
-    if order.plan.workspace.mode == "overlay" and order.backend.overlays and begun.source == source:
+    if order.plan.workspace.mode == "overlay" and begun.source == source:
         return Beginning(overlay=_overlay(begun))
     settle_into_copy(order.paths, order.identity, begun, order.workspace)
     return Beginning()

@@ -169,6 +169,13 @@ class Paths:
         """`work_note` as text, for `ls`."""
         return f"{self._root}/state/{check_identity(identity)}/work.json"
 
+    def host_note(self, identity: str) -> Path:
+        return self.state(identity) / "host.json"
+
+    def host_note_text(self, identity: str) -> str:
+        """`host_note` as text, for `ls`."""
+        return f"{self._root}/state/{check_identity(identity)}/host.json"
+
     def layers(self, identity: str) -> Path:
         return self.state(identity) / "layers"
 

@@ -7,7 +7,7 @@ import time
 
 from claude_bottle.errors import BottleError
 from claude_bottle.redact import printable
-from claude_bottle.state import work_note
+from claude_bottle.state import host_note, work_note
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import INTERRUPTED, RUNNING, SETTLING, STARTING, BottleRecord, unix_time
 from claude_bottle.state.store import Entry, Store
@@ -22,7 +22,12 @@ def listing(*, everything: bool, paths: Paths | None = None) -> list[dict[str, o
     paths = paths or Paths.default()
     entries = Store(paths).list()
     rows = [_row(entry, paths) for entry in entries if everything or entry.status in _LIVE]
-    return [row | {"waiting": _waiting(paths, str(row["identity"]))} if row["status"] == RUNNING else row for row in rows]
+    return [row | _now(paths, str(row["identity"])) if row["status"] == RUNNING else row for row in rows]
+
+
+def _now(paths: Paths, identity: str) -> dict[str, object]:
+    """What a running one says of itself beside its record: `host_edits` counts paths that were changed below its layer."""
+    return {"waiting": _waiting(paths, identity), "host_edits": host_note.load(paths.host_note_text(identity))[0]}
 
 
 def _row(entry: Entry, paths: Paths) -> dict[str, object]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from tests.attack.world import (
     REBOUND,
     STRANGE,
     TUNNEL,
-    OutOfReach,
+    Beside,
     World,
 )
 from tests.docker_engine import Engine
@@ -83,7 +84,7 @@ class Operator:
 
     def __init__(self, person: Person, world: World, kind: str) -> None:
         self.person, self.kind, backend = person, kind, kind.split(",")[0]
-        self.world = OutOfReach(world) if kind == APART else world
+        self.world = world
         self.place, self.home = person.directory("project"), person.directory("state")
         self.shown = person.directory("shown")
         manifest = json.loads(json.dumps(MANIFEST))
@@ -101,6 +102,8 @@ class Operator:
         self.person = replace(self.person, prefix=prefix)
         self.env |= {**engine.settings, "DOCKER_CONFIG": str(self.person.directory("client"))}
         self.put(self.home / "image.json", json.dumps({"base": base}))
+        if isinstance(self.world, Beside):
+            self.env["PATH"] = f"{self.world.client}:{self.env['PATH']}"
 
     def lacks(self, what: str) -> bool:
         return what in LACKING[self.kind]
@@ -162,6 +165,13 @@ class Operator:
         """A running bottle; its agent is `command`, or sleeps."""
         words = command or ("/usr/bin/sleep", "infinity")
         return Bottle(self, self.do("start", agent, "--yes", "--detach", "--", *words).split()[-1])
+
+    def kill_gate(self, identity: str) -> None:
+        if isinstance(self.world, Beside):
+            self.world.kill(f"claude-bottle-{identity}-gate")
+            return
+        (gate,) = [pid for pid, title in titles(identity) if "gate" in title]
+        os.kill(gate, signal.SIGKILL)
 
     def listing(self) -> dict[str, dict[str, Any]]:
         rows = json.loads(self.do("ls", "--all", "--json"))["bottles"]

@@ -150,7 +150,6 @@ attempt("its own host, another port", lambda: tls(request("/v2/x", API + ":8443"
     assert bottle.world.servers.requests() == []
 
 
-@pytest.mark.outward
 @pytest.mark.threat(58, 59, 66)
 def test_case_58_on_the_credentialed_host_no_other_credential_is_used(bottle: Bottle) -> None:
     """59, 66: in no place of a request, and ours for the granted endpoints alone."""

@@ -100,7 +100,6 @@ for address in ("127.0.0.11", "127.0.0.53", "8.8.8.8", "1.1.1.1", "198.18.0.1", 
     nothing_left(bottle)
 
 
-@pytest.mark.outward
 @pytest.mark.threat(26, 31)
 @pytest.mark.parametrize("port", [443, 80])
 def test_case_31_a_granted_name_that_leads_inwards_is_not_dialled(bottle: Bottle, port: int) -> None:
@@ -249,7 +248,6 @@ def test_case_35_only_the_exact_name_counts(bottle: Bottle) -> None:
     nothing_left(bottle)
 
 
-@pytest.mark.outward
 @pytest.mark.threat(35)
 def test_case_35_a_root_dot_and_capitals_are_the_same_name_and_leave_as_one_spelling(bottle: Bottle) -> None:
     source = f"""{NETWORK}

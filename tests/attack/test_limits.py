@@ -126,7 +126,6 @@ print(answered)
     assert [line["path"] for line in lines() if line.get("allow")] == ["/granted"]
 
 
-@pytest.mark.outward
 @pytest.mark.threat(118)
 def test_case_118_a_flood_of_connections_costs_no_other_bottle_its_answers(flooding: Bottle, bottle: Bottle) -> None:
     assert flooding.python(FLOOD) > 600

@@ -376,15 +376,6 @@ def test_a_place_that_the_operator_named_may_be_asked_for(make_state: MakeState)
     assert agent.asked["change"]["rules"][0]["host"] == "build.internal"
 
 
-def test_a_port_that_cannot_be_opened_any_more_is_refused_before_anyone_is_asked(client: Agent) -> None:
-    client.state.only_ports = {80, 443, 5432}
-    refused = result(client.call("request_port", {"host": "db.example.com", "port": 6379, "reason": "r"}))
-    assert "port 6379 cannot be opened while this bottle runs, only 80, 443, 5432 are" in refused["content"][0]["text"]
-    assert client.play.told == []
-    client.call("request_port", {"host": "db.example.com", "port": 5432, "reason": "r"})
-    assert client.asked["change"]["rules"][0]["port"] == 5432
-
-
 @pytest.mark.threat(74)
 def test_a_flood_of_requests_is_told_to_stop(agent: Agent) -> None:
     moment = [0.0]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
-from websockets.sync.server import ServerConnection, serve
 
 from claude_bottle.gate import core
 from claude_bottle.gate.budget import Budget
@@ -46,18 +48,30 @@ class Echo:
 
     def __init__(self, rig: Rig) -> None:
         self.heads: list[str | None] = []
-        self._server = serve(self._talk, "127.0.0.1", 0, ssl=rig.upstream_context)
-        self.port = self._server.socket.getsockname()[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server = self._do(self._serve(rig.upstream_context))
+        self.port: int = next(iter(self._server.sockets)).getsockname()[1]
 
-    def _talk(self, connection: ServerConnection) -> None:
+    async def _serve(self, context: ssl.SSLContext) -> Server:
+        return await serve(self._talk, "127.0.0.1", 0, ssl=context)
+
+    async def _talk(self, connection: ServerConnection) -> None:
         request = connection.request
         self.heads.append(request.headers.get("x-api-key") if request else None)
-        for message in connection:
-            connection.send(message)
+        async for message in connection:
+            await connection.send(message)
 
     def close(self) -> None:
-        self._server.shutdown()
+        self._loop.call_soon_threadsafe(self._server.close)
+        self._do(self._server.wait_closed())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(SECONDS)
+        self._loop.close()
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(SECONDS)
 
 
 @pytest.fixture
@@ -67,44 +81,54 @@ def echo(rig: Rig) -> Iterator[Echo]:
     echo.close()
 
 
-def opened(gate: RunningGate, rig: Rig, path: str = "/ws", **headers: str) -> ClientConnection:
-    sock = gate.tunnel(ssl.create_default_context(cadata=rig.make_state.authority.pem))
-    # TLS is there already: to the library it is a plain socket.
-    return connect(f"ws://{HOST}:443{path}", sock=sock, additional_headers=headers, open_timeout=SECONDS, proxy=None)
+def opened(gate: RunningGate, rig: Rig, **headers: str) -> connect:
+    """A real client's connection, by the gate's explicit proxy. (Its threaded twin writes and reads one TLS session at the
+    same time, which OpenSSL does not allow.)"""
+    proxy, trust = f"http://127.0.0.1:{gate.ports['proxy']}", ssl.create_default_context(cadata=rig.make_state.authority.pem)
+    return connect(f"wss://{HOST}/ws", ssl=trust, proxy=proxy, additional_headers=headers, open_timeout=SECONDS)
 
 
 def gate_to(echo: Echo, rig: Rig, rule: Rule, **more: object) -> RunningGate:
-    class Place:
-        port = echo.port
-
-    return rig.gate(rule, to={(HOST, 443): Place()}, **more)  # type: ignore[dict-item, arg-type]
+    return rig.gate(rule, to={(HOST, 443): echo}, **more)  # type: ignore[dict-item, arg-type]
 
 
 def test_messages_of_any_size_go_both_ways(echo: Echo, rig: Rig) -> None:
-    with opened(gate_to(echo, rig, OPEN), rig) as connection:
-        for message in ("hello", b"\0\xff" * 1000, "x" * 900_000):
-            connection.send(message)
-            assert connection.recv(SECONDS) == message
+    gate = gate_to(echo, rig, OPEN)
+
+    async def talk() -> None:
+        async with opened(gate, rig) as connection:
+            for message in ("hello", b"\0\xff" * 1000, "x" * 900_000):
+                await connection.send(message)
+                assert await connection.recv() == message
+
+    asyncio.run(asyncio.wait_for(talk(), SECONDS))
 
 
 def test_the_credential_goes_up_with_the_handshake(echo: Echo, rig: Rig) -> None:
     rule = Rule(HOST, websocket=True, paths=("/ws",), credential="api")
     gate = gate_to(echo, rig, rule, credentials=(bound((HOST, 443)),))
-    with opened(gate, rig, **{"x-api-key": PLACEHOLDER}) as connection:
-        connection.send("one")
-        assert connection.recv(SECONDS) == "one"
+
+    async def talk() -> None:
+        async with opened(gate, rig, **{"x-api-key": PLACEHOLDER}) as connection:
+            await connection.send("one")
+            assert await connection.recv() == "one"
+
+    asyncio.run(asyncio.wait_for(talk(), SECONDS))
     assert echo.heads == [SECRET]
 
 
 def test_what_is_sent_counts_against_the_budget(echo: Echo, rig: Rig) -> None:  # threats 49
-    gate = gate_to(echo, rig, OPEN, budget=Budget(20_000))
-    said = 0
-    with opened(gate, rig) as connection, contextlib.suppress(ConnectionClosed):
-        while said < 100:
-            connection.send(os.urandom(1000))
-            connection.recv(SECONDS)
-            said += 1
-    assert 0 < said < 20
+    gate, said = gate_to(echo, rig, OPEN, budget=Budget(20_000)), []
+
+    async def talk() -> None:
+        async with opened(gate, rig) as connection:
+            with contextlib.suppress(ConnectionClosed):
+                while len(said) < 100:
+                    await connection.send(os.urandom(1000))
+                    said.append(await connection.recv())
+
+    asyncio.run(asyncio.wait_for(talk(), SECONDS))
+    assert 0 < len(said) < 20
     assert gate.state.budget.spent <= 20_000
 
 

@@ -74,6 +74,11 @@ def test_layers_are_shown_whole_with_what_their_builds_reach() -> None:
     assert "layers" not in _plan()
 
 
+def test_what_an_image_is_made_from_is_said_once() -> None:
+    steps = ({"kind": "tools", "from": "debian", "network": "engine"}, {"kind": "layer", "from": "x", "network": "none"})
+    assert _line(_plan(image_build=steps), "image") == ["from debian: tools; building tools reaches the engine's network"]
+
+
 def test_a_layer_is_part_of_the_digest() -> None:
     plan = BottlePlan("a-1", "a", "shell", "", "b", "", ("sh",), Workspace("none", "/workspace"))
     layered = BottlePlan(**{**plan.__dict__, "layers": (Layer(Capability("apt", ("ripgrep",)), "n1"),)})

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend import tree
+from claude_bottle.backend import overlay, tree
 from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Check, Images, Outlet
-from claude_bottle.backend.bubblewrap import bounds, launcher, orphans, overlay, owners, prereqs, programs, seccomp
+from claude_bottle.backend.bubblewrap import bounds, launcher, orphans, owners, prereqs, programs, seccomp
 from claude_bottle.backend.bubblewrap.bottle import BubblewrapBottle
 from claude_bottle.backend.bubblewrap.layer_overlay import Pile
 from claude_bottle.backend.bubblewrap.protections import protections, supplementary_groups
@@ -32,7 +32,6 @@ IMAGE = "this host's /usr, read-only"
 
 class BubblewrapBackend(Backend):
     name = "bubblewrap"
-    overlays = True
 
     def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
         from claude_bottle.backend import planning
@@ -43,10 +42,13 @@ class BubblewrapBackend(Backend):
             image=IMAGE,
             limits=bounds.limits,
             protections=protections(root=os.geteuid() == 0, groups=supplementary_groups()),
-            no_overlay=overlay.why_not,
+            no_overlay=self.no_overlay,
             files_here=True,
         )
         return planning.with_layers(self, spec, plan)
+
+    def no_overlay(self, source: str, state_root: str) -> str:
+        return overlay.why_not(source, state_root)
 
     def check(self) -> list[Check]:
         return prereqs.check(self._trial)

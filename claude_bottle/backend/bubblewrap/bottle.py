@@ -14,8 +14,9 @@ import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 
+from claude_bottle.backend import standstill
 from claude_bottle.backend.base import Bottle, Process
-from claude_bottle.backend.bubblewrap import enter, launcher, standstill, terminals
+from claude_bottle.backend.bubblewrap import enter, launcher, terminals
 from claude_bottle.backend.bubblewrap.launcher import Recipe, Sandbox
 from claude_bottle.errors import BottleError
 from claude_bottle.model.plan import BottlePlan

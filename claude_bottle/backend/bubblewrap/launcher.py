@@ -19,9 +19,10 @@ from pathlib import Path
 from claude_bottle.backend import childhood, idmaps, registration
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.base import GID, HOSTNAME, UID, Boot
-from claude_bottle.backend.bubblewrap import bounds, mounts, opener, orphans, owners, rootfs, staging, terminals
+from claude_bottle.backend.bubblewrap import bounds, opener, orphans, owners, rootfs, staging, terminals
 from claude_bottle.backend.bubblewrap.layer_overlay import Pile
 from claude_bottle.backend.bubblewrap.programs import Programs
+from claude_bottle.backend.stage import STAGE
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.values import dataclass
 
@@ -207,7 +208,7 @@ def _become_bwrap(boot: Boot, recipe: Recipe, given: list[int], keeper: int) -> 
     os.write(_ARGUMENTS, b"\0".join(word.encode() for word in _options(boot, recipe)) + b"\0")
     os.lseek(_ARGUMENTS, 0, os.SEEK_SET)
     command = ["bwrap", "--args", str(_ARGUMENTS), "--", *recipe.programs.init_command(rootfs.INIT)]
-    os.execve(recipe.programs.bwrap_path(mounts.STAGE), command, {})
+    os.execve(recipe.programs.bwrap_path(STAGE), command, {})
 
 
 def _die_with(keeper: int) -> None:

@@ -30,9 +30,11 @@ def protections(gate: str = HERE, machine: Machine | None = None) -> tuple[Prote
 
 def limits(wanted: Limits, machine: Machine | None = None) -> tuple[Limit, ...]:
     """What the manifest says; for what it does not say, what keeps a bottle from starving its machine: this one, or the
-    one its engine runs on."""
+    one its engine runs on. What the engine there cannot enforce is said not to be."""
     values = allowance.amounts(wanted, *((machine.processors, machine.memory) if machine else ()))
-    found = [Limit(name, value, enforced=True, by="cgroup") for name, value in values.items()]
+    unlimited = machine.unlimited if machine else frozenset()
+    found = [Limit(name, value, enforced=name not in unlimited, by="" if name in unlimited else "cgroup")
+             for name, value in values.items()]  # fmt: skip
     return (*found, Limit("disk", UNLIMITED, enforced=False))
 
 
