@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from claude_bottle.keeper import bounds
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -16,8 +18,8 @@ class Beside(Protocol):
         """End it, before the settlement looks for the last time."""
 
 
-def begin(order: Order, booted: Booted, stand: Callable[[str], None]) -> list[Beside]:
-    """Those that this bottle needs. `stand`: see `host_watch`."""
+def begin(order: Order, booted: Booted, stand: Callable[[str], None], stop: Callable[[str], None]) -> list[Beside]:
+    """Those that this bottle needs. `stand`: see `host_watch`; `stop`: see `bounds`."""
     found: list[Beside] = []
     if order.backend.snapshot_seconds:
         from claude_bottle.keeper.snapshots import Snapshots
@@ -30,4 +32,5 @@ def begin(order: Order, booted: Booted, stand: Callable[[str], None]) -> list[Be
         begun = layers.load(order.paths, order.identity)
         if begun is not None:
             found.append(HostWatch(order, booted, begun, stand))
-    return found
+    space = bounds.disk_space(order, booted, stop)
+    return [*found, space] if space else found
