@@ -31,7 +31,7 @@ ENTRY = 4096
 # So many directories are held open inside one another, and so many to be gone into later.
 DEEPEST, LATER = 100, 200
 # Files are looked at after so many seconds at the latest, and for this part of the time at most.
-LOOK_AGAIN, SHARE = 60.0, 0.01
+LOOK_AGAIN, SHARE = 30.0, 0.01
 _TRIES = 10
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -53,6 +53,7 @@ class Usage:
     def held(self) -> int:
         """Bytes held when it was last looked at, which is now if it may have become too much."""
         now, began = _free(self._places), time.monotonic()
+        self._free = max(self._free, now)  # what others have freed may be what has been taken since
         if self._counted is None or self._counted + self._free - now >= self._most or began >= self._due:
             self._free = now
             self._counted = count(self._places, self._most, self._without, lambda: self.stopped)
