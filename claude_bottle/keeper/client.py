@@ -28,6 +28,10 @@ DETACHED, ENDED, LOST = "detached", "ended", "lost"
 _HELLO_SECONDS = 60.0
 
 
+class NotRunning(BottleError):
+    """There is no keeper to speak to, or not now."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a session went on: the operator `detached`, the agent `ended` with `code`, or the keeper was `lost`."""
@@ -41,7 +45,7 @@ class Control:
     """A connection to the keeper of `identity`; `sock` is one that exists already (`Up.connection`).
     `seconds`: how long each answer may take (TimeoutError), None for as long as it takes.
 
-    BottleError when the bottle does not run, or when its keeper speaks a newer protocol than we do.
+    NotRunning when it cannot be reached now (`reaching`); BottleError when its keeper speaks a newer protocol than we do.
     """
 
     paths: Paths
@@ -62,7 +66,7 @@ class Control:
             hello = {}
         self._sock.settimeout(self.seconds)
         if hello is None:  # it ended while we were in its queue
-            raise _not_running(self.paths, self.identity)
+            raise _absence(self.paths, self.identity)
         version = hello.get("version")
         if hello.get("op") != "hello" or type(version) is not int:
             do = f"claude-bottle ls, then stop {self.identity}"
@@ -279,7 +283,7 @@ def _connect(paths: Paths, identity: str, seconds: float | None = None) -> socke
             raise BottleError(f"the socket of {identity} belongs to another user")
     except (FileNotFoundError, ConnectionRefusedError):
         sock.close()
-        raise _not_running(paths, identity) from None
+        raise _absence(paths, identity) from None
     except (BlockingIOError, TimeoutError):  # connect(2): its queue is full
         sock.close()
         raise BottleError(f"the keeper of {identity} does not answer") from None
@@ -289,9 +293,7 @@ def _connect(paths: Paths, identity: str, seconds: float | None = None) -> socke
     return sock
 
 
-def _not_running(paths: Paths, identity: str) -> BottleError:
-    from claude_bottle.state.store import Store
+def _absence(paths: Paths, identity: str) -> NotRunning:
+    from claude_bottle.keeper.reaching import absence
 
-    if not Store(paths).exists(identity):
-        return BottleError(f"no bottle called {identity}", do="claude-bottle ls --all lists them")
-    return BottleError(f"{identity} is not running", do=f"claude-bottle resume {identity}")
+    return absence(paths, identity)
