@@ -43,6 +43,7 @@ FAULTS: list[tuple[str, str, dict[str, list[str]]]] = [
      "agent and gate end with it; the conversation is archived and resumed by the next command", {
         "keeper/test_life": ["test_a_killed_keeper_takes_the_agent_with_it_and_is_settled_later",
                              "test_a_killed_keeper_takes_the_gate_with_it"],
+        "keeper/test_crashes": [],
         "keeper/test_real": ["test_nothing_of_a_bottle_outlives_its_killed_keeper"],
         "keeper/test_elsewhere": ["test_a_killed_keeper_leaves_a_home_that_the_settlement_brings_here"],
         "keeper/test_reaching": ["test_stop_notices_that_the_settlement_is_killed"],
