@@ -84,6 +84,7 @@ def compose(
         proxy_env=bottle.proxy_env,
         remote_control=spec.remote_control,
         image_build=image_build,
+        checkpoints=bottle.checkpoints,
     )
     return replace(plan, command=_command(agent, spec, program))
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.order import Order
     from claude_bottle.keeper.session import Session
     from claude_bottle.keeper.snapshots import Snapshots
+    from claude_bottle.keeper.turns import Turns
     from claude_bottle.model.credentials import BoundCredential
 
 DEFAULT_GRACE = 10.0
@@ -90,6 +91,7 @@ class Keeper:
         self._birth: Connection | None = None
         self._timers: list[Timer] = []
         self._snapshots: Snapshots | None = None
+        self._turns: Turns | None = None
         self._refresher: Refresher | None = None
         self._stopped = False
         self.reasons: tuple[str, ...] = (settle.OPERATOR,) if order.keep else ()
@@ -144,6 +146,8 @@ class Keeper:
         if self._snapshots:
             self._snapshots.finish()
             self._snapshots = None
+        self._end_turns()
+        self.clients.end_checkpoints()
         if self.booted.gate and self.booted.gate.up:
             self._loop.unwatch(self.booted.gate.channel.fileno())
         if self._session:
@@ -211,6 +215,15 @@ class Keeper:
             from claude_bottle.keeper.snapshots import Snapshots
 
             self._snapshots = Snapshots(self.order, self.booted, self.order.backend.snapshot_seconds)
+        if self.order.plan.checkpoints:
+            from claude_bottle.keeper.turns import Turns
+
+            self._turns = Turns(self.order, self._loop, lambda: self.clients.checkpoints.turn_ended(self.order.plan.checkpoints))
+
+    def _end_turns(self) -> None:
+        if self._turns:
+            self._turns.close()
+            self._turns = None
 
     def _keep_fresh(self, credentials: Sequence[BoundCredential]) -> None:
         if any(one.spec.ttl for one in credentials):
@@ -252,6 +265,7 @@ class Keeper:
         self.rebooter.give_up("the session has ended")
         if self._snapshots:
             self._snapshots.finish()
+        self._end_turns()
         if self._refresher:
             self._refresher.close()
         self._desk.close()

@@ -110,7 +110,8 @@ class Layer:
 @dataclass(frozen=True)
 class BottlePlan:
     """See contract §4 for the meaning of each key; `env` maps a name to its value, placeholders excluded. `approvals`:
-    what a file of the operator's approves beforehand (`supervise.rulefile`)."""
+    what a file of the operator's approves beforehand (`supervise.rulefile`). `checkpoints`: how many of those that are taken at
+    the end of a turn stay, 0: none is taken."""
 
     slug: str
     agent: str
@@ -135,6 +136,7 @@ class BottlePlan:
     approvals: tuple[dict[str, object], ...] = ()
     layers: tuple[Layer, ...] = ()
     fork_of: str | None = None
+    checkpoints: int = 0
 
     @property
     def digest(self) -> str:
@@ -190,6 +192,7 @@ class BottlePlan:
             "budget": dict(self.budget),
             "protections": [asdict(protection) for protection in self.protections],
             **({"approvals": list(self.approvals)} if self.approvals else {}),
+            **({"checkpoints": {"every": "turn", "keep": self.checkpoints}} if self.checkpoints else {}),
         }  # fmt: skip
 
 

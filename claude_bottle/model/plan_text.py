@@ -160,6 +160,8 @@ def _inside(plan: dict[str, Any]) -> list[str]:
         lines += _row("limits", _limits(plan["limits"]))
     if plan["budget"]:
         lines += _row("budget", f"sends at most {_size(plan['budget']['egress_bytes'])} in all")
+    if plan.get("checkpoints"):
+        lines += _row("keeps", f"a checkpoint of each turn's end, the newest {plan['checkpoints']['keep']}")
     return lines
 
 

@@ -21,7 +21,7 @@ from claude_bottle.state.journal_read import Reader
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import BottleRecord, timestamp
 from claude_bottle.state.store import Store, alive
-from claude_bottle.workflow.conversation_tail import ConversationTail
+from claude_bottle.keeper.conversation_tail import ConversationTail
 from claude_bottle.workflow.tree_scan import MAX_TOLD, TreeScan
 
 FILE, COMMAND, TOOL, HOST, REFUSED, BOTTLE = "file", "command", "tool", "host", "refused", "bottle"
