@@ -94,6 +94,7 @@ _TITLES = {
     "LimitsDoc": "limits",
     "CapabilityDoc": "capability",
     "BudgetDoc": "budget",
+    "CheckpointsDoc": "checkpoints",
     "MountDoc": "mount",
 }
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from claude_bottle.backend import get_bottle_backend
 from claude_bottle.errors import BottleError, UsageError
+from claude_bottle.keeper import restoring
 from claude_bottle.keeper.settle import AWAY, WORK, settle_interrupted
 from claude_bottle.model.names import check_identity
 from claude_bottle.state.lock import IdentityLock
@@ -66,6 +67,7 @@ def opened(identity: str, paths: Paths | None = None) -> Iterator[Opened]:
             stack.enter_context(IdentityLock(paths, identity))
         except BottleError as problem:
             raise still_running(identity, problem.what) from problem
+        restoring.complete(paths, identity)
         if AWAY in record.preserved:
             # What lies here is what it began with, if that: compared, it would look like work that is done.
             raise BottleError(f"the work of {identity} still lies where it ran", why=AWAY,
