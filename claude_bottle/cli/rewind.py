@@ -1,5 +1,5 @@
-"""Take a bottle's files and conversation back to a checkpoint. What they were until now becomes a checkpoint itself. A bottle that
-runs goes on from there in the same terminal; else `resume` does."""
+"""Take a bottle's files and conversation back to a checkpoint. What they were until now becomes a checkpoint itself. A bottle
+that runs goes on from there in the same terminal; else `resume` does."""
 
 from __future__ import annotations
 

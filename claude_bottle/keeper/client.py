@@ -161,8 +161,8 @@ class Control:
         return str(self._answer("checkpointed").get("name"))
 
     def rewind(self, to: str) -> str:
-        """Have the bottle go back to its checkpoint `to` and on from there; the name of the one that keeps what there was until
-        now. BottleError when nothing came of it."""
+        """Have the bottle go back to its checkpoint `to` and on from there; the name of the one that keeps what there was
+        until now. BottleError when nothing came of it."""
         self.send({"op": "rewind", "to": to})
         return str(self._answer("rewound").get("kept"))
 

@@ -50,7 +50,7 @@ _FAREWELL_SECONDS = 35.0
 def keep(order: Order, birth: socket.socket) -> None:
     """The life of a keeper, in the process that is to be it. `birth` leads to the CLI that waits for the outcome."""
     before = len(log.marks())
-    woken = daemon.detach(_inherited(order, birth))
+    woken = daemon.detach(daemon.inherited(order, birth))
     try:
         booted = boot(order)
     except BaseException as problem:
@@ -218,7 +218,8 @@ class Keeper:
         if self.order.plan.checkpoints:
             from claude_bottle.keeper.turns import Turns
 
-            self._turns = Turns(self.order, self._loop, lambda: self.clients.checkpoints.turn_ended(self.order.plan.checkpoints))
+            keep = self.order.plan.checkpoints
+            self._turns = Turns(self.order, self._loop, lambda: self.clients.checkpoints.turn_ended(keep))
 
     def _end_turns(self) -> None:
         if self._turns:
@@ -287,22 +288,6 @@ def _session(booted: Booted) -> Session | None:
     from claude_bottle.keeper.session import Session
 
     return Session(booted.loop, booted.terminal, booted.recorder)
-
-
-def _inherited(order: Order, birth: socket.socket) -> list[int]:
-    """What of the CLI's descriptors the keeper needs: its lock, its birth, the agent's ends of the pipes and a second
-    reader of its output. Not its stdin's writer: when the CLI goes, the agent shall see the end of its input."""
-    from claude_bottle.state.lock import held_here
-
-    kept = [birth.fileno()]
-    lock = held_here(order.paths, order.identity)
-    if lock:
-        kept.append(lock.fileno())
-    if order.begun:
-        kept += order.begun.descriptors()
-    if order.pipes:
-        kept += [*order.pipes.agent, *order.pipes.operator[1:]]
-    return kept
 
 
 def _tell(birth: socket.socket, message: dict[str, object]) -> bool:

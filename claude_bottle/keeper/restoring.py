@@ -3,8 +3,8 @@
 The conversation goes on under a new id. The archive only grows and knows a conversation by its id, so what was said after the
 checkpoint is not lost, and a resumption takes up the right one.
 
-Rewinding is written down before anything of the bottle changes (`decide`), and every step of `complete` may be taken twice: what a
-crash cut short is completed by whoever next has to do with the bottle, never seen half-way.
+Rewinding is written down before anything of the bottle changes (`decide`), and every step of `complete` may be taken twice:
+what a crash cut short is completed by whoever next has to do with the bottle, never seen half-way.
 """
 
 from __future__ import annotations

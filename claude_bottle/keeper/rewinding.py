@@ -1,8 +1,8 @@
 """A running bottle that goes back to a checkpoint: its agent ends, and another begins where the checkpoint was taken.
 
-The rebooter takes the bottle down and boots it again; this is what happens in between, when all that there is of it lies here and
-nothing of it runs. What there was becomes a checkpoint first. Then it is decided (see `restoring`): a crash before leaves the
-bottle as it was, one after it a bottle that `resume` finds at the checkpoint.
+The rebooter takes the bottle down and boots it again; this is what happens in between, when all that there is of it lies
+here and nothing of it runs. What there was becomes a checkpoint first. Then it is decided (see `restoring`): a crash before
+leaves the bottle as it was, one after it a bottle that `resume` finds at the checkpoint.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Rewinding:
         return f"going back to the checkpoint {self.to.name}"
 
     def carry_out(self, order: Order, booted: Booted) -> None:
-        """The bottle is down. Where what there is cannot be kept, nothing changes and the bottle goes on as it was. Raises when
-        what was decided could not be completed: the bottle must not boot then."""
+        """The bottle is down. Where what there is cannot be kept, nothing changes and the bottle goes on as it was. Raises
+        when what was decided could not be completed: the bottle must not boot then."""
         record, paths = booted.store.load(order.identity), order.paths
         try:
             self._kept = checkpointing.take(paths, record, order.plan.workspace, "", running=False, made=checkpoints.REWIND)

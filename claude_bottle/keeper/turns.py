@@ -1,7 +1,7 @@
 """Notices in the conversation of a running agent that a turn of it has ended.
 
-The conversation's file is looked at once a second, where it lies on this host or where it is fetched to anyway. It is the agent's:
-what it says there makes a checkpoint, of which only so many stay, and nothing else.
+The conversation's file is looked at once a second, where it lies on this host or where it is fetched to anyway. It is the
+agent's: what it says there makes a checkpoint, of which only so many stay, and nothing else.
 """
 
 from __future__ import annotations

@@ -110,8 +110,8 @@ class Layer:
 @dataclass(frozen=True)
 class BottlePlan:
     """See contract §4 for the meaning of each key; `env` maps a name to its value, placeholders excluded. `approvals`:
-    what a file of the operator's approves beforehand (`supervise.rulefile`). `checkpoints`: how many of those that are taken at
-    the end of a turn stay, 0: none is taken."""
+    what a file of the operator's approves beforehand (`supervise.rulefile`). `checkpoints`: how many of those that are taken
+    at the end of a turn stay, 0: none is taken."""
 
     slug: str
     agent: str

@@ -161,7 +161,7 @@ def test_a_fork_under_another_agent_gets_the_conversation_and_the_files_but_not_
 
 
 @pytest.mark.parametrize("work", ["docker"], indirect=True)
-def test_a_fork_goes_on_on_another_backend(work: Project) -> None:
+def test_a_fork_goes_on_on_another_backend_and_one_of_it_back_under_another_manifest(work: Project) -> None:
     child = work.session("start", "claude", "--yes", "--backend", "bubblewrap")
     work.ask(child, "remember the word tangerine")
     identity = work.only()["identity"]
@@ -170,11 +170,25 @@ def test_a_fork_goes_on_on_another_backend(work: Project) -> None:
     work.do("checkpoint", identity)
     leave(work, child, identity)
     child = work.session("fork", "claude", f"{identity}@c1", "--yes", "--backend", "docker")
-    work.ask(child, "and now?")
+    work.ask(child, "remember the word mandarin")
     assert "tangerine" in said(work)
-    forked = next(row["identity"] for row in work.listing() if row["identity"] != identity)
-    assert inside(work, forked, "cat file; ls") == "original\none\nfile\n"
-    leave(work, child, forked)
+    there = next(row["identity"] for row in work.listing() if row["identity"] != identity)
+    assert inside(work, there, "cat file; ls") == "original\none\nfile\n"
+    inside(work, there, "echo two >> file")
+
+    # From there, as it is now and while it runs, to an agent of another manifest on this host.
+    model = {"egress": [{"preset": "scripted-model"}], "env": {"FORKED": "yes"}}
+    work.write({"version": 1, "bottles": {"b": model}, "agents": {"stranger": {"bottle": "b", "harness": "claude"}}})
+    work.trust()
+    written(work, there, "mandarin")
+    other = work.session("fork", "stranger", there, "--yes", "--backend", "bubblewrap")
+    work.ask(other, "and now?")
+    assert all(word in said(work) for word in ("tangerine", "mandarin"))
+    forked = next(row["identity"] for row in work.listing() if row["agent"] == "stranger")
+    assert inside(work, forked, "cat file; ls; echo $FORKED") == "original\none\ntwo\nfile\nyes\n"
+    assert inside(work, there, "cat file") == "original\none\ntwo\n"  # which runs on
+    leave(work, other, forked)
+    leave(work, child, there)
 
 
 @pytest.mark.parametrize("mode", ["none", "copy", "overlay", "bind"])
