@@ -87,19 +87,24 @@ def diff(identity: str, *, globs: Sequence[str] = (), patch: bool = True, binary
     with opened(identity) as bottle, quarantine() as place, _host(bottle.work) as host:
         changes = included(bottle.work.changes(), globs)
         steps = Landing(bottle.work, host, place).steps(changes)
-        found, comparison = _reviewed(bottle, host, place, steps)
+        found, comparisons = _reviewed(bottle, host, place, steps)
         if not patch:
             return Seen(found, ())
-        first = [step.change.path for step in steps if step.triggers]
-        second = [step.change.path for step in steps if not step.triggers]
-        chosen = [paths for paths in (first, second) if paths] if first else [[]]
-        return Seen(found, tuple(comparison.patch(binary=binary, paths=paths) for paths in chosen))
+        return Seen(found, tuple(filter(None, (one.patch(binary=binary) for one in comparisons))))
 
 
-def _reviewed(bottle: Opened, host: Directory, place: Quarantine, steps: Sequence[Step]) -> tuple[dict[str, Any], Comparison]:
-    comparison = Comparison(place, bottle.work, [step.change for step in steps])
-    notes = [*bottle.work.result.notes, *(f"{path}: {why}" for path, why in comparison.unshown.items())]
-    return review(bottle.identity, bottle.work, host, steps, comparison.lines(), notes), comparison
+def _reviewed(
+    bottle: Opened, host: Directory, place: Quarantine, steps: Sequence[Step]
+) -> tuple[dict[str, Any], list[Comparison]]:
+    """The review, and what it was made from: what runs later, then the rest."""
+    later, rest = ([step.change for step in steps if bool(step.triggers) is runs] for runs in (True, False))
+    parts = (("later", later), ("rest", rest))
+    comparisons = [Comparison(place, bottle.work, changes, name) for name, changes in parts if changes]
+    lines, unshown = {}, {}
+    for one in comparisons:
+        lines |= one.lines()
+        unshown |= one.unshown
+    return review(bottle.identity, bottle.work, host, steps, lines, unshown), comparisons
 
 
 class Applied(NamedTuple):

@@ -89,7 +89,8 @@ class OverlaidWork(Work):
         return path not in self._edited or self._host.entry(path) is None
 
     def lost(self) -> tuple[str, ...]:
-        return tuple(path for path in self._edited if not in_repository(path) and not self._is_directory(path))
+        return tuple(path for path in self._edited if not in_repository(path) and not self._is_directory(path)
+                     and self._shines_through(path))  # fmt: skip
 
     def inner_repositories(self) -> list[str]:
         return self._inner
@@ -101,6 +102,14 @@ class OverlaidWork(Work):
     @cached_property
     def _edited(self) -> dict[str, None]:
         return dict.fromkeys(layers.edited(self._begun))
+
+    def _shines_through(self, path: str) -> bool:
+        """Whether what the bottle has there is the operator's, and not its own."""
+        try:
+            seen, here = self._merged.entry(path), self._host.stat(path)
+        except (OSError, ValueError):
+            return False
+        return (seen and (seen.st_dev, seen.st_ino)) == (here and (here.st_dev, here.st_ino))
 
     def _is_directory(self, path: str) -> bool:
         here = self._host.entry(path)

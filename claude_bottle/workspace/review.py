@@ -18,7 +18,7 @@ ADDED, MODIFIED, REMOVED, RENAMED = "added", "modified", "removed", "renamed"
 
 
 def review(identity: str, work: Work, host: Directory, steps: Sequence[Step], lines: Mapping[str, Lines],
-           notes: Sequence[str]) -> dict[str, Any]:  # fmt: skip
+           unshown: Mapping[str, str]) -> dict[str, Any]:  # fmt: skip
     """See docs/work.md for the keys."""
     now, here = read(work.whole), read(host)
     changes = [_change(step, lines) for step in steps]
@@ -40,8 +40,16 @@ def review(identity: str, work: Work, host: Directory, steps: Sequence[Step], li
         "triggers": _by_trigger(shown),
         "changes": shown,
         "repository": [*_obeyed(work), *work.inner_repositories()],
-        "notes": [*notes, *(f"{path}: changed on the host while the bottle ran" for path in work.lost())],
+        "notes": list(work.result.notes),
+        "unshown": dict(unshown),
+        "edited": _edited_below(work, steps),
     }
+
+
+def _edited_below(work: Work, steps: Sequence[Step]) -> list[str]:
+    """What the operator changed below a layer, and the bottle did not: it saw some of it. Of the others their landing tells."""
+    touched = {step.change.path for step in steps}
+    return [path for path in work.lost() if path not in touched]
 
 
 def _change(step: Step, lines: Mapping[str, Lines]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,10 @@ from claude_bottle.redact import columns, printable
 
 _MARKS = {"added": "new", "removed": "gone", "renamed": "renamed"}
 _LANDINGS = {"same": "already there", "merge": "merges", "conflict": "conflict", "left": "stays in the bottle"}
-_NAME = 44
+_NAME, _EDITED = 44, 20
+# Of the first character of a line in a hunk: its colour, and in how many of the two sides it is.
+_SHADES: dict[str, tuple[str | None, int]] = {" ": (None, 2), "+": ("green", 1), "-": ("red", 1)}
+_HUNK = re.compile(r"@@ -\d+(?:,(\d{1,9}))? \+\d+(?:,(\d{1,9}))? @@")
 
 
 def render(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
@@ -30,7 +34,19 @@ def render(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
         lines += [(f"  {_safe(path)}", None) for path in found["repository"]]
     if found["notes"]:
         lines += [("", None), ("left out", None), *((f"  {_safe(note)}", None) for note in found["notes"])]
-    return lines
+    if found["unshown"]:
+        lines += [("", None), ("not in the patch", None)]
+        lines += [(f"  {_safe(path)}: {_safe(why)}", None) for path, why in found["unshown"].items()]
+    return [*lines, *edited_lines(found)]
+
+
+def edited_lines(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    paths = found["edited"]
+    if not paths:
+        return []
+    more = [(f"  and {len(paths) - _EDITED} more", None)] if len(paths) > _EDITED else []
+    said = "changed on the host since the bottle began, and seen in it"
+    return [("", None), (said, None), *((f"  {_safe(path)}", None) for path in paths[:_EDITED]), *more]
 
 
 def _headline(found: Mapping[str, Any]) -> str:
@@ -90,11 +106,14 @@ def _safe(text: str) -> str:
 
 def patch_lines(patch: bytes) -> list[tuple[str, str | None]]:
     """A patch line by line, each safe to print: what would act on a terminal is visible, a carriage return too."""
-    lines = patch.decode("utf-8", "surrogateescape").split("\n")
-    return [("\t".join(printable(part) for part in line.split("\t")), _shade(line)) for line in lines[:-1]]
-
-
-def _shade(line: str) -> str | None:
-    if line.startswith(("+++", "---")):
-        return None
-    return {"+": "green", "-": "red"}.get(line[:1])
+    shown: list[tuple[str, str | None]] = []
+    left = 0  # lines that the hunk we are in still has, of both sides together
+    for line in patch.decode("utf-8", "surrogateescape").split("\n")[:-1]:
+        colour = None
+        if left > 0 and line[:1] in _SHADES:
+            colour, lines = _SHADES[line[0]]
+            left -= lines
+        elif hunk := _HUNK.match(line):
+            colour, left = "cyan", sum(1 if count is None else int(count) for count in hunk.groups())
+        shown.append(("\t".join(printable(part) for part in line.split("\t")), colour))
+    return shown

@@ -163,15 +163,16 @@ def test_a_running_bottles_work_is_shown_where_its_files_are_here(project: Proje
     (project.place / "a").write_text("a\n")
     project.do("start", "closed", "--cwd", "--yes", "--detach", "--", "sleep", "1000")
     identity = project.only()["identity"]
-    project.do("exec", identity, "--", "sh", "-c", "echo b > a; echo all: > Makefile")
+    project.do("exec", identity, "--", "sh", "-c", "echo b > a; mkdir sub; echo c > sub/c; echo all: > sub/Makefile")
     shown = project.run("diff", identity, "--json", "--patch")
     if project.containers:
         assert shown.returncode == 1
         assert f"claude-bottle stop {identity}" in shown.stderr
     else:
         found = json.loads(shown.stdout)
-        assert [change["path"] for change in found["changes"]] == ["Makefile", "a"]
-        assert "+b" in found["patch"]
+        assert [change["path"] for change in found["changes"]] == ["a", "sub", "sub/Makefile", "sub/c"]
+        order = ["diff --git a/sub/Makefile", "diff --git a/a", "diff --git a/sub/c"]  # what runs later first, each once
+        assert [line.rpartition(" b/")[0] for line in found["patch"].splitlines() if line.startswith("diff")] == order
         assert project.run("apply", identity).returncode == 3
         assert (project.place / "a").read_text() == "b\n"
     project.do("stop", identity)
