@@ -41,7 +41,8 @@ class Comparison:
                 before += one
                 after += other
         self.unshown |= {change.path: "too many files" for change in changes[MAX_FILES:]}
-        quarantine.run("fast-import", "--quiet", "--done", "--force", input=stream(dict(zip(self._both, (before, after), strict=True))))
+        branches = dict(zip(self._both, (before, after), strict=True))
+        quarantine.run("fast-import", "--quiet", "--done", "--force", input=stream(branches))
 
     def lines(self) -> dict[str, Lines]:
         """By path as it is now, or was where it is gone."""

@@ -29,7 +29,8 @@ Seen = tuple[int, int, int, int, int] | None
 
 class Step(NamedTuple):
     """One change and how it lands. `why` explains a CONFLICT or what is LEFT; `merged` is the content of a MERGE, or of a
-    CONFLICT that could be marked in the file (`clean`: there would be no mark in it). `seen`: what the host had when that was decided, to be found again."""
+    CONFLICT that could be marked in the file (`clean`: there would be no mark in it). `seen`: what the host had
+    when that was decided, to be found again."""
 
     change: Change
     triggers: tuple[Trigger, ...]
@@ -157,7 +158,8 @@ class Landing:
         places = f"in conflict in {conflicts} place{'s' if conflicts > 1 else ''}" if conflicts else "without a conflict"
         if merged == ours:
             return Step(change, triggers, SAME)
-        return Step(change, triggers, CONFLICT, f"{why}; merged over what was committed it is {places}", merged, clean=not conflicts)
+        why = f"{why}; merged over what was committed it is {places}"
+        return Step(change, triggers, CONFLICT, why, merged, clean=not conflicts)
 
     def _own(self, path: str) -> bytes | None:
         try:

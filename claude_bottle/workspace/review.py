@@ -47,7 +47,8 @@ def review(identity: str, work: Work, host: Directory, steps: Sequence[Step], li
 
 
 def _edited_below(work: Work, steps: Sequence[Step]) -> list[str]:
-    """What the operator changed below a layer, and the bottle did not: it saw some of it. Of the others their landing tells."""
+    """What the operator changed below a layer, and the bottle did not: it saw some of it. Their landing tells of
+    the others."""
     touched = {step.change.path for step in steps}
     return [path for path in work.lost() if path not in touched]
 

@@ -10,7 +10,7 @@ from claude_bottle.redact import columns, printable
 
 _MARKS = {"added": "new", "removed": "gone", "renamed": "renamed"}
 _LANDINGS = {"same": "already there", "merge": "merges", "conflict": "conflict", "left": "stays in the bottle"}
-_NAME, _EDITED = 44, 20
+_NAME, _EDITED, _NOTE = 44, 20, 200
 # Of the first character of a line in a hunk: its colour, and in how many of the two sides it is.
 _SHADES: dict[str, tuple[str | None, int]] = {" ": (None, 2), "+": ("green", 1), "-": ("red", 1)}
 _HUNK = re.compile(r"@@ -\d+(?:,(\d{1,9}))? \+\d+(?:,(\d{1,9}))? @@")
@@ -33,7 +33,7 @@ def render(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
         lines += [("", None), ("changed inside git's own files — never carried over", "yellow")]
         lines += [(f"  {_safe(path)}", None) for path in found["repository"]]
     if found["notes"]:
-        lines += [("", None), ("left out", None), *((f"  {_safe(note)}", None) for note in found["notes"])]
+        lines += [("", None), ("left out", None), *((f"  {whole_end(note)}", None) for note in found["notes"])]
     if found["unshown"]:
         lines += [("", None), ("not in the patch", None)]
         lines += [(f"  {_safe(path)}: {_safe(why)}", None) for path, why in found["unshown"].items()]
@@ -98,6 +98,12 @@ def _mode(modes: Sequence[str] | None) -> str:
 
 def _many(count: int, word: str) -> str:
     return f"{count} {word}{'s' if count != 1 else ''}"
+
+
+def whole_end(note: str) -> str:
+    """A note whose end, which says why, stays in sight however long the path before it is. Safe to print."""
+    said = printable(note)
+    return said if len(said) <= _NOTE else f"{said[: _NOTE // 2]}…{said[-_NOTE // 2 :]}"
 
 
 def _safe(text: str) -> str:

@@ -176,7 +176,7 @@ def test_a_running_bottles_work_is_shown_where_its_files_are_here(project: Proje
         assert project.run("apply", identity).returncode == 3
         assert (project.place / "a").read_text() == "b\n"
     project.do("stop", identity)
-    assert project.only()["work"] == ("2 files" if project.containers else "1 file")
+    assert project.only()["work"] == ("3 files" if project.containers else "1 file")
 
 
 def test_the_work_of_a_killed_keeper_is_unexported_too(project: Project) -> None:

@@ -73,7 +73,8 @@ def test_what_runs_later_is_shown_before_everything_else(handed: Yard) -> None:
 
 
 def test_a_line_of_a_patch_is_coloured_by_its_side_whatever_it_looks_like() -> None:
-    patch = b"--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n--- was\n-@@ -1 +1 @@\n+++ is\n+ \n@@ -9 +9 @@\n-a\n+b\ndiff --git a/y b/y\n-x\n"
+    patch = b"--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n--- was\n-@@ -1 +1 @@\n+++ is\n+ \n"
+    patch += b"@@ -9 +9 @@\n-a\n+b\ndiff --git a/y b/y\n-x\n"
     shades = [colour for _, colour in patch_lines(patch)]
     assert shades == [None, None, "cyan", "red", "red", "green", "green", "cyan", "red", "green", None, None]
 
