@@ -1,8 +1,8 @@
 """Checkpoints of a running bottle, taken when a client asks for one, or at the end of a turn where that is wanted.
 
-Its programs stand still while the files are copied, where the place can do that; what lies elsewhere is fetched first. Both
-take a moment, so they happen on a thread of their own, one at a time and never beside a fetch of the conversation, and the
-loop goes on moving the operator's bytes.
+Its programs stand still while the files are copied, where the place can do that, and while what lies elsewhere is fetched.
+Both take a moment, so they happen on a thread of their own, one at a time and never beside a fetch of the conversation, and
+the loop goes on moving the operator's bytes.
 """
 
 from __future__ import annotations
@@ -87,13 +87,12 @@ class Checkpoints:
         self._made = self._problem = None
         order = self._order
         try:
-            with ALONE:
+            with ALONE, self._booted.bottle.standing_still():
                 self._booted.bottle.fetch_home()
                 _, session = settle.archive(order, self._booted.store.load(order.identity))
                 record = self._booted.store.load(order.identity)._replace(session_id=session)
-                with self._booted.bottle.standing_still():
-                    self._made = checkpointing.take(order.paths, record, order.plan.workspace, wanted.name, running=True,
-                                                    made=wanted.made)  # fmt: skip
+                self._made = checkpointing.take(order.paths, record, order.plan.workspace, wanted.name, running=True,
+                                                made=wanted.made)  # fmt: skip
                 if wanted.keep:
                     checkpointing.prune(order.paths, order.identity, wanted.keep)
         except BottleError as problem:

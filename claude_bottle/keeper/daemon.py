@@ -9,12 +9,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import socket
-
-    from claude_bottle.keeper.order import Order
 
 _STAYS_UP = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP,
              signal.SIGUSR1, signal.SIGUSR2)  # fmt: skip
@@ -77,19 +71,3 @@ def _no_core_dump() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-
-
-def inherited(order: Order, birth: socket.socket) -> list[int]:
-    """What of the CLI's descriptors the keeper needs: its lock, its birth, the agent's ends of the pipes and a second
-    reader of its output. Not its stdin's writer: when the CLI goes, the agent shall see the end of its input."""
-    from claude_bottle.state.lock import held_here
-
-    kept = [birth.fileno()]
-    lock = held_here(order.paths, order.identity)
-    if lock:
-        kept.append(lock.fileno())
-    if order.begun:
-        kept += order.begun.descriptors()
-    if order.pipes:
-        kept += [*order.pipes.agent, *order.pipes.operator[1:]]
-    return kept

@@ -29,7 +29,7 @@ class Turns:
         self._tail.lines()
         self._timer: Timer = loop.later(_SECONDS, self._look)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         self._timer.cancel()
         self._tail.close()
 

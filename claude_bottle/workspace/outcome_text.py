@@ -8,7 +8,7 @@ from typing import Any
 from claude_bottle.redact import printable
 from claude_bottle.workspace.apply import APPLIED, MARKED, MERGED, REFUSED, Outcome
 from claude_bottle.workspace.landing import CONFLICT, LEFT, SAME
-from claude_bottle.workspace.review_text import edited_lines, whole_end
+from claude_bottle.workspace.review_text import whole_end
 
 _WORDS = {
     APPLIED: ("applied", "would apply", "green"),
@@ -48,7 +48,7 @@ def render(
         lines.append(("nothing to apply", None))
     lines += [(f"left out: {whole_end(note)}", "yellow") for note in review["notes"]]
     lines += [(f"never carried over: {printable(path)}", "yellow") for path in review["repository"]]
-    return [*lines, *edited_lines(review), *_next(identity, review, outcomes, left, dry_run)]
+    return [*lines, *_next(identity, review, outcomes, left, dry_run)]
 
 
 def _next(

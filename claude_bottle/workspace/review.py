@@ -40,17 +40,10 @@ def review(identity: str, work: Work, host: Directory, steps: Sequence[Step], li
         "triggers": _by_trigger(shown),
         "changes": shown,
         "repository": [*_obeyed(work), *work.inner_repositories()],
+        "host_edits": list(work.host_edits()),
         "notes": list(work.result.notes),
         "unshown": dict(unshown),
-        "edited": _edited_below(work, steps),
     }
-
-
-def _edited_below(work: Work, steps: Sequence[Step]) -> list[str]:
-    """What the operator changed below a layer, and the bottle did not: it saw some of it. Their landing tells of
-    the others."""
-    touched = {step.change.path for step in steps}
-    return [path for path in work.lost() if path not in touched]
 
 
 def _change(step: Step, lines: Mapping[str, Lines]) -> dict[str, Any]:

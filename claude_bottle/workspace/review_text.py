@@ -10,7 +10,7 @@ from claude_bottle.redact import columns, printable
 
 _MARKS = {"added": "new", "removed": "gone", "renamed": "renamed"}
 _LANDINGS = {"same": "already there", "merge": "merges", "conflict": "conflict", "left": "stays in the bottle"}
-_NAME, _EDITED, _NOTE = 44, 20, 200
+_NAME, _MOST_EDITS, _NOTE = 44, 20, 200
 # Of the first character of a line in a hunk: its colour, and in how many of the two sides it is.
 _SHADES: dict[str, tuple[str | None, int]] = {" ": (None, 2), "+": ("green", 1), "-": ("red", 1)}
 _HUNK = re.compile(r"@@ -\d+(?:,(\d{1,9}))? \+\d+(?:,(\d{1,9}))? @@")
@@ -32,21 +32,17 @@ def render(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     if found["repository"]:
         lines += [("", None), ("changed inside git's own files — never carried over", "yellow")]
         lines += [(f"  {_safe(path)}", None) for path in found["repository"]]
+    if found["host_edits"]:
+        lines += [("", None), ("changed on the host since the bottle was begun, below its layer", "yellow")]
+        lines += [(f"  {_safe(path)}", None) for path in found["host_edits"][:_MOST_EDITS]]
+        more = len(found["host_edits"]) - _MOST_EDITS
+        lines += [(f"  and {more} more", None)] if more > 0 else []
     if found["notes"]:
         lines += [("", None), ("left out", None), *((f"  {whole_end(note)}", None) for note in found["notes"])]
     if found["unshown"]:
         lines += [("", None), ("not in the patch", None)]
         lines += [(f"  {_safe(path)}: {_safe(why)}", None) for path, why in found["unshown"].items()]
-    return [*lines, *edited_lines(found)]
-
-
-def edited_lines(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-    paths = found["edited"]
-    if not paths:
-        return []
-    more = [(f"  and {len(paths) - _EDITED} more", None)] if len(paths) > _EDITED else []
-    said = "changed on the host since the bottle began, and seen in it"
-    return [("", None), (said, None), *((f"  {_safe(path)}", None) for path in paths[:_EDITED]), *more]
+    return lines
 
 
 def _headline(found: Mapping[str, Any]) -> str:
