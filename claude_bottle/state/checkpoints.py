@@ -111,12 +111,12 @@ def load(paths: Paths, identity: str, name: str) -> Checkpoint:
     if (
         said.get("schema") != SCHEMA or not all(isinstance(text, str) for text in texts) or texts[0] != name
         or not (source is None or (isinstance(source, str) and os.path.isabs(source) and "\0" not in source))
-        or type(since) is not int or made not in _PREFIX
+        or type(since) is not int or not isinstance(made, str) or made not in _PREFIX
     ):  # fmt: skip
         raise damage.damaged(path / NOTE, "not a checkpoint")
     created, agent, harness, session, mode = map(str, texts[1:])
     layers, over = (_stack(path, said.get(key)) for key in ("layers", "over"))
-    return Checkpoint(path, name, created, agent, harness, session, mode, source, layers, over, since, str(made))
+    return Checkpoint(path, name, created, agent, harness, session, mode, source, layers, over, since, made)
 
 
 def _stack(path: Path, value: object) -> tuple[str, ...] | None:

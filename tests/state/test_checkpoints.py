@@ -92,7 +92,8 @@ def test_a_name_is_no_path_and_no_option(paths: Paths, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"layers": ["../x"]}, {"name": "b"}, {"source": "x"}, {"since": "1"}, {"schema": 9}, {"made": "x"}]
+    "change",
+    [{"layers": ["../x"]}, {"name": "b"}, {"source": "x"}, {"since": "1"}, {"schema": 9}, {"made": "x"}, {"made": []}],
 )
 def test_a_note_that_makes_no_sense_is_refused_and_not_listed(paths: Paths, change: dict[str, object]) -> None:
     note = make(paths, "a").path / checkpoints.NOTE
