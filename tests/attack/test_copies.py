@@ -20,7 +20,8 @@ SECRET = b"SECRET-of-another"
 # the agent's own wherever somebody could look for one.
 PREPARE = r"""
 import json, os, subprocess
-outside, ran = OUTSIDE, "touch /workspace/ran"
+outside = OUTSIDE
+ran = f"touch /workspace/ran {outside}/ran"  # whoever runs it, inside or out here
 def attempt(work, *words):
     try:
         work(*words)
@@ -42,7 +43,7 @@ for place in (".", os.path.expanduser("~/bin"), os.path.expanduser("~/.local/bin
     os.makedirs(place, exist_ok=True)
     for name in ("tar", "sh", "bash", "cat", "git", "python3", "cp"):
         with open(f"{place}/{name}", "w") as file:
-            file.write(f"#!/usr/bin/env -S sh -c '{ran}'\n")
+            file.write(f"#!/bin/sh\n{ran}\n")
         os.chmod(f"{place}/{name}", 0o755)
 for name in (".bashrc", ".profile", ".bash_profile", ".tarrc", ".dockerenv"):
     with open(os.path.expanduser(f"~/{name}"), "w") as file:
