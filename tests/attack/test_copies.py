@@ -1,5 +1,5 @@
 """Attack cases on the copies that are made of what a bottle writes (threats.md §2, 93, 94, 96, 99, 101): while they are made,
-and by what there is to copy."""
+and by what there is to copy. That a race which is won leads nowhere, too, is shown by tests/backend/test_copier.py."""
 
 from __future__ import annotations
 
