@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import frames
+from claude_bottle.keeper.absence import absence
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ Message = dict[str, object]
 DETACHED, ENDED, LOST = "detached", "ended", "lost"
 # A keeper answers at once unless the machine is very busy or the keeper copies a conversation to a slow disk.
 _HELLO_SECONDS = 60.0
-
-
-class NotRunning(BottleError):
-    """There is no keeper to speak to, or not now."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class Control:
             hello = {}
         self._sock.settimeout(self.seconds)
         if hello is None:  # it ended while we were in its queue
-            raise _absence(self.paths, self.identity)
+            raise absence(self.paths, self.identity)
         version = hello.get("version")
         if hello.get("op") != "hello" or type(version) is not int:
             do = f"claude-bottle ls, then stop {self.identity}"
@@ -286,7 +283,7 @@ def _connect(paths: Paths, identity: str, seconds: float | None = None) -> socke
             raise BottleError(f"the socket of {identity} belongs to another user")
     except (FileNotFoundError, ConnectionRefusedError):
         sock.close()
-        raise _absence(paths, identity) from None
+        raise absence(paths, identity) from None
     except (BlockingIOError, TimeoutError):  # connect(2): its queue is full
         sock.close()
         raise BottleError(f"the keeper of {identity} does not answer") from None
@@ -294,9 +291,3 @@ def _connect(paths: Paths, identity: str, seconds: float | None = None) -> socke
         sock.close()
         raise
     return sock
-
-
-def _absence(paths: Paths, identity: str) -> NotRunning:
-    from claude_bottle.keeper.reaching import absence
-
-    return absence(paths, identity)

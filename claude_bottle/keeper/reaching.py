@@ -2,8 +2,8 @@
 
 A bottle has a socket from the end of its boot until its agent has ended; before that it starts, after that it settles,
 and a process lives that is at it. Who wants it to end waits for either (`reach`), who wants it to be at rest waits for
-its settlement (`let_settle`), and everybody else is told which of the two it is (`absence`), so that no two commands
-contradict each other. Looks at records, sockets and processes, changes nothing.
+its settlement (`let_settle`), and everybody else is told which of the two it is (`absence`). Looks at records, sockets
+and processes, changes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import select
 from typing import TYPE_CHECKING
 
 from claude_bottle import log
-from claude_bottle.keeper.client import Control, NotRunning
+from claude_bottle.keeper.absence import NotRunning, absence
+from claude_bottle.keeper.client import Control
 from claude_bottle.state import record as records
 from claude_bottle.state.store import Store
 
@@ -23,20 +24,6 @@ if TYPE_CHECKING:
     from claude_bottle.state.record import ProcessId
 
 _PAUSE = 0.1
-
-
-def absence(paths: Paths, identity: str) -> NotRunning:
-    """Why nobody answers for `identity` now. Damaged and NewerSchema as from the store."""
-    store = Store(paths)
-    if not store.exists(identity):
-        return NotRunning(f"no bottle called {identity}", do="claude-bottle ls --all lists them")
-    record = store.load(identity)
-    if not records.is_alive(record.keeper):
-        return NotRunning(f"{identity} is not running", do=f"claude-bottle resume {identity}")
-    if record.status == records.STARTING:
-        return NotRunning(f"{identity} is still starting", do=f"try again in a moment, or claude-bottle stop {identity}")
-    return NotRunning(f"{identity} cannot be reached now", why="it has ended and is being settled, or has only just come up",
-                      do=f"try again in a moment; claude-bottle resume {identity} waits for it to be settled")  # fmt: skip
 
 
 def reach(paths: Paths, identity: str) -> Control | None:

@@ -16,7 +16,7 @@ import pytest
 from claude_bottle.backend.fake.backend import FakeBackend
 from claude_bottle.backend.fake.bottle import FakeBottle
 from claude_bottle.errors import BottleError
-from claude_bottle.keeper.client import NotRunning
+from claude_bottle.keeper.absence import NotRunning
 from claude_bottle.keeper.reaching import let_settle
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.record import this_process
