@@ -39,7 +39,7 @@ def fill(boot: Boot, programs: Sequence[tuple[str, str]], pile: Pile, host: int 
         overlay.mount(boot.overlay, host)
     if boot.guards:
         _guard(boot, stage, private)
-    authorities = rootfs.write_files(stage, trust=bool(boot.ca_bundle), cache=pile.cache_file)
+    authorities = rootfs.write_files(stage, pile, trust=bool(boot.ca_bundle))
     pile.mount(stage)
     terminals.mount(mounts.STAGE, UID if host is None else host)
     os.close(stage)
