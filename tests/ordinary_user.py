@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,10 @@ from tests.waiting import SECONDS
 
 PACKAGE = Path(claude_bottle.__file__).resolve().parent
 TESTS = Path(__file__).resolve().parent
+
+_SUBORDINATE = 300_000
+# Bind mounts in a namespace of its own: $0 is the directory with the files.
+_NAMED = 'for f in passwd group subuid subgid; do mount --bind "$0/$f" "/etc/$f" || exit; done; exec "$@"'
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,19 @@ def an_ordinary_user(place: Path) -> Person:
     if python is None:
         pytest.skip("cannot run here: no Python of this version that an ordinary user can execute")
     return Person("user", uid, python, str(library), own, prefix)
+
+
+def with_subordinate_ids(person: Person, place: Path) -> Person:
+    """An ordinary user of root's making, with a name and subordinate ids: in a mount namespace only, where files in `place`
+    (made world-readable) cover the ones of /etc."""
+    etc, uid = place / "etc", person.uid
+    etc.mkdir()
+    (etc / "passwd").write_text(Path("/etc/passwd").read_text() + f"tester:x:{uid}:{uid}::{person.place}:/bin/sh\n")
+    (etc / "group").write_text(Path("/etc/group").read_text() + f"tester:x:{uid}:\n")
+    for name in ("subuid", "subgid"):
+        (etc / name).write_text(f"{uid}:{_SUBORDINATE}:65536\n")
+    names = ("unshare", "--mount", "--propagation=slave", "sh", "-c", _NAMED, str(etc))
+    return replace(person, prefix=(*names, *person.prefix))
 
 
 def readable_interpreter(prefix: Sequence[str]) -> str | None:

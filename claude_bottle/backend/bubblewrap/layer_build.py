@@ -187,7 +187,7 @@ def _run(
     if why:
         raise BottleError("the layer could not be built", why="\n".join([*last, why]))
     code = process.wait()
-    refused = [f"the build may not reach {one}" for one in (way.refused() if way else ())]
+    refused = way.refused() if way else ()
     for line in refused:
         progress(line)
     if code:

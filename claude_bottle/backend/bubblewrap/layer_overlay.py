@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,9 +87,9 @@ class Pile(NamedTuple):
         made = {part: f"{STAGE}/layered-{part}" for part in self._wanted() if self._has(part) or self.build is not None}
         return System(**made, writable=self.build is not None)
 
-    def mount(self, stage: int) -> None:
+    def mount(self, stage: int, user: int | None) -> None:
         """In the launcher, once the sources and our own /etc are on the stage. What is ours in /etc wins; of two layers
-        the later one."""
+        the later one. `user`: the host's id of a build's root, where that is not us."""
         for part in self._wanted():
             layers = [f"{STAGE}/{part}-{index}" for index in reversed(self._has(part))]
             if self.build is not None:
@@ -96,11 +97,40 @@ class Pile(NamedTuple):
                 below = {"usr": [*layers, "/usr"], "etc": [f"{STAGE}/etc", *layers, given], "var": [*layers, given],
                          "dpkg": [*layers, _DPKG]}[part]  # fmt: skip
                 top = f"{STAGE}/{_BUILD}"
+                below = [_mirror(stage, part, below, user), *below]
                 _overlay(stage, part, below, f",upperdir={top}/upper/{part},workdir={top}/work/{part},userxattr")
             elif layers:
                 below = {"usr": [*layers, "/usr"], "etc": [f"{STAGE}/etc", *layers], "var": [f"{STAGE}/var", *layers],
                          "alternatives": [*layers, _ALTERNATIVES]}[part]  # fmt: skip
                 _overlay(stage, part, [place for place in below if os.path.isdir(place)])
+
+
+def _mirror(stage: int, part: str, lower: list[str], user: int | None) -> str:
+    """A tree of `lower`'s directories, empty and the build's own. Theirs belong to nobody that a build knows, so that it
+    could add nothing to them; with this above them the kernel takes it for what they are."""
+    made = f"{STAGE}/mirror-{part}"
+    os.mkdir(f"mirror-{part}", 0o755, dir_fd=stage)
+    ns.mount("tmpfs", made, "tmpfs", _FLAGS, "mode=0755,size=256m")
+    with ns.files_as(user, user) if user is not None else nullcontext():
+        if user is not None:
+            os.chown(made, user, user)
+        for index, place in enumerate(lower):
+            _mirror_into(made, "", place, lower[:index])
+    return made
+
+
+def _mirror_into(made: str, below: str, place: str, above: list[str]) -> None:
+    try:
+        with os.scandir(place + below) as entries:
+            found = [f"{below}/{entry.name}" for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return  # closed to us, and so to the build
+    for path in found:
+        if any(os.path.lexists(other + path) and not _is_directory(Path(other + path)) for other in above):
+            continue  # no directory any more
+        with suppress(FileExistsError):
+            os.mkdir(made + path, 0o755)
+        _mirror_into(made, path, place, above)
 
 
 def _is_directory(path: Path) -> bool:

@@ -2,8 +2,6 @@
 
 Each is an overlay (`layer_overlay`) whose upper directory lies in the build's place and becomes the layer. Below are the
 host's /usr, its package database, and of its /etc what packages brought and nobody has changed since: no secret is in that.
-Directories belong to nobody that a build knows, so it could add nothing to them: each is made once more on top, as the
-build's own (`BuildRoot.make`), and those that stayed empty go again (`finish`).
 """
 
 from __future__ import annotations
@@ -32,7 +30,6 @@ _MADE = ("adduser.conf", "ca-certificates.conf", "debian_version", "environment"
 _VAR = ("backups", "cache/apt/archives/partial", "cache/debconf", "lib/apt/lists/partial", "lib/dpkg", "lib/misc", "lib/pam",
         "local", "log", "mail", "opt", "spool", "tmp")  # fmt: skip
 _POLICY = "#!/bin/sh\nexit 101\n"  # no service is started, Debian Policy 9.3.3
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class BuildRoot:
@@ -41,7 +38,6 @@ class BuildRoot:
 
     def __init__(self, place: Path, layers: tuple[Path, ...], ids: subids.Range) -> None:
         self._place, self._layers, self._ids = place, layers, ids
-        self._mirrored: list[str] = []  # below `upper`, parents first
         self._known = accounts.of_host().with_(accounts.of_layers(layers))
 
     @property
@@ -55,11 +51,6 @@ class BuildRoot:
                 self._mkdir(f"{top}/{part}")
         _give_etc(self._place / "given/etc")
         _give_var(self._place / "given/var")
-        for name in rootfs.DIRECTORIES:
-            self._mirror_one(name)
-        for part in BUILT:
-            for below in self._below(part):
-                self._mirror(below, part)
         self._begin_database()
         self._write("upper/usr/sbin/policy-rc.d", _POLICY, 0o755)
         for name, own, lines in (
@@ -69,45 +60,15 @@ class BuildRoot:
             self._write(f"upper/etc/{name}", own + "".join(f"{line}\n" for line in lines))
 
     def finish(self) -> accounts.Accounts:
-        """The build is over and its bottle gone: everything it wrote is ours to read, what it did not touch is away. The
-        users and groups it made."""
+        """The build is over and its bottle gone: everything it wrote is ours to read. The users and groups it made."""
         subids.reclaim(self.upper)
-        with tree.opened(self.upper) as upper:
-            for path in reversed(self._mirrored):
-                parent, _, name = path.rpartition("/")
-                with suppress(OSError):
-                    fd = open_beneath(upper, parent, _DIRECTORY) if parent else os.dup(upper)
-                    try:
-                        os.rmdir(name, dir_fd=fd)
-                    finally:
-                        os.close(fd)
-            with suppress(OSError):
-                fd = open_beneath(upper, "etc", _DIRECTORY)
-                try:
-                    return accounts.read(fd, "passwd", "group").without(self._known)
-                finally:
-                    os.close(fd)
+        with tree.opened(self.upper) as upper, suppress(OSError):
+            fd = open_beneath(upper, "etc", os.O_DIRECTORY)
+            try:
+                return accounts.read(fd, "passwd", "group").without(self._known)
+            finally:
+                os.close(fd)
         return accounts.Accounts()
-
-    def _below(self, part: str) -> list[Path]:
-        found = [layer / ROOT / PARTS[part] for layer in self._layers]
-        return [*found, {"usr": Path("/usr"), "dpkg": _DPKG}.get(part, self._place / "given" / part)]
-
-    def _mirror(self, source: Path, target: str) -> None:
-        try:
-            entries = list(os.scandir(source))
-        except OSError:
-            return
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                path = f"{target}/{entry.name}"
-                self._mirror_one(path)
-                self._mirror(source / entry.name, path)
-
-    def _mirror_one(self, path: str) -> None:
-        with suppress(FileExistsError):
-            self._mkdir(f"upper/{path}")
-            self._mirrored.append(path)
 
     def _begin_database(self) -> None:
         """dpkg's files: what is installed here and in the layers below, without the host's locks and overrides."""
@@ -127,8 +88,9 @@ class BuildRoot:
 
     def _write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         target = self._place / path
-        if not target.parent.is_dir():
-            self._mkdir(os.path.dirname(path))
+        for above in reversed(target.relative_to(self._place).parents):
+            if not (self._place / above).is_dir():
+                self._mkdir(str(above))
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         target.chmod(mode)
         self._own(str(target))
@@ -151,7 +113,8 @@ def _give_etc(place: Path) -> None:
                 data = _read(Path(path), _FILE_LIMIT)
                 if not digest or hashlib.md5(data, usedforsecurity=False).hexdigest() == digest:
                     _put(place, path.removeprefix("/etc/"), data)
-    (place / "alternatives").mkdir(exist_ok=True)
+    for name in ("alternatives", "apt/apt.conf.d"):
+        (place / name).mkdir(parents=True, exist_ok=True)
     with suppress(FileNotFoundError):
         for name in os.listdir("/etc/alternatives"):
             with suppress(OSError):

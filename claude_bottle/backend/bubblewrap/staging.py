@@ -40,7 +40,7 @@ def fill(boot: Boot, programs: Sequence[tuple[str, str]], pile: Pile, host: int 
     if boot.guards:
         _guard(boot, stage, private)
     authorities = rootfs.write_files(stage, pile, trust=bool(boot.ca_bundle))
-    pile.mount(stage)
+    pile.mount(stage, host)
     terminals.mount(mounts.STAGE, UID if host is None else host)
     os.close(stage)
     for descriptor in made.values():
