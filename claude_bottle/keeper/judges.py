@@ -38,6 +38,7 @@ _START = f"import sys; sys.path.insert(0, {_HERE!r}); from claude_bottle.keeper.
 def attend(loop: Loop, booted: Booted, order: Order) -> None:
     """Have judges for the gate of a bottle, for as long as that bottle is up."""
     if booted.gate and booted.gate.judges:
+        booted.gate.attend(loop)
         judges = Judges(loop, booted.gate.judges, order.paths.pushes(order.identity), booted.audit.fault)
         booted.sandbox.callback(judges.close)
 

@@ -19,7 +19,7 @@ from tests.registries import Registries
 from tests.waiting import SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTE = "The operator granted: brandnew. It is installed now. Go on."
+NOTE = "It is installed, and this bottle has been started again with it"
 FRAGMENT = "RUN cd /usr/local/bin && printf '#!/bin/sh\\necho tool-of-the-layer\\n' > brandnew && chmod 755 brandnew\n"
 GRANTS: dict[str, dict[str, Any]] = {"bubblewrap": {"pip": ["brandnew"]}, "docker": {"dockerfile": FRAGMENT}}
 # The agent runs a tool that it has not, then waits; told that it has it, it runs it by itself.
@@ -56,8 +56,8 @@ def project(request: pytest.FixtureRequest, tmp_path: Path, tools: Path, registr
     assert made.objects() == []
 
 
-def grant(project: Project, capability: dict[str, Any], note: str = NOTE) -> dict[str, Any]:
-    words = [sys.executable, "-m", "tests.e2e.granting", project.only()["identity"], json.dumps(capability), note]
+def grant(project: Project, capability: dict[str, Any]) -> dict[str, Any]:
+    words = [sys.executable, "-m", "tests.e2e.granting", project.only()["identity"], json.dumps(capability)]
     done = subprocess.run(words, cwd=ROOT, env=project.env, capture_output=True, text=True, timeout=4 * SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)

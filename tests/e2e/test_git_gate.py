@@ -11,6 +11,7 @@ import pytest
 
 from claude_bottle.testing.model_script import parse
 from claude_bottle.testing.model_server import ScriptedModel
+from tests.e2e.conftest import APART
 from tests.e2e.project import KEY, MANIFEST, Project
 from tests.git_remote import HOST, TOKEN, GitRemote
 
@@ -50,7 +51,7 @@ def remote(tmp_path: Path) -> Iterator[GitRemote]:
     made.close()
 
 
-@pytest.mark.parametrize("project", ["bubblewrap", "docker"], indirect=True)
+@pytest.mark.parametrize("project", ["bubblewrap", "docker", APART], indirect=True)
 def test_claude_pushes_a_branch_and_hears_why_the_rest_is_stopped(
     project: Project, remote: GitRemote, tmp_path: Path
 ) -> None:
@@ -58,8 +59,8 @@ def test_claude_pushes_a_branch_and_hears_why_the_rest_is_stopped(
     with ScriptedModel(parse({"turns": TURNS}), keys=[KEY], tls=True, directory=tmp_path / "model-of-pushes") as model:
         settings = json.loads((project.home / "config.json").read_text())
         settings["upstreams"] = {
-            "model.bottle.test:443": {"connect": f"127.0.0.1:{model.port}", "ca": str(model.ca_file)},
-            f"{HOST}:443": {"connect": f"127.0.0.1:{remote.port}", "ca": str(remote.ca_file)},
+            "model.bottle.test:443": {"connect": f"{project.here}:{model.port}", "ca": str(model.ca_file)},
+            f"{HOST}:443": {"connect": f"{project.here}:{remote.port}", "ca": str(remote.ca_file)},
         }
         project.settings("config.json", settings)
         project.env["GIT_SECRET"] = TOKEN

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from claude_bottle.backend import childhood
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.bubblewrap import opener, owners
+from claude_bottle.backend.bubblewrap.bounds import Bounds
 from claude_bottle.errors import BottleError
 from claude_bottle.values import dataclass
 
@@ -42,6 +43,7 @@ class Command:
     cwd: str
     stdio: tuple[int, int, int]
     controlling_tty: bool
+    bounds: Bounds = Bounds()
     role: owners.Role = owners.AGENT
 
 
@@ -105,6 +107,7 @@ def understand(said: bytes) -> tuple[int, dict[str, object] | None]:
 
 def _go_in(command: Command, program: bytes) -> None:
     """The joining process: everything that needs rights, then a sibling inside that has those of its role, usually none."""
+    command.bounds.take_in()
     ns.prctl(ns.PR_SET_DUMPABLE, 0)
     if os.geteuid() == 0:
         os.setgroups([])
@@ -158,6 +161,7 @@ def _execute(command: Command, program: bytes) -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     ns.prctl(ns.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.chdir(command.cwd)
+    command.bounds.apply()
     ns.install_filter(program)
     os.execve(command.argv[0], command.argv, dict(command.env))
 

@@ -18,7 +18,7 @@ from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend import sources
 from claude_bottle.backend.bubblewrap import accounts
 from claude_bottle.backend.bubblewrap.layer_store import CACHE, ROOT
-from claude_bottle.backend.bubblewrap.mounts import STAGE
+from claude_bottle.backend.stage import STAGE
 from claude_bottle.errors import EnvironmentLacks
 
 # What of a layer is laid over what: its name on the stage, and where it lies in a layer and in a bottle.

@@ -13,8 +13,8 @@ import stat
 
 from claude_bottle.backend.base import GID, HOSTNAME, UID, USER
 from claude_bottle.backend.bubblewrap.layer_overlay import Pile, System
-from claude_bottle.backend.bubblewrap.mounts import STAGE
 from claude_bottle.backend.bubblewrap.programs import find_cat
+from claude_bottle.backend.stage import STAGE
 from claude_bottle.harness.base import HOME, WORKSPACE
 from claude_bottle.model.plan import Mount
 
