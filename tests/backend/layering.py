@@ -2,7 +2,8 @@
 happened.
 
 `layers` are capabilities in order, `settings` is config.json, `root` the state root; `argv` runs in a bottle with those that
-could be built. `ids` "one": as where a user has no range of ids. A layer that could not be built is an error in the answer; what follows it is not tried.
+could be built. `ids` "one": as where a user has no range of ids. A layer that could not be built is an error in the answer;
+what follows it is not tried.
 """
 
 from __future__ import annotations

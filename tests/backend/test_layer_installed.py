@@ -97,12 +97,14 @@ def test_what_its_scripts_do_is_in_the_layer_and_all_of_it_the_builders(
 ) -> None:  # fmt: skip
     offer(registries, builder, brandnew={"files": PROGRAM, "postinst": POSTINST},
           more={"files": {"usr/bin/more-of-it": "#!/bin/sh\n"}, "depends": "brandnew",
-                "postinst": "#!/bin/sh\nset -e\nchown brand /usr/bin/more-of-it\nid -un brand > /usr/share/more\n"})  # fmt: skip
+                "postinst": "#!/bin/sh\nset -e\nchown brand /usr/bin/more-of-it\nid -un brand > /usr/share/more\n",
+                })  # fmt: skip
     look = "brandnew; cat /usr/share/more; getent passwd brand | cut -d: -f1,6; getent group brand | cut -d: -f1; "
     look += "stat -Lc %a /usr/bin/brandnew; dpkg-query -W brandnew more; touch /var/lib/x 2> /dev/null || echo closed"
     done = build(builder, root, registries, {"apt": ["brandnew"]}, {"apt": ["more"]}, **sh(look))
     assert done["error"] is None, done
-    assert done["out"] == ("secret-of-brand\nset\nbrand\nbrand:/var/lib/brand\nbrand\n555\nbrandnew\t1.0\nmore\t1.0\nclosed\n")
+    said = "secret-of-brand\nset\nbrand\nbrand:/var/lib/brand\nbrand\n555\nbrandnew\t1.0\nmore\t1.0\nclosed\n"
+    assert done["out"] == said
     # The second build found the first package installed, with its user.
     assert registries.requests.count("/debian/pool/brandnew_1.0.deb") == 1
     assert sorted(os.listdir(root / "layers")) == sorted(done["names"])
@@ -117,7 +119,8 @@ def test_a_layer_built_with_one_id_is_another_one(monkeypatch: pytest.MonkeyPatc
     names = []
     for ids in (subids.Range(1, 1, 2, 2), None):
         monkeypatch.setattr(subids, "own", lambda _name, ids=ids: ids)
-        names.append([layers.with_layer(plan_of("b-000000"), Capability(kind, (ITEMS.get(kind, "one"),))).layers[0].name for kind in PACKAGES])
+        wanted = [Capability(kind, (ITEMS.get(kind, "one"),)) for kind in PACKAGES]
+        names.append([layers.with_layer(plan_of("b-000000"), one).layers[0].name for one in wanted])
     assert [one == other for one, other in zip(*names, strict=True)] == [kind != "apt" for kind in PACKAGES]
 
 

@@ -87,7 +87,9 @@ def test_a_debian_package_comes_with_what_it_depends_on(person: Person, root: Pa
 
 
 @apt
-def test_where_maintainer_scripts_do_not_run_what_they_would_link_is_linked(person: Person, root: Path, registries: Registries) -> None:
+def test_where_maintainer_scripts_do_not_run_what_they_would_link_is_linked(
+    person: Person, root: Path, registries: Registries
+) -> None:  # fmt: skip
     script = (
         "#!/bin/sh\nset -e\nupdate-alternatives --install /usr/bin/brandnew brandnew /usr/bin/brandnew.real 10 \\\n"
         "  --slave /usr/bin/brand-too brand-too /usr/bin/brandnew.real\n"

@@ -1,4 +1,4 @@
-"""Users and groups of packages: what a build's /etc/passwd begins with, and what of its end the bottles on its layer are told.
+"""Users and groups of packages: what a build's /etc/passwd begins with, and what of its end bottles on its layer are told.
 
 In a bottle they are names without a right, since only the bottle's own user is mapped; programs ask for them all the same.
 What a build wrote is hostile text: only plain entries with numbers of the system's range come out of it.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -74,16 +75,16 @@ def read(directory: int, users: str, groups: str) -> Accounts:
     return Accounts(_lines(directory, users, _user), _lines(directory, groups, _group))
 
 
-def _lines(directory: int, name: str, understand: object) -> tuple[str, ...]:
+def _lines(directory: int, name: str, understand: Callable[[list[str]], str]) -> tuple[str, ...]:
     with suppress(OSError, ValueError):
         fd = open_beneath(directory, name)
         try:
             text = read_up_to(fd, _LIMIT).decode("utf-8", "replace")
         finally:
             os.close(fd)
-        found = {}
+        found: dict[str, str] = {}
         for line in text.splitlines():
-            said = understand(line.split(":"))  # type: ignore[operator]
+            said = understand(line.split(":"))
             if said:
                 found.setdefault(said.partition(":")[0], said)
         return tuple(list(found.values())[:_MOST])

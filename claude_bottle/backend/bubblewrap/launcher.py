@@ -249,8 +249,8 @@ def _options(boot: Boot, recipe: Recipe) -> list[str]:
     # bwrap's own user namespace has one id; a build stays in the one it has. The filter keeps it from making another.
     users = [] if recipe.ids else ["--unshare-user", "--disable-userns", "--assert-userns-disabled"]
     options = [*users, "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup", "--hostname", HOSTNAME,
-               "--die-with-parent", "--as-pid-1", "--clearenv", "--cap-drop", "ALL", "--cap-add", "CAP_SETPCAP", "--chdir", "/",
-               "--seccomp", str(_FILTER), "--json-status-fd", str(_STATUS)]  # fmt: skip
+               "--die-with-parent", "--as-pid-1", "--clearenv", "--cap-drop", "ALL", "--cap-add", "CAP_SETPCAP",
+               "--chdir", "/", "--seccomp", str(_FILTER), "--json-status-fd", str(_STATUS)]  # fmt: skip
     staged = tuple(f"mount-{index}" for index in range(len(boot.mounts)))
     return options + rootfs.arguments(
         home="home", workspace="workspace", mounts=boot.mounts, staged=staged, tmp_size=recipe.bounds.tmp,

@@ -2,9 +2,10 @@
 
 The build bottle is like any other: no right, its own root file system with the layers below, and a gate that grants the
 package registry and nothing else. Debian packages are installed as Debian does it where this user has ids for it: the
-bottle's user is root then over ids and files of the build's own (`layer_root`), and nothing else. What it leaves is hostile: it is copied out with no link followed, without set-id bits
-and devices, bounded, into a directory of our own, which becomes the layer only when all is well. A second bottle, without
-any network, then makes the cache of libraries that fits the whole pile, and so proves that the pile can be mounted.
+bottle's user is root then over ids and files of the build's own (`layer_root`), and nothing else. What it leaves is hostile:
+it is copied out with no link followed, without set-id bits and devices, bounded, into a directory of our own, which becomes
+the layer only when all is well. A second bottle, without any network, then makes the cache of libraries that fits the whole
+pile, and so proves that the pile can be mounted.
 """
 
 from __future__ import annotations

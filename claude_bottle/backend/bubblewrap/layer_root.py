@@ -26,7 +26,8 @@ _LOCKS = ("triggers/Lock",)
 _NOT_GIVEN = ("/etc/apt/", "/etc/dpkg/")
 # What packages make of their templates when they are configured; nothing of an operator's own is in these.
 _MADE = ("adduser.conf", "ca-certificates.conf", "debian_version", "environment", "login.defs",
-         *(f"pam.d/common-{name}" for name in ("account", "auth", "password", "session", "session-noninteractive")))  # fmt: skip
+         *(f"pam.d/common-{name}" for name in
+           ("account", "auth", "password", "session", "session-noninteractive")))  # fmt: skip
 _VAR = ("backups", "cache/apt/archives/partial", "cache/debconf", "lib/apt/lists/partial", "lib/dpkg", "lib/misc", "lib/pam",
         "local", "log", "mail", "opt", "spool", "tmp")  # fmt: skip
 _POLICY = "#!/bin/sh\nexit 101\n"  # no service is started, Debian Policy 9.3.3
@@ -53,11 +54,12 @@ class BuildRoot:
         _give_var(self._place / "given/var")
         self._begin_database()
         self._write("upper/usr/sbin/policy-rc.d", _POLICY, 0o755)
-        for name, own, lines in (
-            ("passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n", self._known.users),
-            ("group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n", self._known.groups),
-        ):  # fmt: skip
-            self._write(f"upper/etc/{name}", own + "".join(f"{line}\n" for line in lines))
+        nobody = "nobody:x:65534:65534::/nonexistent:/usr/sbin/nologin"
+        for name, own, more in (
+            ("passwd", ("root:x:0:0:root:/root:/bin/sh", nobody), self._known.users),
+            ("group", ("root:x:0:", "tty:x:5:", "nogroup:x:65534:"), self._known.groups),
+        ):
+            self._write(f"upper/etc/{name}", "".join(f"{line}\n" for line in (*own, *more)))
 
     def finish(self) -> accounts.Accounts:
         """The build is over and its bottle gone: everything it wrote is ours to read. The users and groups it made."""

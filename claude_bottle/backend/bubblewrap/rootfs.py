@@ -50,7 +50,7 @@ _TEXTS = {
 }
 
 
-def write_files(stage: int, pile: Pile = Pile(), *, trust: bool) -> int:
+def write_files(stage: int, pile: Pile, *, trust: bool) -> int:
     """Lay the synthetic files on the stage: `etc/`, `init/cat`, an empty file, empty directories. With `trust` also the
     bundle of authorities, which the caller writes: the descriptor to do it with, else -1. Of the `pile` come its cache of
     libraries in place of the host's, and its users."""
@@ -106,7 +106,7 @@ def _copy(stage: int, source: str, name: str, mode: int = 0o444, limit: int = _C
 
 def arguments(
     *, home: str, workspace: str, mounts: tuple[Mount, ...], staged: tuple[str, ...], tmp_size: int,
-    system: System = System(),
+    system: System,
 ) -> list[str]:  # fmt: skip
     """bwrap's file system options, in order. `home`, `workspace` and `staged` (parallel to `mounts`) are
     stage names."""

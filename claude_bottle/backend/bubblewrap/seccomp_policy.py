@@ -77,7 +77,8 @@ def _sockets(*netlink: int) -> Conditional:
 
 
 def _mknod(mode: int, *, set_id: bool = False) -> Conditional:
-    return _deny(*(() if set_id else ((_has(mode, _SET_ID),),)), (_is(mode, _S_IFCHR, _S_IFMT),), (_is(mode, _S_IFBLK, _S_IFMT),))
+    bits = () if set_id else ((_has(mode, _SET_ID),),)
+    return _deny(*bits, (_is(mode, _S_IFCHR, _S_IFMT),), (_is(mode, _S_IFBLK, _S_IFMT),))
 
 
 # The first process has the agent's user, so the kernel would let an agent starve it: at idle priority among busy programs it
