@@ -253,6 +253,7 @@ raise SystemExit("seen")
     said = done["error"]["why"]
     assert "https://pypi.test/simple/other/ 200" in said, said
     assert "https://npm.test/brandnew URLError" in said
+    assert "the build wanted npm.test, which its plan does not allow" in said
     assert "/brandnew" not in registries.requests
 
 

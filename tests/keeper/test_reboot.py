@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from claude_bottle.backend.base import Way
 from claude_bottle.backend.fake.backend import FakeBackend
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import main
+from claude_bottle.keeper.client import Control
 from claude_bottle.keeper.order import PIPES, Order, Pipes
 from claude_bottle.keeper.reboot import Rebooter
 from claude_bottle.keeper.relay import pump
@@ -22,6 +27,7 @@ from claude_bottle.state.journal import read
 from claude_bottle.state.record import BottleRecord
 from claude_bottle.state.store import Store
 from claude_bottle.values import replace
+from claude_bottle.workflow.listing import listing
 from tests import granting
 from tests.keeper import orders
 from tests.keeper.conftest import Kept, Launch
@@ -193,6 +199,52 @@ def test_two_at_a_time_come_up_in_one_boot(launch: Launch, root: Path) -> None:
     assert ["apt brandnew" in notes[0], "pip other" in notes[1]] == [True, True]
 
 
+def test_an_attached_terminals_title_says_what_is_built(launch: Launch, root: Path) -> None:
+    os.mkfifo(held := root.parent / "held")
+    kept = begun(launch, root, backend=Held(held))
+    with kept.control() as attached, kept.control() as other:
+        attached.send({"op": "attach", "rows": 30, "cols": 90})
+        other.send(granting.begin(other, TOOL))
+        title = f"{kept.identity} is building apt brandnew"
+        while not title_of(attached).endswith(f"{title}: waiting for the test"):
+            pass
+        (row,) = listing(everything=False, paths=kept.order.paths)
+        assert row["waiting"] == "building apt brandnew"
+        with held.open("w"):
+            while title_of(attached) != "":
+                pass
+
+
+def title_of(attached: Control) -> str:
+    """The next that it is told."""
+    while (message := attached.next_message()) is not None:
+        if message.get("op") == "waiting":
+            return str(message["title"])
+    raise AssertionError("the keeper is gone")
+
+
+def test_what_a_build_may_not_reach_is_in_the_journal(launch: Launch, root: Path) -> None:
+    """Whatever comes of the build."""
+    made = replace(ready(root, backend=Reaching()), outlet=refusing)
+    kept = launch(order=made)
+    eventually(lambda: len(lives(kept)) == 1)
+    assert grant(kept)[0] == "failed"
+    found = [event["data"] for event in events(kept) if event["kind"] == "layer" and event["data"]["state"] == "refused"]
+    assert [(one["why"], one["capability"]) for one in found] == [("the build wanted x\\x1b.test", TOOL)]
+
+
+class Reaching(FakeBackend):
+    def build_layer(self, _plan: Any, _capability: Any, _progress: Any, outlet: Any) -> Any:
+        with outlet("build-000000", ()):
+            raise BottleError("the layer could not be built")
+
+
+@contextmanager
+def refusing(_name: str, _rules: Any) -> Iterator[Way]:
+    with socket.socket() as nowhere:
+        yield Way(nowhere, "", bytes, lambda: ("the build wanted x\x1b.test",))
+
+
 class Held(FakeBackend):
     """Each build waits until somebody has opened the pipe."""
 
@@ -201,6 +253,7 @@ class Held(FakeBackend):
         self._pipe = pipe
 
     def build_layer(self, *args: Any) -> Any:
+        args[2]("waiting for the test")
         self._pipe.open().close()
         return super().build_layer(*args)
 
