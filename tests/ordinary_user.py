@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -25,8 +25,7 @@ from tests.waiting import SECONDS
 
 PACKAGE = Path(claude_bottle.__file__).resolve().parent
 TESTS = Path(__file__).resolve().parent
-
-_SUBORDINATE = 300_000
+NAME, SUBORDINATE = "tester", 300_000
 # Bind mounts in a namespace of its own: $0 is the directory with the files.
 _NAMED = 'for f in passwd group subuid subgid; do mount --bind "$0/$f" "/etc/$f" || exit; done; exec "$@"'
 
@@ -107,17 +106,16 @@ def an_ordinary_user(place: Path) -> Person:
     return Person("user", uid, python, str(library), own, prefix)
 
 
-def with_subordinate_ids(person: Person, place: Path) -> Person:
-    """An ordinary user of root's making, with a name and subordinate ids: in a mount namespace only, where files in `place`
-    (made world-readable) cover the ones of /etc."""
+def named(place: Path, person: Person) -> tuple[str, ...]:
+    """What makes a command of root's see this person with a name and subordinate ids, in a mount namespace only; the files
+    for it are made in `place`."""
     etc, uid = place / "etc", person.uid
     etc.mkdir()
-    (etc / "passwd").write_text(Path("/etc/passwd").read_text() + f"tester:x:{uid}:{uid}::{person.place}:/bin/sh\n")
-    (etc / "group").write_text(Path("/etc/group").read_text() + f"tester:x:{uid}:\n")
+    (etc / "passwd").write_text(Path("/etc/passwd").read_text() + f"{NAME}:x:{uid}:{uid}::{person.place}:/bin/sh\n")
+    (etc / "group").write_text(Path("/etc/group").read_text() + f"{NAME}:x:{uid}:\n")
     for name in ("subuid", "subgid"):
-        (etc / name).write_text(f"{uid}:{_SUBORDINATE}:65536\n")
-    names = ("unshare", "--mount", "--propagation=slave", "sh", "-c", _NAMED, str(etc))
-    return replace(person, prefix=(*names, *person.prefix))
+        (etc / name).write_text(f"{NAME}:{SUBORDINATE}:65536\n")
+    return ("unshare", "--mount", "--propagation=slave", "sh", "-c", _NAMED, str(etc))
 
 
 def readable_interpreter(prefix: Sequence[str]) -> str | None:

@@ -21,7 +21,7 @@ import pytest
 
 from tests.docker_daemon import roomy
 from tests.docker_image import TAG, root_file_system
-from tests.ordinary_user import Person, an_ordinary_user, with_subordinate_ids
+from tests.ordinary_user import Person, an_ordinary_user, named
 
 SETTINGS = ("CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF")
 
@@ -142,13 +142,13 @@ def podman_user() -> Iterator[tuple[Person, Podman]]:
         for name in ("runtime", "storage"):
             (own / name).mkdir(mode=0o700)
             os.chown(own / name, person.uid, person.uid)
-        person = with_subordinate_ids(person, place)
+        names = named(place, person)
         base = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(own), "LANG": "C.UTF-8",
                 "XDG_RUNTIME_DIR": str(own / "runtime")}  # fmt: skip
         try:
-            with engine(own / "storage", prefix=person.prefix, base=base) as found:
+            with engine(own / "storage", prefix=(*names, *person.prefix), base=base) as found:
                 env = {**person.env, **base, **found.settings, "CLAUDE_BOTTLE_HOME": str(own / "state")}
-                yield replace(person, env=env), found
+                yield replace(person, prefix=found.prefix, env=env), found
         finally:
             _end_all_of(place)
 

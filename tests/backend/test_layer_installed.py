@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from claude_bottle.backend.bubblewrap import layers
 from claude_bottle.backend.bubblewrap.layer_build import plan_of
 from claude_bottle.model.capability import PACKAGES, Capability
 from tests.backend.layering import build
-from tests.ordinary_user import Person, with_subordinate_ids
+from tests.ordinary_user import Person, named
 from tests.registries import Registries, package
 
 NEEDED = ("apt-get", "dpkg", "useradd", "update-alternatives")
@@ -46,7 +47,8 @@ def many(everybody: dict[str, Person]) -> Iterator[Person]:
         pytest.skip(f"cannot run here: {', '.join(missing) or 'only root can make a user with subordinate ids'}")
     place = Path(tempfile.mkdtemp(prefix="cb-ids-"))
     place.chmod(0o755)
-    yield with_subordinate_ids(everybody["user"], place)
+    person = everybody["user"]
+    yield replace(person, prefix=(*named(place, person), *person.prefix))
     shutil.rmtree(place)
 
 

@@ -335,7 +335,7 @@ def test_where_no_judge_can_be_had_nothing_is_pushed(make: Make) -> None:
     forge = make(judges=False)
     forge.commit(branch="bottle/x")
     done = forge.run("push", "origin", "bottle/x")
-    assert "remote: claude-bottle: push_refused: pushes cannot be judged where this gate runs" in done.stderr
+    assert "remote: claude-bottle: push_refused: nothing could be pushed by any rule when this bottle began" in done.stderr
     assert forge.refs().keys() == {"refs/heads/main"}
 
 
