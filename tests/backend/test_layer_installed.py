@@ -133,6 +133,7 @@ grep -qx 'CapEff:\t00000000000000fb' /proc/self/status || echo OPEN capabilities
 grep -qx 'CapBnd:\t00000000000000fb' /proc/self/status || echo OPEN bounding
 grep -qx 'NoNewPrivs:\t1' /proc/self/status || echo OPEN new privileges
 grep -qx 'Seccomp:\t2' /proc/self/status || echo OPEN filter
+renice -n 1 -p 1 > /dev/null 2>&1 && echo OPEN filter, or its rules for bottles
 unshare --user true 2> /dev/null && echo OPEN users
 unshare --mount true 2> /dev/null && echo OPEN mounts
 mount -t tmpfs none /mnt 2> /dev/null && echo OPEN mount
