@@ -18,8 +18,10 @@ class Beside(Protocol):
         """End it, before the settlement looks for the last time."""
 
 
-def begin(order: Order, booted: Booted, stand: Callable[[str], None], stop: Callable[[str], None]) -> list[Beside]:
-    """Those that this bottle needs. `stand`: see `host_watch`; `stop`: see `bounds`."""
+def begin(
+    order: Order, booted: Booted, stand: Callable[[str], None], turn_ended: Callable[[], None], stop: Callable[[str], None]
+) -> list[Beside]:
+    """Those that this bottle needs. `stand`: see `host_watch`; `turn_ended`: see `turns`; `stop`: see `bounds`."""
     found: list[Beside] = []
     if order.backend.snapshot_seconds:
         from claude_bottle.keeper.snapshots import Snapshots
@@ -32,5 +34,9 @@ def begin(order: Order, booted: Booted, stand: Callable[[str], None], stop: Call
         begun = layers.load(order.paths, order.identity)
         if begun is not None:
             found.append(HostWatch(order, booted, begun, stand))
+    if order.plan.checkpoints:
+        from claude_bottle.keeper.turns import Turns
+
+        found.append(Turns(order, booted.loop, turn_ended))
     space = bounds.disk_space(order, booted, stop)
     return [*found, space] if space else found
