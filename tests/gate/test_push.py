@@ -266,9 +266,9 @@ def test_an_agent_cannot_ask_for_a_push_by_its_own_words(forge: Forge) -> None:
 
 
 def trigger_of(name: str) -> str:
-    from claude_bottle.workspace.push.triggers import of_path
+    from claude_bottle.workspace.triggers import of_pushed
 
-    return of_path(name)[0]
+    return of_pushed(name)[0]
 
 
 def test_case_90_a_trigger_in_a_commit_that_the_next_one_takes_back_counts(forge: Forge) -> None:
