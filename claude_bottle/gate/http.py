@@ -219,7 +219,7 @@ class HttpStage:
             )
         except ForeignCredential as foreign:
             raise Refusal(foreign.reason, foreign.what) from None
-        origin = core.Origin(host, port, place.tls)
+        origin = core.Origin(host, port, place.tls, decision.rule.git.ssh if decision.rule.git else None)
         if is_push(attempt, state):
             self._exchange = push = Push(self, request, attempt, origin, headers, target.path, secrets, decision.rule)
             push.begin()

@@ -154,6 +154,8 @@ def _kind_of(path: Path) -> str:
             return str(path[2])
         if path[-1] == "git" and len(path) == 5:
             return "git section"
+        if path[-1] == "ssh" and len(path) == 6:
+            return "ssh section"
         if len(path) == 4:
             return {"egress": "rule", "mounts": "mount", "credentials": "credential"}.get(str(path[2]), "")
     return "agent" if path[:1] == ("agents",) and len(path) == 2 else ""

@@ -1,9 +1,9 @@
 """The names of files that run without being called: one table, data only.
 
-trigger → (what it is called, patterns, more patterns). A pattern is a name at any depth, or several with `/` between, in lower case;
-with `/` at its end it stands for a directory too, with all below it. `*` and `?` stay within a name. The first patterns are of
-files that run by being there: at the forge that a push reaches, on a checkout, when an editor, a shell or an agent enters the
-directory. The second ones run once somebody builds, tests or works there.
+trigger → (what it is called, patterns, more patterns). A pattern is a name at any depth, or several with `/` between, in
+lower case; with `/` at its end it stands for a directory too, with all below it. `*` and `?` stay within a name. The first
+patterns are of files that run by being there: at the forge that a push reaches, on a checkout, when an editor, a shell or
+an agent is opened in the directory. The second ones run once somebody builds, tests or works there.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What would run later, without anybody calling it by name: found in the changes, by kind.
 
 A table of names (`trigger_names`) and a few looks inside. It errs on the side of too much where work comes to the operator's
-machine: a change listed here needs one word more (`--allow`), one that is missing needs none. Of a push, only what runs by
-being there needs an approval: what is built there is the remote's, and reviewed there. Pure; names are compared without regard to case,
-since some file systems have none, at any depth, since tools look in every directory they are pointed at.
+machine: a change listed here needs one word more (`--allow`), one that is missing needs none. Of a push only what runs by
+being there counts: what is built is reviewed at the remote. Pure; names are compared without regard to case, since some file
+systems have none, at any depth, since tools look in every directory they are pointed at.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Court:
         wanted = [command.new for command in commands if not command.deletes]
         if pack is None:
             pack = self.pack(*wanted, *(f"^{tip}" for tip in set(tips.values())))
-        self.line.send(b"judge")
+        self.line.send(b"1 judge")
         message, descriptors, _, _ = socket.recv_fds(self.line, 1024, 1)
         if not descriptors:
             raise AssertionError(message)
