@@ -23,7 +23,7 @@ class Bench:
         self._ours, self.line = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.faults: list[dict[str, Any]] = []
         self.judges = Judges(self._loop, self._ours, place, lambda what, **data: self.faults.append({"what": what, **data}),
-                             Carriers(self._loop, rules))  # fmt: skip
+                             Carriers(self._loop, rules), any(rule.git and rule.git.sign for rule in rules))  # fmt: skip
         self._stop, self._stopping = os.pipe()
         self._loop.watch(self._stop, READ, lambda _ready: self._loop.stop())
         self._thread = threading.Thread(target=self._loop.run, daemon=True)

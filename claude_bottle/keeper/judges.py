@@ -37,24 +37,28 @@ SECONDS = 1200.0
 MAX_WAITING = 16
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = f"import sys; sys.path.insert(0, {_HERE!r}); from claude_bottle.keeper.push_judge import main; main()"
+_START_SIGNER = _START.replace("push_judge", "signer")
 
 
 def attend(loop: Loop, booted: Booted, order: Order) -> None:
     """Have judges for the gate of a bottle, for as long as that bottle is up."""
     if booted.gate and booted.gate.judges:
         carriers = Carriers(loop, order.gate.rules if order.gate else ())
-        judges = Judges(loop, booted.gate.judges, order.paths.pushes(order.identity), booted.audit.fault, carriers)
+        signs = any(rule.git and rule.git.sign for rule in (order.gate.rules if order.gate else ()))
+        judges = Judges(loop, booted.gate.judges, order.paths.pushes(order.identity), booted.audit.fault, carriers, signs)
         booted.sandbox.callback(judges.close)
 
 
 class Judges:
     """`line`: our end of the gate's line for this; `place`: where the directories for it are made. `fault` is told of what
-    goes wrong with a judge."""
+    goes wrong with a judge. `signs`: a rule wants commits signed."""
 
     def __init__(
-        self, loop: Loop, line: socket.socket, place: Path, fault: Callable[..., object], carriers: Carriers
-    ) -> None:
-        self._loop, self._line, self._place, self._fault, self._carriers = loop, line.dup(), place, fault, carriers
+        self, loop: Loop, line: socket.socket, place: Path, fault: Callable[..., object], carriers: Carriers,
+        signs: bool,
+    ) -> None:  # fmt: skip
+        self._loop, self._line, self._place, self._fault = loop, line.dup(), place, fault
+        self._carriers, self._signs = carriers, signs
         self._waiting: deque[bytes] = deque()  # the numbers of their wishes
         self._running: _Judge | None = None
         _remove(place)  # what a keeper that was killed left
@@ -103,7 +107,7 @@ class Judges:
         while self._waiting and self._running is None:
             number = self._waiting.popleft()
             try:
-                self._running = _Judge(self._loop, self._place, self._ended)
+                self._running = _Judge(self._loop, self._place, self._ended, signs=self._signs)
             except (BottleError, OSError) as problem:
                 why = problem.what if isinstance(problem, BottleError) else str(problem)
                 self._fault("a push could not be judged", why=why)
@@ -127,7 +131,7 @@ class Judges:
 class _Judge:
     """One that runs. BottleError, OSError when it cannot be started."""
 
-    def __init__(self, loop: Loop, place: Path, ended: Callable[[int, str], None]) -> None:
+    def __init__(self, loop: Loop, place: Path, ended: Callable[[int, str], None], *, signs: bool) -> None:
         self._loop, self._place, self._told = loop, place, ended
         git, gitleaks = proc.find("git"), find_gitleaks()
         if git is None:
@@ -138,23 +142,32 @@ class _Judge:
         (place / "push").mkdir(mode=0o700, parents=True)
         (place / "history").mkdir(mode=0o700, exist_ok=True)
         self.gates_end, its_end = socket.socketpair()
+        self._signer: Any = None
+        signers_line = None
+        if signs:
+            self._signer, signers_line = start_signer()
         try:
-            self._process = self._start(its_end, git, gitleaks)
+            self._process = self._start(its_end, git, gitleaks, signers_line)
         except BaseException:
             self.gates_end.close()
+            self._end_signer()
             raise
         finally:
             its_end.close()
+            if signers_line:
+                signers_line.close()
         self._pidfd = os.pidfd_open(self._process.pid)
         loop.watch(self._pidfd, READ, lambda _ready: self._over())
         self._timer: Timer = loop.later(SECONDS, self._kill)
 
-    def _start(self, line: socket.socket, git: str, gitleaks: str) -> Any:
-        said = json.dumps({"line": line.fileno(), "place": str(self._place), "git": git, "gitleaks": gitleaks})
+    def _start(self, line: socket.socket, git: str, gitleaks: str, signer: socket.socket | None) -> Any:
+        lines = [one.fileno() for one in (line, signer) if one]
+        said = json.dumps({"line": lines[0], "signer": lines[1] if signer else 0, "place": str(self._place), "git": git,
+                           "gitleaks": gitleaks})  # fmt: skip
         with open(self._place / "push" / "said", "wb") as errors:
             return proc.popen(
                 [sys.executable, "-I", "-c", _START, said], env={"PATH": os.path.dirname(git)}, cwd="/", stdin=proc.DEVNULL,
-                stdout=proc.DEVNULL, stderr=errors, pass_fds=[line.fileno()], start_new_session=True,
+                stdout=proc.DEVNULL, stderr=errors, pass_fds=lines, start_new_session=True,
                 preexec_fn=die_with_parent,
             )  # fmt: skip
 
@@ -188,6 +201,26 @@ class _Judge:
         """With everything it started; its process group is its own."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        self._end_signer()
+
+    def _end_signer(self) -> None:
+        if self._signer:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._signer.pid, signal.SIGKILL)
+            self._signer.wait()
+            self._signer = None
+
+
+def start_signer() -> tuple[Any, socket.socket]:
+    """A process that signs commits as the operator's git would (`keeper.signer`), and the line to it."""
+    line, its_end = socket.socketpair()
+    with its_end:
+        process = proc.popen(
+            [sys.executable, "-I", "-c", _START_SIGNER, str(its_end.fileno())], env=dict(os.environ), cwd="/",
+            stdin=proc.DEVNULL, stdout=proc.DEVNULL, stderr=proc.DEVNULL, pass_fds=[its_end.fileno()], start_new_session=True,
+            preexec_fn=die_with_parent,
+        )  # fmt: skip
+    return process, line
 
 
 def find_gitleaks() -> str | None:

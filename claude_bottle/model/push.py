@@ -19,6 +19,7 @@ MAX_COMMANDS, MAX_COMMAND_BYTES = 32, 64 << 10
 MAX_ADVERTISED, MAX_ANSWER = 32 << 20, 4 << 20
 ZERO = "0" * 40
 
+_ID = re.compile(r"[0-9a-f]{40}")
 _COMMAND = re.compile(rb"([0-9a-f]{40}) ([0-9a-f]{40}) ([!-~]{1,255})")
 _TIP = re.compile(rb"([0-9a-f]{40}) ([^\x00-\x20\x7f]{1,4096})")
 _SHALLOW = re.compile(rb"shallow [0-9a-f]{40}")
@@ -26,6 +27,11 @@ _SHALLOW = re.compile(rb"shallow [0-9a-f]{40}")
 _PLAIN = frozenset({"report-status", "report-status-v2", "side-band-64k", "quiet", "atomic", "ofs-delta", "delete-refs",
                     "object-format=sha1"})  # fmt: skip
 _ASKED = b"report-status side-band-64k object-format=sha1 agent=claude-bottle"
+
+
+def is_id(word: object) -> bool:
+    """Whether it is the id of an object."""
+    return isinstance(word, str) and bool(_ID.fullmatch(word))
 
 
 class BadPush(ValueError):

@@ -12,8 +12,11 @@ from claude_bottle.model.ssh_remote import SshRemote
 
 
 @pytest.mark.parametrize(
-    "one", [SshRemote(), SshRemote("deploy", 2222), SshRemote(key="~/.ssh/shop"), SshRemote(key="/keys/a", directory="/srv/git/"),
-            SshRemote(directory="/")],
+    "one",
+    [
+        SshRemote(), SshRemote("deploy", 2222), SshRemote(key="~/.ssh/shop"), SshRemote(key="/keys/a", directory="/srv/git/"),
+        SshRemote(directory="/"),
+    ],
 )  # fmt: skip
 def test_what_is_written_down_is_read_back(one: SshRemote) -> None:
     assert SshRemote.from_dict(one.to_dict()) == one
