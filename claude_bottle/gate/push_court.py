@@ -59,8 +59,9 @@ class Court:
             self._case.refuse("the remote has too many branches and tags")
             return
         commands = [command.to_dict() for command in self._case.asked.commands]
+        files, findings = self._approval.lifts()
         self._say(saying(judging.JOB, commands=commands, tips=self._tips, grant=self._case.grant.to_dict(),
-                         repository=self._case.place, approved=bool(self._approval.rules())))  # fmt: skip
+                         repository=self._case.place, approved=files, let_through=findings))  # fmt: skip
 
     def pack(self, piece: bytes) -> None:
         for one in pieces(judging.PACK, piece):

@@ -27,6 +27,8 @@ _PLACES = ("refs/heads/", "refs/tags/")
 _REF = re.compile(r"refs(/[A-Za-z0-9_+=,#][A-Za-z0-9._+=,#@-]*)+")
 _ID = re.compile(r"[0-9a-f]{40}")
 _SIZE = re.compile(r"([0-9]{1,12})([kmg]?)", re.IGNORECASE)
+_FINDING = re.compile(r"[A-Za-z0-9_-]{1,80}:[0-9a-f]{40}:[0-9]{1,9}")
+FILES = "files that run by themselves"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -48,7 +50,7 @@ class GitGrant:
     """Commits whose files that run by themselves the operator has approved. Such a section is no grant, but the answer to
     that one question about pushes that another one grants."""
     let_through: tuple[str, ...] = ()
-    """With `approved`: what looks like a secret in them and is none, as `PushChange` names it."""
+    """With `approved`, what of them is: FILES, and findings that look like secrets and are none. Nothing: the files."""
 
     def __post_init__(self) -> None:
         for name in ("repositories", "push"):
@@ -74,8 +76,10 @@ class GitGrant:
         ):
             raise ValueError("approved is a list of commits")
         object.__setattr__(self, "approved", tuple(self.approved))
-        if not isinstance(self.let_through, (list, tuple)) or not all(isinstance(one, str) for one in self.let_through):
-            raise ValueError("let_through is a list of findings")
+        if not isinstance(self.let_through, (list, tuple)) or not all(
+            isinstance(one, str) and (one == FILES or is_finding(one)) for one in self.let_through
+        ) or (self.let_through and not self.approved):  # fmt: skip
+            raise ValueError("let_through is a list of findings in approved commits")
         object.__setattr__(self, "let_through", tuple(self.let_through))
         if not self.fetch and not self.push:
             raise ValueError("neither fetch nor push: it grants nothing")
@@ -91,6 +95,11 @@ class GitGrant:
         if grant.ssh and rule.credential:
             raise ValueError("a remote that is reached by ssh takes no credential: it is signed in to with a key")
         return grant
+
+    @property
+    def lifts_files(self) -> bool:
+        """Whether files that run by themselves are what was approved."""
+        return bool(self.approved) and (not self.let_through or FILES in self.let_through)
 
     def names(self, repository: str) -> bool:
         """Whether `repository` (without `.git`) is one of those named."""
@@ -133,8 +142,9 @@ class GitGrant:
     def describe(self) -> str:
         """`fetch acme/shop; push refs/heads/bottle/* (new commits only, at most 50m)`."""
         if self.approved:
-            more = f", and {len(self.let_through)} findings that are no secrets" if self.let_through else ""
-            return f"git: approved files that run by themselves{more}, of {', '.join(one[:10] for one in self.approved)}"
+            what = [FILES] if self.lifts_files else []
+            what += [f"{one}, which is no secret" for one in self.let_through if one != FILES]
+            return f"git: approved {'; '.join(what)} of {', '.join(one[:10] for one in self.approved)}"
         said = ["fetch"] if self.fetch else []
         if self.push:
             extra = [word for word, on in (("rewriting history", self.force), ("deleting", self.delete)) if on]
@@ -189,6 +199,11 @@ def is_ref(name: str) -> bool:
         len(name) <= MAX_REF and bool(_REF.fullmatch(name)) and ".." not in name
         and not any(part.endswith((".", ".lock")) for part in name.split("/"))
     )  # fmt: skip
+
+
+def is_finding(key: str) -> bool:
+    """Whether it names a finding for good: a rule, an object's id, a line."""
+    return bool(_FINDING.fullmatch(key))
 
 
 def matches(pattern: str, ref: str) -> bool:

@@ -18,7 +18,7 @@ from claude_bottle.model.changes import change_from_dict
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.policy import Rule
 from claude_bottle.model.push import ZERO, Command
-from claude_bottle.model.push_change import PushChange
+from claude_bottle.model.push_change import Finding, PushChange
 from claude_bottle.values import replace
 from tests.gate.forge import URL, Forge, git, rule
 from tests.git_remote import HOST, TOKEN
@@ -234,6 +234,41 @@ def test_an_approval_grants_nothing_but_the_answer_to_its_question(make: Make) -
     assert "may not be pushed to here" in forge.run("push", "origin", "bottle/x").stderr
     forge.gate.state.replace_policy([rule(), change.rule], revision=3)
     refused(forge, "origin", "bottle/x", said="it looks like secrets are in it")
+
+
+def test_what_looks_like_a_secret_passes_once_the_operator_says_of_that_very_finding_that_it_is_none(forge: Forge) -> None:
+    new = forge.commit("config", f"\ntoken = {SECRET}\n", branch="bottle/x")
+    refused(forge, "origin", "bottle/x", said="config line 2: github-pat")
+    assert "asked as q-1" in forge.decisions()[-1]["detail"]
+    change = change_from_dict(forge.asked[0]["change"])
+    assert isinstance(change, PushChange)
+    blob = forge.do("rev-parse", "HEAD:config")
+    assert change.secrets == (Finding("github-pat", "config line 2", SECRET[:8], f"github-pat:{blob}:2"),)
+    assert (change.triggers, change.diff) == ((), "")
+    assert SECRET not in json.dumps(forge.heard)
+    forge.gate.state.replace_policy([rule(), change.rule], revision=2)
+    forge.do("push", "origin", "bottle/x")
+    assert forge.refs()["refs/heads/bottle/x"] == new
+    forge.commit("another", f"token = {SECRET}\n")
+    refused(forge, "origin", "bottle/x", said="another line 1: github-pat")
+
+
+def test_a_finding_let_through_lets_no_other_finding_and_no_file_that_runs_by_itself_through(forge: Forge) -> None:
+    new = forge.commit(".envrc", f"token={SECRET}\n", branch="bottle/x")
+    commands = (Command(ZERO, new, "refs/heads/bottle/x"),)
+    blob = forge.do("rev-parse", "HEAD:.envrc")
+    here, elsewhere = (Finding("github-pat", "x", "", f"github-pat:{blob}:{line}") for line in (1, 2))
+    another = PushChange(HOST, 443, "acme/shop", commands, (), "", (elsewhere,))
+    forge.gate.state.replace_policy([rule(), another.rule], revision=2)
+    refused(forge, "origin", "bottle/x", said=".envrc line 1: github-pat")
+    asked = change_from_dict(forge.asked[-1]["change"])
+    assert isinstance(asked, PushChange)
+    assert (len(asked.secrets), asked.triggers) == (1, (("shell", ".envrc"),))
+    this = PushChange(HOST, 443, "acme/shop", commands, (), "", (here,))
+    forge.gate.state.replace_policy([rule(), this.rule], revision=3)
+    refused(forge, "origin", "bottle/x", said="needs the operator's approval: shell: .envrc")
+    forge.gate.state.replace_policy([rule(), asked.rule], revision=4)
+    forge.do("push", "origin", "bottle/x")
 
 
 def test_an_approval_for_one_use_is_good_for_one_push(forge: Forge) -> None:

@@ -8,7 +8,7 @@ the gate at the other end of `line` does what it is asked for, or ends it.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,19 +32,21 @@ _SHOWN = 12
 
 
 class Job(NamedTuple):
-    """What is to be judged. `tips`: the ids of all branches and tags that the remote has at this moment."""
+    """What is to be judged. `tips`: the ids of all branches and tags that the remote has at this moment. What the operator
+    has approved of it: `approved`, that files run by themselves; `let_through`, findings that are no secrets, by key."""
 
     commands: tuple[Command, ...]
     tips: tuple[str, ...]
     grant: GitGrant
     repository: str
     approved: bool = False
+    let_through: tuple[str, ...] = ()
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Job:
         commands = tuple(Command(one["old"], one["new"], one["ref"]) for one in data["commands"])
         return Job(commands, tuple(data["tips"]), GitGrant.from_dict(data["grant"]), str(data["repository"]),
-                   data["approved"] is True)  # fmt: skip
+                   data["approved"] is True, tuple(data["let_through"]))  # fmt: skip
 
 
 class Line:
@@ -133,12 +135,13 @@ def _judged(job: Job, quarantine: Quarantine, line: Line) -> dict[str, object]:
     changes = list(contents.changes(quarantine, commits))
     needed = contents.examine(quarantine, changes, [one for one in _tips(job) if _is_tree(quarantine, one)])
     named = {change.id: change.path for change in changes} | {one: name for one, name in names.items() if name}
-    if leaks := secrets.found(quarantine, new, {one: named.get(one, "") for one in new} | _paths(changes)):
-        raise Refuse("it looks like secrets are in it: " + "; ".join(leaks))
-    if needed and not job.approved:
-        triggers = [[kind, path] for kind, paths in needed.items() for path in paths]
-        raise Refuse("it changes what runs by itself, which needs the operator's approval: " + _listed(needed),
-                     needs={"triggers": triggers, "diff": contents.diff(quarantine, commits, [one for _, one in triggers])})
+    leaks = secrets.found(quarantine, new, {one: named.get(one, "") for one in new} | _paths(changes))
+    leaks = [one for one in leaks if one.key not in job.let_through]
+    triggers = [] if job.approved else [[kind, path] for kind, paths in needed.items() for path in paths]
+    if leaks or triggers:
+        text = contents.diff(quarantine, commits, [path for _, path in triggers]) if triggers else ""
+        needs: dict[str, object] = {"triggers": triggers, "diff": text, "secrets": leaks}
+        raise Refuse(_why(leaks, needed), needs=needs if all(one.key for one in leaks) else None)
     return {"commits": len(commits), "objects": len(new), "paths": len({change.path for change in changes})}
 
 
@@ -247,6 +250,14 @@ def _check_extra(quarantine: Quarantine, names: Mapping[str, str]) -> None:
 def _paths(changes: Iterable[contents.Change]) -> dict[str, str]:
     """All changed names, for whoever looks for secrets in names."""
     return {f"name {number}": change.path for number, change in enumerate(changes)}
+
+
+def _why(leaks: Sequence[secrets.Finding], needed: Mapping[str, list[str]]) -> str:
+    if not leaks:
+        return "it changes what runs by itself, which needs the operator's approval: " + _listed(needed)
+    shown = "; ".join(map(str, leaks[:_SHOWN]))
+    return (f"it looks like secrets are in it: {shown} (take them out of every new commit; the operator may let through what "
+            "is none)")  # fmt: skip
 
 
 def _listed(needed: Mapping[str, list[str]]) -> str:
