@@ -10,8 +10,8 @@ here=$(CDPATH= cd -- "${here:-/}" && pwd -P) || exit 4
 extra=
 . "$here/scripts/ready.sh"
 # -I: no module of the directory we stand in, which an agent may have written, and no PYTHON* setting counts.
-# The file instead of `-m claude_bottle`: 2 ms less.
-exec "$here/.venv/bin/python" -I "$here/claude_bottle/__main__.py" "$@"
+# The file instead of `-m claude_bottle`: 2 ms less. -S: see there.
+exec "$here/.venv/bin/python" -I -S "$here/claude_bottle/__main__.py" "$@"
 """
 
 import os

@@ -28,17 +28,25 @@ _WORD = b"hello from inside"
 _PATIENCE = 60.0
 
 
-def measure(report: Report, scratch: Path, runs: int) -> None:
+def product_on_docker(place: Path) -> Product | peers.Missing:
+    """A project of its own in `place`, whose bottles are containers."""
     found = peers.docker()
     base = found if isinstance(found, peers.Missing) else _base()
     if isinstance(base, peers.Missing):
-        report.missing.append(f"containers: {base.why}")
-        return
-    (scratch / "containers").mkdir()
-    product = Product(scratch / "containers", CLAUDE_BOTTLE_BACKEND="docker")
+        return base
+    place.mkdir()
+    product = Product(place, CLAUDE_BOTTLE_BACKEND="docker")
     choice = product.home / "image.json"
     choice.write_text(json.dumps({"base": base}))
     choice.chmod(0o600)
+    return product
+
+
+def measure(report: Report, scratch: Path, runs: int) -> None:
+    product = product_on_docker(scratch / "containers")
+    if isinstance(product, peers.Missing):
+        report.missing.append(f"containers: {product.why}")
+        return
     plan = json.loads(product.command("start", "container", "--dry-run", "--format", "json").stdout)
     ours = product.argv("run", "container", "--", "true")
     product.command("run", "container", "--", "true")  # makes the image

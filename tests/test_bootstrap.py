@@ -75,13 +75,13 @@ def run(
 def test_a_second_run_only_looks_at_the_marks_and_becomes_python(ready: Path, programs: Path) -> None:
     code, out, err = run(ready / "cli.py", "start", "a b", "--", "", env={"PATH": str(programs)})
     assert (code, err) == (0, "")
-    assert out.splitlines() == ["-I", str(ready / "claude_bottle/__main__.py"), "start", "a b", "--", ""]
+    assert out.splitlines() == ["-I", "-S", str(ready / "claude_bottle/__main__.py"), "start", "a b", "--", ""]
 
 
 def test_it_is_found_through_a_link_and_from_anywhere(ready: Path, tmp_path: Path) -> None:
     link = tmp_path / "cb"
     link.symlink_to(ready / "cli.py")
-    expected = ["-I", str(ready / "claude_bottle/__main__.py"), "ls"]
+    expected = ["-I", "-S", str(ready / "claude_bottle/__main__.py"), "ls"]
     assert run(link, "ls")[1].splitlines() == expected
     assert run("sh", "cli.py", "ls", cwd=ready)[1].splitlines() == expected
     assert run("./cli.py", "ls", cwd=ready)[1].splitlines() == expected

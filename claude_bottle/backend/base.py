@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.live import BASE_ENV, GID, HOSTNAME, UID, USER, Bottle, Process
-from claude_bottle.errors import Refused
+from claude_bottle.errors import BottleError, Refused
 from claude_bottle.values import dataclass, replace
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Boot:
     empty: none at all. While the gate still makes its CA it is a function, for a backend to call when it can do no more
     without. `copy_from`: the directory whose copy the private workspace is to begin as, without what its
     `.dockerignore` leaves out. `begun`: what `Backend.begin` has sent on its way for this launch.
-    `overlay`: shown at /workspace in the place of `workspace`, by a backend with `overlays`.
+    `overlay`: shown at /workspace in the place of `workspace`, where `no_overlay` has nothing against it.
     `guards`: what of a live workspace is not to be written, each in force before anything foreign runs.
     """
 
@@ -127,10 +127,12 @@ class Begun(ABC):
 
 @dataclass(frozen=True)
 class GateCommand:
-    """A command that runs a gate, and its whole environment. Neither holds a secret."""
+    """A command that runs a gate, and its whole environment. Neither holds a secret. `line`, with a name after it, is one
+    whose stdin and stdout are passed to the running gate as what it knows by that name."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
+    line: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,13 +181,15 @@ class Backend(ABC):
     name: str
     snapshot_seconds: float | None = None
     """How often the conversation is fetched and archived while the agent runs; None: home lies on the host's disk."""
-    overlays = False
-    """Whether a workspace can lie over the operator's directory here (`Boot.overlay`)."""
-
     @property
     def files_are_here(self) -> bool:
         """Whether a running bottle's home and private workspace lie on this host's disk, where they can be looked at."""
         return self.snapshot_seconds is None
+
+    def no_overlay(self, source: str, state_root: str) -> str:
+        """Why no layer kept in `state_root` can lie over the directory `source` here, in words; "" if one can (it is then
+        `Boot.overlay`)."""
+        return f"{self.name} has none"
 
     def foresee(self) -> None:  # noqa: B027
         """This backend has been named, and a plan is likely to be asked of it: what its place answers late may be asked
@@ -264,6 +268,11 @@ class Backend(ABC):
 
     def end_gate(self, plan: BottlePlan) -> None:  # noqa: B027
         """The program of `gate_command` has ended: make sure that the gate has, too. May be called again."""
+
+    def fetch_work(self, identity: str, place: Path) -> None:
+        """Copy the private workspace of a running bottle to `place`, where it lies elsewhere and its keeper has no way to
+        show it (`Bottle.work`). Nothing inside is asked or run. BottleError when not all of it came."""
+        raise BottleError(f"the files of {identity} cannot be read while it runs")
 
     def recover(self, identity: str, home: Path, workspace: Path) -> None:  # noqa: B027
         """The keeper of `identity` is dead (the caller holds its lock): end what still runs of it, fetch its home and

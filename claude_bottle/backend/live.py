@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from claude_bottle.errors import BottleError
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
@@ -119,6 +121,11 @@ class Bottle(ABC):
         """Another TCP listener (0.0.0.0:port) in the running bottle's network, for a live grant of a new
         port."""
 
+    def hand_port(self, port: int, nonce: str) -> None:
+        """The same where the gate is elsewhere, too: the listener is handed to whoever waits for this nonce where the first
+        ones were. Only for a backend that has such gates. BottleError when it could not be."""
+        raise BottleError(f"cannot open port {port} in the bottle", why="its gate is on this host")
+
     @abstractmethod
     def alive(self) -> bool:
         """Whether the sandbox still stands (its first process runs)."""
@@ -155,14 +162,21 @@ class Bottle(ABC):
         run on."""
         yield
 
-    def fetch_home(self, names: Sequence[str] = ()) -> None:  # noqa: B027
+    def fetch_home(self, names: Sequence[str] = ()) -> Sequence[str]:
         """Bring what the agent wrote to the host: into `Boot.home` the files and directories beneath `names` (relative
         to the home), or with none all of the home, and the private workspace into `Boot.workspace`.
 
         Works while the bottle runs and after `close`, until `release`. What comes out of a bottle is hostile: nothing
-        outside those two directories is ever written, no link followed. BottleError when it could not be brought
-        whole. Here, where both lie on the host's own disk, there is nothing to bring.
+        outside those two directories is ever written, no link followed. What is too deep is left out, and returned, one
+        line each; BottleError when the rest could not be brought whole. Here, where both lie on the host's own disk, there
+        is nothing to bring.
         """
+        return ()
+
+    def work(self) -> int | None:
+        """A descriptor of the private workspace while the bottle runs, for a reader on this host, who closes it. None: it
+        is `Boot.workspace` or a layer, or cannot be read from here (see `Backend.fetch_work`)."""
+        return None
 
     def release(self) -> None:  # noqa: B027
         """After `close`: remove what outlives it (a container, its volumes). Whoever calls it has fetched all that

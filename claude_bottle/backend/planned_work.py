@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import WORKSPACE
 from claude_bottle.model.plan import Workspace
-from claude_bottle.state import layers
+from claude_bottle.state import host_edits, layers
 from claude_bottle.state.paths import Paths
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _LIVE = (
 
 
 def planned_workspace(
-    bottle: Granted, spec: BottleSpec, identity: str, backend: str, no_overlay: Callable[[str, str], str] | None
+    bottle: Granted, spec: BottleSpec, no_overlay: Callable[[str, str], str]
 ) -> tuple[Workspace, list[str]]:
     """The workspace, and what the operator should know about it. See `planning.compose`."""
     asked = bottle.workspace
@@ -41,7 +41,7 @@ def planned_workspace(
     if mode == "bind":
         said.append(_LIVE)
     if mode == "overlay":
-        why = no_overlay(source, str(paths.root)) if no_overlay else f"{backend} has none"
+        why = _left_layers(paths, spec.resume_of) or no_overlay(source, str(paths.root))
         if why:
             mode = "copy"
             said.append(f"a copy in the place of an overlay: {why}")
@@ -50,6 +50,13 @@ def planned_workspace(
     if mode in ("copy", "overlay"):
         said += _elsewhere(source)
     return Workspace(mode, WORKSPACE, source, bottle.include if mode == "clone" else ()), said
+
+
+def _left_layers(paths: Paths, identity: str | None) -> str:
+    """Why a bottle that is resumed goes on from a private directory, in words; "" if it does not."""
+    if identity is None or not paths.workspace(identity).is_dir() or layers.load(paths, identity) is not None:
+        return ""
+    return "its work became one when it was resumed where there was none"
 
 
 def _source(spec: BottleSpec) -> str:
@@ -73,8 +80,8 @@ def _edits(paths: Paths, identity: str | None, source: str) -> list[str]:
     begun = layers.load(paths, identity) if identity else None
     if begun is None or str(begun.source) != source:
         return []
-    changed = layers.edited(begun)
-    return [layers.describe_edits(changed)] if changed else []
+    changed = host_edits.unlike(begun, host_edits.edited(begun))
+    return [host_edits.describe(changed)] if changed else []
 
 
 def _elsewhere(source: str) -> list[str]:

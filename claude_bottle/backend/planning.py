@@ -17,9 +17,12 @@ from claude_bottle import harness as harnesses
 from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Outlet, Overlay
 from claude_bottle.backend.planned_work import planned_workspace
 from claude_bottle.errors import BottleError
-from claude_bottle.harness.base import Launch, Program, Progress
+from claude_bottle.harness.base import Launch, Program, Progress, Skill
+from claude_bottle.model.durations import duration
+from claude_bottle.model.git_grant import size_text
 from claude_bottle.model.names import new_identity
 from claude_bottle.model.plan import (
+    KEEPER,
     SESSION,
     BottlePlan,
     Limit,
@@ -53,16 +56,17 @@ def compose(
     limits: Callable[[Limits], tuple[Limit, ...]],
     protections: tuple[Protection, ...],
     image_build: tuple[dict[str, object], ...] = (),
-    no_overlay: Callable[[str, str], str] | None = None,
+    no_overlay: Callable[[str, str], str],
+    files_here: bool = False,
 ) -> BottlePlan:
-    """The plan for `spec`. `limits`: what the backend makes of those the manifest says; `no_overlay`: why no layer kept in
-    the second directory can lie over the first, in words, "" if it can; None: this backend has no overlays. BottleError
-    for an unknown agent, an unreadable prompt, a forbidden workspace."""
+    """The plan for `spec`. `limits`: what the backend makes of those the manifest says; `no_overlay`:
+    `Backend.no_overlay`; `files_here`: a keeper sees what its bottles write. BottleError for an unknown agent, an
+    unreadable prompt, a forbidden workspace."""
     agent = spec.manifest.agent(spec.agent_name)
     bottle = spec.manifest.bottles[agent.bottle]
     program = harnesses.get(agent.harness).find(Paths.default())
     slug = spec.resume_of or new_identity(agent.name)
-    workspace, said = planned_workspace(bottle, spec, slug, backend, no_overlay)
+    workspace, said = planned_workspace(bottle, spec, no_overlay)
     plan = BottlePlan(
         slug=slug,
         agent=agent.name,
@@ -76,14 +80,15 @@ def compose(
         env=dict(bottle.env),
         egress=bottle.rules,
         credentials=_credentials(bottle),
-        limits=limits(bottle.limits),
-        budget={"egress_bytes": bottle.egress_bytes} if bottle.egress_bytes is not None else {},
+        limits=_limits(limits(bottle.limits), bottle.limits, files_here=files_here),
+        budget={key: said for key, said in (("egress_bytes", bottle.egress_bytes), ("usd", bottle.usd)) if said is not None},
         protections=protections,
         resume_of=spec.resume_of,
         warnings=(*spec.manifest.warnings, *said, *_warnings(bottle, agent, program)),
         proxy_env=bottle.proxy_env,
         remote_control=spec.remote_control,
         image_build=image_build,
+        skills=tuple({"name": skill.name, "sha256": skill.sha256} for skill in _skills(agent)),
     )
     return replace(plan, command=_command(agent, spec, program))
 
@@ -132,12 +137,30 @@ def agent_launch(agent: Agent, spec: BottleSpec, program: Program, session: str,
         args=(*agent.args, *spec.args),
         model=agent.model,
         prompt_text=prompt_text(agent),
+        skills=_skills(agent),
         session_id=session,
         resume=resume,
         remote_control=spec.remote_control,
         tty=not spec.headless,
         headless=spec.headless,
     )
+
+
+def _limits(made: tuple[Limit, ...], wanted: Limits, *, files_here: bool) -> tuple[Limit, ...]:
+    """Those of the backend, and what the keeper sees to."""
+    if wanted.disk is not None:
+        disk = Limit("disk", size_text(wanted.disk), enforced=files_here, by=KEEPER if files_here else "")
+        made = (*(limit for limit in made if limit.name != "disk"), disk)
+    wall = () if wanted.wall is None else (Limit("wall", duration(wanted.wall), enforced=True, by=KEEPER),)
+    return (*made, *wall)
+
+
+def _skills(agent: Agent) -> tuple[Skill, ...]:
+    if not agent.skills or not harnesses.get(agent.harness).takes_skills:
+        return ()
+    from claude_bottle.backend.planned_skills import skills
+
+    return skills(agent)
 
 
 def _command(agent: Agent, spec: BottleSpec, program: Program | None) -> tuple[str, ...]:
@@ -162,6 +185,8 @@ def _warnings(bottle: Granted, agent: Agent, program: Program | None) -> list[st
     found = []
     if program is None:
         found.append(f"{agent.harness} is not installed yet; starting installs it first")
+    if agent.skills and not harnesses.get(agent.harness).takes_skills:
+        found.append(f"{agent.harness} has no skills; they are left out")
     try:
         bottle.choose(os.environ)
     except BottleError as problem:

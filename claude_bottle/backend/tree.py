@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ MAX_ENTRIES, MAX_DEPTH, MAX_BYTES = 2_000_000, 128, 64 << 30
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_CHUNK = 1 << 20
+_NAMED, _SHOWN = 100, 5
 
 
 @contextmanager
@@ -56,12 +56,19 @@ def copy_into(source: Path, target: Path, owner: tuple[int, int] | None = None) 
     copy.demand_all()
 
 
+def left_out(notes: Sequence[str]) -> str:
+    """What a copying left out, in one line."""
+    more = f" and {len(notes) - _SHOWN} more" if len(notes) > _SHOWN else ""
+    return f"left out of what the bottle wrote: {'; '.join(notes[:_SHOWN])}{more}"
+
+
 class Copy:
     """One copying. `owner` (uid and gid; for root) gets all of it. `fresh`: the target is empty; else what is there is
     replaced name by name, and kept where it is the same. `without`: relative paths that are left out; `ignored`: the rules
     of a `.dockerignore`; `most`: bytes.
 
-    Afterwards `skipped` counts what is neither file, directory nor link; `missed` what could not be copied.
+    Afterwards `skipped` counts what is neither file, directory nor link; `missed` what could not be copied, `deep` what of
+    that is only too deep.
     """
 
     def __init__(
@@ -69,7 +76,8 @@ class Copy:
         ignored: ignore.Ignored | None = None, most: int | None = None,
     ) -> None:  # fmt: skip
         self._owner, self._fresh, self._without, self._ignored = owner, fresh, without, ignored
-        self.entries = self.skipped = self.missed = 0
+        self.entries = self.skipped = self.missed = self.deep = 0
+        self._too_deep: list[str] = []
         self._reason, self._pouring = "", Pouring(MAX_BYTES if most is None else most)
 
     @property
@@ -80,6 +88,9 @@ class Copy:
     def whole(self, source: int, target: int, path: str = "", depth: int = 0) -> None:
         """Copy what is in the directory `source` into the directory `target`. BottleError when the target is full."""
         if depth > MAX_DEPTH:
+            self.deep += 1
+            if len(self._too_deep) < _NAMED:
+                self._too_deep.append(f"{path[-200:]}: too deep")
             self._miss(path, "too deep")
             return
         with os.scandir(source) as entries:
@@ -119,9 +130,13 @@ class Copy:
             return False
         return self._ignored.prunes(path) if stat.S_ISDIR(found.st_mode) else self._ignored.ignores(path)
 
-    def demand_all(self) -> None:
-        """BottleError if something was missed."""
-        if self.missed:
+    def left_out(self) -> list[str]:
+        """What was too deep, one line each."""
+        return list(self._too_deep)
+
+    def demand_all(self, but: int = 0) -> None:
+        """BottleError if something was missed, or more than these."""
+        if self.missed > but:
             raise BottleError("not everything could be copied", why=f"{self.missed} missing; {self._reason}")
 
     def pour(self, reading: int, target: int, name: str) -> None:

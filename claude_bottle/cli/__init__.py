@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 
+from claude_bottle.cli.delivery import Delivery
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.log import error, mark, report, say  # by name: `log` is a verb in this package
 
@@ -65,9 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     environ = dict(os.environ)  # as the operator gave it: a verb may change its own
     mark("interpreter")
+    delivery = Delivery()
     try:
         code = _dispatch(words)
-        _flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
     except BottleError as problem:
@@ -77,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("interrupted")
         code = 128 + (told.args[0] if told.args else signal.SIGINT)
     except Exception as bug:
-        code = _unexpected(bug, words, environ)
+        code = _unexpected(bug, delivery, words, environ)
     if os.environ.get("CLAUDE_BOTTLE_TIMING") == "1":
         from claude_bottle.cli.timing import process_started
 
@@ -87,8 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows no “–” is no reason to fail
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -154,29 +155,14 @@ def _suggestion(verb: str) -> str:
     return f"did you mean: claude-bottle {close[0]}" if close else "claude-bottle --help lists the commands"
 
 
-def _flush() -> None:
-    """What is still buffered goes out now, where a full disk or a closed pipe can still be told."""
-    if sys.stdout is not None:
-        sys.stdout.flush()
-
-
-def _unexpected(bug: Exception, words: list[str], environ: dict[str, str]) -> int:
+def _unexpected(bug: Exception, delivery: Delivery, words: list[str], environ: dict[str, str]) -> int:
     """Output that cannot be delivered is not a bug; whatever else arrives here is one."""
-    if isinstance(bug, OSError) and (problem := _stdout_problem()) is not None:
+    if isinstance(bug, OSError) and (problem := delivery.problem()) is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the interpreter still wants to flush at exit
         if isinstance(problem, BrokenPipeError):
-            return 0  # the reader (`| head`) has seen enough
+            return 128 + signal.SIGPIPE  # the reader (`| head`) has seen enough; as programs end that say nothing of it
         error(BottleError("cannot write to standard output", why=problem.strerror or str(problem)))
         return 1
     from claude_bottle.cli import bug as bugs
 
     return bugs.report(bug, words, environ)
-
-
-def _stdout_problem() -> OSError | None:
-    """Why standard output takes nothing more, or None if it does: tried, since no error says where it was."""
-    try:
-        _flush()
-    except OSError as problem:
-        return problem
-    return None

@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", metavar="M", action="append", default=[], help="only this method; repeatable")
     parser.add_argument("--path", metavar="P", action="append", default=[], help="only this path; repeatable")
     parser.add_argument("--egress-bytes", metavar="N", type=int, help="only so much more of a budget")
+    parser.add_argument("--usd", metavar="N", type=float, help="only so many more dollars")
     parser.add_argument("--credential", metavar="NAME", default="", help="use your credential of this name for it")
     parser.add_argument("--hash", metavar="H", default="", help="refuse unless the request's hash begins with H (16+)")
     parser.add_argument("-y", "--yes", action="store_true", help="approve without asking")
@@ -30,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     from claude_bottle.workflow.narrowing import Narrowing
 
     narrowing = Narrowing(
-        tuple(options.only), tuple(options.host), tuple(options.method), tuple(options.path), options.egress_bytes
+        tuple(options.only), tuple(options.host), tuple(options.method), tuple(options.path), options.egress_bytes,
+        options.usd,
     )
     return approve(
         Approval(options.request, options.scope, options.until, narrowing, options.credential, options.hash, options.yes)

@@ -1,6 +1,7 @@
-"""All bottles at once: what they do, what they ask, what they tried to reach; decide, attach.
+"""All bottles at once: what they do, what they ask, what they tried to reach, what they changed; decide, revoke, attach.
 
-Every key has its command: requests, approve, reject, log, egress, transcript, watch, attach.
+Every key has its command: requests, approve, reject, grants, revoke, log, egress, transcript, watch, diff, checkpoint,
+attach.
 """
 
 from __future__ import annotations

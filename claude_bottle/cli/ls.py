@@ -11,6 +11,9 @@ from claude_bottle.state.work_note import UNEXPORTED
 EXAMPLES = "claude-bottle ls --all"
 _COLUMNS = (("IDENTITY", "identity", 22), ("AGENT", "agent", 13), ("STATE", "status", 12), ("AGE", "age", 6),
             ("PLAN", "plan", 9), ("WORK", "work", 10), ("WHY KEPT", "last", 8))  # fmt: skip
+# Where something was spent, that is told, too, in the same width.
+_WITH_SPENT = (("IDENTITY", "identity", 20), ("AGENT", "agent", 12), ("STATE", "status", 11), ("AGE", "age", 5),
+               ("PLAN", "plan", 9), ("SPENT", "spent", 7), ("WORK", "work", 9), ("WHY KEPT", "last", 8))  # fmt: skip
 _COLOURS = {"running": "green", "preserved": "yellow", "interrupted": "yellow", "damaged": "red"}
 
 
@@ -28,9 +31,10 @@ def run(options: argparse.Namespace) -> int:
 
         print(json.dumps({"bottles": rows}, indent=2))
     elif rows:
-        print(_line({key: title for title, key, _ in _COLUMNS} | _last_title(rows, options.all)))
+        columns = _WITH_SPENT if any(row.get("spent") for row in rows) else _COLUMNS
+        print(_line({key: title for title, key, _ in columns} | _last_title(rows, options.all), columns))
         for row in rows:
-            print(_line(_shown(row)))
+            print(_line(_shown(row), columns))
     else:
         print("no bottles" if options.all else "no bottle is running (ls --all lists preserved ones)")
     return 0
@@ -46,13 +50,14 @@ def _last_title(rows: list[dict[str, object]], everything: bool) -> dict[str, st
 def _shown(row: dict[str, object]) -> dict[str, object]:
     """What the work column says, the reason need not say again."""
     why = "" if row.get("work") and row.get("why") == UNEXPORTED else row.get("why")
-    return row | {"last": row.get("waiting") or why}
+    edits = row.get("host_edits")
+    return row | {"last": row.get("waiting") or why or (f"! {edits} changed on the host below it" if edits else "")}
 
 
-def _line(row: dict[str, object] | dict[str, str]) -> str:
+def _line(row: dict[str, object] | dict[str, str], columns: tuple[tuple[str, str, int], ...]) -> str:
     """Aligned cells; one that is too long pushes the rest along rather than lose what one may need to type."""
     cells = []
-    for _, key, width in _COLUMNS:
+    for _, key, width in columns:
         text = str(row.get(key) or "–")
         padding = " " * max(width - 1 - len(text), 0)
         colour = _COLOURS.get(text) if key == "status" else "yellow" if key == "last" and text.startswith("! ") else None

@@ -73,6 +73,12 @@ class Watched:
     def waiting(self) -> list[Item]:
         return [item for item in self.items if item.waiting]
 
+    @property
+    def grants(self) -> list[dict[str, Any]]:
+        """The views of what its keeper has granted, what has ended lately among them."""
+        views = self.asked.get("grants") if self.asked else None
+        return [view for view in views if isinstance(view, dict)] if isinstance(views, list) else []
+
 
 class Board:
     """`notify` is called, from any thread, when there is something to absorb."""

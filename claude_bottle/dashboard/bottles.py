@@ -9,8 +9,10 @@ from claude_bottle.workflow.usage import Usage
 
 _TONES = {"running": GOOD, "starting": WIDE, "settling": WIDE, "damaged": BAD, "newer": BAD}
 # Without and with the room of a wide terminal.
-_NARROW = (("IDENTITY", 20), ("STATE", 11), ("AGE", 5), ("CPU", 5), ("MEMORY", 8), ("WAITING", 7), ("LAST", 200))
-_WIDE = (("IDENTITY", 26), ("STATE", 11), ("AGE", 5), ("CPU", 6), ("MEMORY", 9), ("WAITING", 24), ("LAST", 400))
+_NARROW = (("IDENTITY", 20), ("STATE", 11), ("AGE", 5), ("CPU", 5), ("MEMORY", 8), ("SPENT", 6), ("WAITING", 7),
+           ("LAST", 200))  # fmt: skip
+_WIDE = (("IDENTITY", 26), ("STATE", 11), ("AGE", 5), ("CPU", 6), ("MEMORY", 9), ("SPENT", 8), ("WAITING", 24),
+         ("LAST", 400))  # fmt: skip
 _WIDE_FROM = 110
 
 
@@ -32,13 +34,18 @@ def detail(watched: Watched) -> list[Line]:
     """Everything known of one bottle, wrapped."""
     row = watched.row
     said = [line(watched.identity, STRONG), line("")]
-    for label in ("agent", "harness", "backend", "status", "age", "plan", "why", "cwd"):
+    for label in ("agent", "harness", "backend", "status", "age", "plan", "spent", "why", "cwd"):
         if row.get(label):
             said += [line(text) for text in wrapped(str(row[label]), first=f"{label:<10}", rest=" " * 10)]
     if watched.running:
         said += [line(f"{'cpu':<10}{cpu(watched.usage)}"), line(f"{'memory':<10}{memory(watched.usage)}"),
                  line(f"{'attached':<10}{watched.status.get('attached', '?')}"),
                  line(f"{'gate':<10}{watched.status.get('gate', '?')}")]  # fmt: skip
+    if given := [view for view in watched.grants if not view.get("ended")]:
+        words = ", ".join(str(view.get("summary")) for view in given)
+        said += [line(text) for text in wrapped(words, first="granted   ", rest=" " * 10)]
+    if watched.running and row.get("host_edits"):
+        said += [line(f"{'host':<10}! {row['host_edits']} paths changed below it (claude-bottle diff names them)", WIDE)]
     if watched.problem:
         said += [line(text, WIDE) for text in wrapped(watched.problem, first="requests  ", rest=" " * 10)]
     said += [line(text, STRONG) for item in watched.waiting for text in wrapped(head(item.identity, item.view), first="! ")]
@@ -64,9 +71,10 @@ def _row(watched: Watched, wanted: tuple[tuple[str, int], ...]) -> Line:
     values = {
         "IDENTITY": watched.identity, "STATE": str(row["status"]), "AGE": str(row.get("age") or "–"),
         "CPU": cpu(watched.usage), "MEMORY": memory(watched.usage), "LAST": _last(watched),
+        "SPENT": str(row.get("spent") or "–"),
         "WAITING": f"! {len(waiting)}{f' {first}' if wanted is _WIDE else ''}" if waiting else "–",
     }  # fmt: skip
-    tone = STRONG if waiting else WIDE if watched.problem else _TONES.get(str(row["status"]), DIM)
+    tone = STRONG if waiting else WIDE if watched.problem or row.get("host_edits") else _TONES.get(str(row["status"]), DIM)
     return line(cells((values[title], size) for title, size in wanted), tone, watched.identity)
 
 

@@ -23,6 +23,8 @@ class Field(NamedTuple):
 
 def fields(change: Mapping[str, Any]) -> list[Field]:
     """What can be narrowed; none for a change that is approved as it is or not at all."""
+    if change.get("kind") == "money":
+        return [Field("dollars", f"{change.get('usd')}", ("usd",))]
     if change.get("kind") == "budget":
         return [Field("egress bytes", str(change.get("egress_bytes")), ("egress_bytes",))]
     made = []
@@ -38,6 +40,11 @@ def fields(change: Mapping[str, Any]) -> list[Field]:
 
 def narrowed(change: Mapping[str, Any], values: Sequence[tuple[Field, str]]) -> dict[str, Any]:
     """The change with these values in its fields. ValueError in words for what is no change."""
+    if change.get("kind") == "money":
+        try:
+            return change_from_dict({**change, "usd": float(values[0][1])}).to_dict()
+        except ValueError:
+            raise ValueError("write a number of dollars, to the cent") from None
     if change.get("kind") == "budget":
         text = values[0][1].strip()
         if not text.isascii() or not text.isdigit():

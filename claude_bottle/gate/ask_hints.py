@@ -25,12 +25,14 @@ _TURNED_OFF = {
     reasons.NOT_HTTP: "this port takes HTTP",
     reasons.CREDENTIAL_NEEDS_TLS: "credentials are sent over https only",
     reasons.CREDENTIAL_EXPIRED: "the operator's credential has expired and could not be read again; try again later",
-    reasons.UPGRADE_REFUSED: "connections cannot be upgraded (no WebSocket, no HTTP/2)",
+    reasons.UPGRADE_REFUSED: "no HTTP/2, and a WebSocket only where the operator's rule says websocket",
+    reasons.BODY_TOO_LARGE: "the operator's rule bounds what one request may send; send less at a time",
     reasons.ADDRESS_REFUSED: "the name leads to an address that is not on the public internet",
     reasons.RESOLVE_FAILED: "the name does not resolve at the moment",
     reasons.UPSTREAM_FAILED: "the server could not be reached or answered nonsense; try again later",
     reasons.UPSTREAM_TLS: "the server's certificate could not be verified",
     reasons.TOO_LARGE: "the request's head is too large",
+    reasons.NAME_NOT_ADMITTED: "the wildcard that grants it is for a few plain names; wait, or ask for the host itself",
     reasons.GATE_HALTED: "the journal cannot be written, so nothing is let through; the operator must look",
 }
 
@@ -48,6 +50,9 @@ def ask_hint(attempt: Attempt, reason: str) -> str:
     if reason == reasons.BUDGET_SPENT:
         more: dict[str, object] = {"egress_bytes": 10_000_000}
         return "what this bottle may send is used up; " + _how("request_budget", more, {"kind": "budget", **more})
+    if reason == reasons.MONEY_SPENT:
+        spent = "what this bottle may spend at the model's API is used up, or what this request costs could not be told; "
+        return spent + _how("request_budget", {"usd": 1}, {"kind": "money", "usd": 1})
     return _TURNED_OFF.get(reason, _ANYHOW)
 
 

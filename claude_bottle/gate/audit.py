@@ -13,6 +13,7 @@ from claude_bottle.gate.answer import answer, response
 from claude_bottle.gate.ask_hints import ask_hint, git_hint
 from claude_bottle.gate.core import Record
 from claude_bottle.gate.decide import new_id
+from claude_bottle.gate.money import Unmetered
 from claude_bottle.model import events
 from claude_bottle.model import policy as reasons
 from claude_bottle.model.git_request import LFS, GitRequest
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     from claude_bottle.model.push import Command
 
 _STATUS = {
-    reasons.BAD_REQUEST: 400, reasons.NOT_HTTP: 400, reasons.TOO_LARGE: 431, reasons.GATE_HALTED: 503,
-    reasons.CREDENTIAL_EXPIRED: 503,
+    reasons.BAD_REQUEST: 400, reasons.NOT_HTTP: 400, reasons.TOO_LARGE: 431, reasons.BODY_TOO_LARGE: 413,
+    reasons.GATE_HALTED: 503, reasons.CREDENTIAL_EXPIRED: 503,
     reasons.RESOLVE_FAILED: 502, reasons.UPSTREAM_FAILED: 502, reasons.UPSTREAM_TLS: 502,
 }  # fmt: skip
 _MAX_TEXT = 2048
+_UNMETERED = Unmetered()
 
 
 @dataclass
@@ -49,6 +51,8 @@ class Attempt:
     """What it asks of git, on a host with rules for git."""
     said: str = ""
     """Why it is refused, in words for whoever runs git."""
+    meter: Unmetered = _UNMETERED
+    """What tells how much its answer costs."""
     pushed: dict[str, object] | None = None
     """What a push would do: the repository, the commands, and what was judged."""
 
@@ -72,6 +76,7 @@ class Attempt:
         """What an allowed decision led to; `why` says how it ended if not well."""
         data = {"id": self.id, "host": self.host, "port": self.port, "up": self.up, "down": self.down}
         data |= {"ms": round(seconds * 1e3, 1), "status": status, "why": why[:_MAX_TEXT]}
+        data |= self.meter.ended(self.up, failed=why.startswith(_FAILURES))
         return Record(events.TRAFFIC, data)
 
     def _data(self) -> dict[str, object]:
@@ -98,4 +103,4 @@ class Attempt:
 
 
 # Not refusals but failures further on: nothing an operator could grant.
-_FAILURES = frozenset((reasons.RESOLVE_FAILED, reasons.UPSTREAM_FAILED, reasons.UPSTREAM_TLS))
+_FAILURES = (reasons.RESOLVE_FAILED, reasons.UPSTREAM_FAILED, reasons.UPSTREAM_TLS)

@@ -29,12 +29,21 @@ class Upstream(NamedTuple):
     ca: str = ""
 
 
+class UpstreamProxy(NamedTuple):
+    """The operator's own way out: an HTTP proxy that every dial goes through by CONNECT. `authorization`: what it is sent
+    in Proxy-Authorization, "" for nothing."""
+
+    host: str
+    port: int
+    authorization: str = ""
+
+
 @dataclass(frozen=True)
 class GateConfig:
     """One bottle's gate. `upstreams` maps (canonical host, port) to where the operator wants it to be dialled;
     `extra_ca` is PEM text trusted beside the system's; `nonce` must come with the listeners; `explicit_proxy` False
     closes the proxy port. `egress_bytes` is what this bottle may send in all (None: no bound), `egress_spent` what it has
-    sent in earlier runs; `late_ports` False: no listener can be handed over later."""
+    sent in earlier runs; `money` and `money_spent` are the same for what it spends, in millionths of a dollar."""
 
     identity: str
     rules: tuple[Rule, ...]
@@ -45,9 +54,12 @@ class GateConfig:
     explicit_proxy: bool = True
     egress_bytes: int | None = None
     egress_spent: int = 0
-    late_ports: bool = True
+    money: int | None = None
+    money_spent: int = 0
+    upstream_proxy: UpstreamProxy | None = None
     judges: int | None = None
-    """The descriptor of the line to whoever starts judges of pushes. Of this host alone: it is not sent anywhere."""
+    """The descriptor of the line to whoever starts judges of pushes. Of one host alone: elsewhere it only says that there is
+    one."""
 
     def to_wire(self) -> bytes:
         """One line with everything, secrets included: for the gate's own control channel and nothing else."""
@@ -65,7 +77,10 @@ class GateConfig:
             "explicit_proxy": self.explicit_proxy,
             "egress_bytes": self.egress_bytes,
             "egress_spent": self.egress_spent,
-            "late_ports": self.late_ports,
+            "money": self.money,
+            "money_spent": self.money_spent,
+            "upstream_proxy": list(self.upstream_proxy) if self.upstream_proxy else None,
+            "judges": self.judges is not None,
         }).encode() + b"\n"  # fmt: skip
 
     @staticmethod
@@ -101,4 +116,6 @@ def _read(said: dict[str, Any]) -> GateConfig:
     upstreams = {(host, port): Upstream(*rest) for host, port, *rest in said["upstreams"]}
     rules = tuple(Rule.from_dict(rule) for rule in said["rules"])
     return GateConfig(said["identity"], rules, bound, upstreams, said["extra_ca"], said["nonce"], said["explicit_proxy"],
-                      said["egress_bytes"], said["egress_spent"], said["late_ports"])  # fmt: skip
+                      said["egress_bytes"], said["egress_spent"], said["money"], said["money_spent"],
+                      UpstreamProxy(*said["upstream_proxy"]) if said["upstream_proxy"] else None,
+                      0 if said["judges"] is True else None)  # fmt: skip

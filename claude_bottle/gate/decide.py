@@ -16,7 +16,18 @@ from claude_bottle.gate import core
 from claude_bottle.gate.budget import Budget
 from claude_bottle.gate.dns import INTERNAL_NAME, AddressBook
 from claude_bottle.gate.inject import Injector
-from claude_bottle.model.policy import BUDGET_SPENT, GATE_HALTED, TUNNEL, Decision, Policy, Rule
+from claude_bottle.gate.money import Money
+from claude_bottle.gate.wide_names import WideNames
+from claude_bottle.model.policy import (
+    BUDGET_SPENT,
+    GATE_HALTED,
+    MONEY_SPENT,
+    NAME_NOT_ADMITTED,
+    TUNNEL,
+    Decision,
+    Policy,
+    Rule,
+)
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -31,8 +42,7 @@ _OF_GRANT = "grant "
 @dataclass
 class GateState:
     """Everything the conversations of one bottle share. `client_tls` gives the context an origin is verified with;
-    `operator_named` is as in `Policy`; `only_ports` are those that can be granted where no listener comes later (None:
-    any)."""
+    `operator_named` is as in `Policy`."""
 
     policy: Policy
     client_tls: Callable[[core.Origin], ssl.SSLContext]
@@ -41,14 +51,15 @@ class GateState:
     explicit_proxy: bool = True
     operator_named: Collection[tuple[str, int]] = ()
     budget: Budget = field(default_factory=Budget)
-    only_ports: Collection[int] | None = None
+    money: Money = field(default_factory=Money)
     halted: bool = False
     judges: bool = False
     """Whether pushes can be judged here at all."""
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self.book = AddressBook(self.policy.names())
+        self.wide_names = WideNames(self.clock)
+        self.book = AddressBook(self.policy.names(), self._admits)
         self.revision = 0
         self.once: frozenset[str] = frozenset()
         """Grants in the policy that are good for one request or tunnel."""
@@ -66,27 +77,38 @@ class GateState:
         found = self._lasting.connect(host, port)
         found = found if found.allow else self.policy.connect(host, port)
         # Where requests are judged one by one, they are refused with words, not the connection without.
+        if found.allow and self.policy.by_wildcard(host) and not self.wide_names.admit(host):
+            return Decision(False, NAME_NOT_ADMITTED)
         opaque = found.rule is not None and found.rule.tls == TUNNEL
         return Decision(False, BUDGET_SPENT) if opaque and self.budget.spent_up else found
 
     def request(
         self, host: str, port: int, method: str, path: str, *, tls: bool, query: str | None = None,
-        signs_in: Collection[str] = (),
+        signs_in: Collection[str] = (), websocket: bool = False,
     ) -> Decision:  # fmt: skip
         """May this request go up? `signs_in` names the credentials whose placeholders it carries: a grant for one use is
         not spent on what a lasting rule grants, unless only it has that credential."""
         if self.halted:
             return Decision(False, GATE_HALTED)
-        lasting = found = self._lasting.request(host, port, method, path, tls=tls, query=query)
+        lasting = found = self._lasting.request(host, port, method, path, tls=tls, query=query, websocket=websocket)
         if self.once:
-            best = self.policy.request(host, port, method, path, tls=tls, query=query)
+            best = self.policy.request(host, port, method, path, tls=tls, query=query, websocket=websocket)
             own = best.rule.credential if best.rule else None
             had = lasting.rule.credential if lasting.rule else None
             if not lasting.allow or (own in signs_in and own != had):
                 found = best
+        if found.allow and self.policy.by_wildcard(host) and not self.wide_names.admit(host):
+            return Decision(False, NAME_NOT_ADMITTED)
+        if found.allow and self.money.refuses(method, path):
+            return Decision(False, MONEY_SPENT)
         return Decision(False, BUDGET_SPENT) if found.allow and self.budget.spent_up else found
 
-    def stands(self, rule: Rule, host: str, port: int, method: str, path: str, *, tls: bool) -> bool:
+    def _admits(self, name: str) -> bool:
+        return not self.halted and self.policy.by_wildcard(name) and self.wide_names.admit(name)
+
+    def stands(
+        self, rule: Rule, host: str, port: int, method: str, path: str, *, tls: bool, websocket: bool = False
+    ) -> bool:
         """Whether what `rule` has let through may go on now: it is the one use its grant was for, or a lasting rule grants
         the same, with the same credential if one went up."""
         grant = grant_of(rule)
@@ -97,7 +119,7 @@ class GateState:
             return again.allow and again.rule is not None and again.rule.tls == TUNNEL
         if rule in self._lasting.rules:
             return True
-        again = self._lasting.request(host, port, method, path, tls=tls)
+        again = self._lasting.request(host, port, method, path, tls=tls, websocket=websocket)
         return again.allow and again.rule is not None and rule.credential in (None, again.rule.credential)
 
     def granted(self, host: str, port: int) -> bool:

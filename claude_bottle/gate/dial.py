@@ -22,7 +22,7 @@ from claude_bottle.model import addresses
 from claude_bottle.model.policy import ADDRESS_REFUSED, RESOLVE_FAILED, UPSTREAM_FAILED
 
 if TYPE_CHECKING:
-    from claude_bottle.gate.config import Upstream
+    from claude_bottle.gate.config import Upstream, UpstreamProxy
     from claude_bottle.gate.loop import Timer
     from claude_bottle.gate.tls import Channel
 
@@ -122,6 +122,14 @@ class Dialling:
             self._try_next()
             return
         self._loop.forget(sock.fileno())
+        self.reached(sock)
+
+    def reached(self, sock: socket.socket) -> None:
+        """The address has answered."""
+        self.done(sock)
+
+    def done(self, sock: socket.socket) -> None:
+        """The connection is whoever asked for it's."""
         self._sock, self._over = None, True
         self._timer.cancel()
         self._connected(sock)
@@ -151,8 +159,11 @@ def _socket(family: int) -> socket.socket:
 class Dialler:
     """Dials for all conversations. `resolver` is the blocking resolver step, replaceable by the tests' recording one."""
 
-    def __init__(self, loop: Loop, upstreams: Mapping[tuple[str, int], Upstream], resolver: Resolve = resolve) -> None:
-        self._loop, self._upstreams, self._resolver = loop, upstreams, resolver
+    def __init__(
+        self, loop: Loop, upstreams: Mapping[tuple[str, int], Upstream], resolver: Resolve = resolve,
+        proxy: UpstreamProxy | None = None,
+    ) -> None:  # fmt: skip
+        self._loop, self._upstreams, self._resolver, self._proxy = loop, upstreams, resolver, proxy
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._threads = 0
         self._idle: dict[Origin, list[_Idle]] = {}
@@ -161,8 +172,14 @@ class Dialler:
         self, origin: Origin, connected: Callable[[socket.socket], None], failed: Callable[[str, str], None]
     ) -> Dialling:
         """Begin to dial; the caller has judged the origin."""
-        dialling = Dialling(self._loop, connected, failed)
         named = self._upstreams.get((origin.host, origin.port))
+        if (proxy := self._proxy) and not named:
+            from claude_bottle.gate.through_proxy import ThroughProxy
+
+            through = ThroughProxy(self._loop, connected, failed, origin, proxy.authorization)
+            self._in_thread(lambda: self._resolve_proxy(through, origin, proxy))
+            return through
+        dialling = Dialling(self._loop, connected, failed)
         host, port = (named.connect_host, named.connect_port) if named else (origin.host, origin.port)
         self._in_thread(lambda: self._resolve(dialling, host, port, operator_named=named is not None))
         return dialling
@@ -184,6 +201,19 @@ class Dialler:
             self._loop.submit(lambda: dialling.fail(ADDRESS_REFUSED, refused))
         else:
             self._loop.submit(lambda: dialling.fail(RESOLVE_FAILED, "the name has no address"))
+
+    def _resolve_proxy(self, dialling: Dialling, origin: Origin, proxy: UpstreamProxy) -> None:
+        """In a thread. The proxy finds the place by its name; where this host knows the name, too, its addresses must be
+        ones that may be dialled."""
+        try:
+            found = self._resolver(origin.host, origin.port)
+        except (OSError, UnicodeError):
+            found = []
+        _, refused = permitted(found)
+        if refused:
+            self._loop.submit(lambda: dialling.fail(ADDRESS_REFUSED, refused))
+        else:
+            self._resolve(dialling, proxy.host, proxy.port, operator_named=True)
 
     def _in_thread(self, job: Callable[[], None]) -> None:
         self._work.put(job)

@@ -8,7 +8,7 @@ life of the gate; the address a client dialled therefore tells which name it mea
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from claude_bottle.model.asking import HOST
 from claude_bottle.values import dataclass
@@ -25,9 +25,11 @@ _HEADER = struct.Struct(">HHHHHH")
 
 class AddressBook:
     """Names to synthetic addresses and back; addresses are given in order, from 198.18.0.2, and never reused: a name that
-    is not granted any more keeps its own, but is not answered."""
+    is not granted any more keeps its own, but is not answered. `admits` is asked about every other name: whether a
+    wildcard grants it, and one more may be had."""
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], admits: Callable[[str], bool] = lambda _name: False) -> None:
+        self._admits = admits
         self._address = {INTERNAL_NAME: INTERNAL_ADDRESS}
         self._name = {INTERNAL_ADDRESS: INTERNAL_NAME}
         self.answer_for(names)
@@ -49,7 +51,12 @@ class AddressBook:
         self._address[name], self._name[address] = address, name
 
     def address(self, name: str) -> str | None:
-        return self._address.get(name) if name in self._answered else None
+        if name not in self._answered:
+            if not self._admits(name):
+                return None
+            if name not in self._address:
+                self._add(name)
+        return self._address[name]
 
     def name(self, address: str) -> str | None:
         return self._name.get(address)

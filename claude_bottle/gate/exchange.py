@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_bottle.gate import carried, inject, limits
+from claude_bottle.gate import carried, limits
 from claude_bottle.gate.body import LAST_CHUNK, BadBody, Chunked, Counted, ToEnd, chunk, reader
+from claude_bottle.gate.downward import response_head
 from claude_bottle.gate.head import (
+    SWITCHED,
     BadHead,
     Headers,
     Request,
     Response,
     Switched,
-    end_to_end,
     find_end,
     parse_response,
     sent_parser,
-    write_head,
 )
 from claude_bottle.gate.upward import is_last, request_head
 from claude_bottle.model import policy as reasons
@@ -36,22 +36,23 @@ if TYPE_CHECKING:
     from claude_bottle.gate.tls import Channel
     from claude_bottle.model.policy import Rule
 
-# What a response may not say to the bottle: offers of other protocols and of other places for this name.
-_NOT_DOWN = frozenset((b"alt-svc",))
 _SAFE_TO_REPEAT = ("GET", "HEAD", "OPTIONS")
 
 
 class Exchange:
-    """`link` is the upstream link in use, `rule` what allowed it. The stage hears `exchange_done` once, unless the
-    conversation ends."""
+    """`link` is the upstream link in use, `rule` what allowed it, `max_body` how long its body may be. The stage hears
+    `exchange_done` once, unless the conversation ends."""
+
+    websocket = False
 
     def __init__(
         self, stage: HttpStage, request: Request, attempt: Attempt, origin: core.Origin, headers: Headers,
-        target: bytes, secrets: tuple[bytes, ...], rule: Rule,
+        target: bytes, secrets: tuple[bytes, ...], rule: Rule, max_body: int | None = None,
     ) -> None:  # fmt: skip
         self._stage, self.request, self._attempt, self.origin, self._rule = stage, request, attempt, origin, rule
         self._conversation = stage.conversation
-        self._head = request_head(request, origin, headers, target)
+        self._head = request_head(request, origin, headers, target, websocket=self.websocket)
+        self._room = max_body
         self._secrets = secrets
         self._started = self._conversation.state.clock()
         self._up_reader: Reader = Chunked(request.parser) if request.chunked else Counted(request.length or 0)
@@ -59,7 +60,7 @@ class Exchange:
         self._reused = False
         self._down_buffer = bytearray()
         self._down_checked = 0
-        self._down_parser = sent_parser(request.method)
+        self._down_parser = sent_parser(request.method, websocket=self.websocket)
         self._response: Response | None = None
         self._down_reader: Reader = Counted(0)
         self._down_chunked = False
@@ -117,7 +118,7 @@ class Exchange:
         upstream, body = self._upstream, self._up_reader
         try:
             for piece in body.feed(data):
-                if not self._afford(len(piece)):
+                if not self._fits(len(piece)) or not self._afford(len(piece)):
                     return b""
                 self._attempt.up += len(piece)
                 for part in chunk(piece) if self.request.chunked else (piece,):
@@ -128,6 +129,14 @@ class Exchange:
         if body.done and self.request.chunked:
             upstream.write(LAST_CHUNK)
         return body.rest if body.done else b""
+
+    def _fits(self, count: int) -> bool:
+        """Whether the body may have that many bytes more."""
+        if self._room is None or count <= self._room:
+            self._room = None if self._room is None else self._room - count
+            return True
+        self.failed(reasons.BODY_TOO_LARGE, "the body is larger than the rule allows", refused=True)
+        return False
 
     def _afford(self, count: int) -> bool:
         """Whether the budget has room for that many bytes. Where it has not, the server is left with what it has."""
@@ -159,7 +168,7 @@ class Exchange:
                 raw = bytes(self._down_buffer[:end])
                 del self._down_buffer[:end]
                 self._down_checked = 0
-                response = parse_response(raw, self._down_parser, self.request.method)
+                response = parse_response(raw, self._down_parser, self.request.method, websocket=self.websocket)
             except BadHead as bad:
                 reason = reasons.UPGRADE_REFUSED if isinstance(bad, Switched) else reasons.UPSTREAM_FAILED
                 self.failed(reason, f"response head: {bad}")
@@ -168,36 +177,27 @@ class Exchange:
                 self._attempt.said = why
                 self.failed(reasons.UPSTREAM_FAILED, why)
                 return False
-            if response.status >= 200:  # an interim answer says nothing the client needs; its 100 it has had from us
+            if response.status >= 200 or response.status == SWITCHED:  # another interim answer says nothing the client needs
                 self._begin_down(response)
-                return True
+                return not self._conversation.over
 
     def _begin_down(self, response: Response) -> None:
         self._response = response
+        self._attempt.meter.began(response)
         if any(name == b"content-encoding" for name, _ in response.headers):
             self._calmed = None
         self._down_reader = reader(response.length, response.chunked, response.parser, to_end=response.to_end)
         self._down_chunked = (response.chunked or response.to_end) and not self.request.old
         if self.request.old or not self.request_done:
             self.request.keep = False  # where the next request would begin is not known, or the end marks the body's
-        self._conversation.client.write(self._response_head(response))
-
-    def _response_head(self, response: Response) -> bytes:
-        headers = [pair for pair in end_to_end(response.headers) if pair[0] not in _NOT_DOWN]
-        headers = inject.redact(headers, self._secrets)
-        if self._down_chunked:
-            headers.append((b"transfer-encoding", b"chunked"))
-        elif response.status != 204:
-            headers += [pair for pair in response.headers if pair[0] == b"content-length"]
-        if not self.request.keep:
-            headers.append((b"connection", b"close"))
-        phrase = inject.redact([(b"", response.phrase)], self._secrets)[0][1]
-        return write_head(b"HTTP/1.1 %d %s\r\n" % (response.status, phrase), headers)
+        head = response_head(response, self._secrets, chunked=self._down_chunked, keep=self.request.keep)
+        self._conversation.client.write(head)
 
     def _pass_down(self, data: bytes | bytearray | memoryview) -> None:
         client, body = self._conversation.client, self._down_reader
         try:
             for piece in body.feed(data):
+                self._attempt.meter.read(piece)
                 calm = self._calmed.feed(bytes(piece)) if self._calmed else piece
                 for part in chunk(calm) if self._down_chunked else (calm,):
                     client.write(part)
@@ -264,9 +264,10 @@ class Exchange:
 
     def judged(self) -> None:
         """The policy has changed: what it does not grant any more ends here."""
-        state, origin, method = self._conversation.state, self.origin, self.request.method
-        if not state.stands(self._rule, origin.host, origin.port, method, self._attempt.path, tls=origin.tls):
-            again = state.policy.request(origin.host, origin.port, method, self._attempt.path, tls=origin.tls)
+        state, attempt, origin = self._conversation.state, self._attempt, self.origin
+        asked = (origin.host, origin.port, self.request.method, attempt.path)
+        if not state.stands(self._rule, *asked, tls=origin.tls, websocket=self.websocket):
+            again = state.policy.request(*asked, tls=origin.tls, websocket=self.websocket)
             self.failed(again.reason or reasons.HOST_NOT_GRANTED, "it is not granted any more", refused=True)
 
     def _abandon(self, why: str) -> None:

@@ -14,6 +14,7 @@ from claude_bottle.values import dataclass
 
 MAX_HEAD = 64 * 1024
 MAX_FIELDS = 256
+SWITCHED = 101
 Headers = list[tuple[bytes, bytes]]  # names in lower case, values as sent
 
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -39,7 +40,7 @@ class BadHead(ValueError):
 
 
 class Switched(BadHead):
-    """A 101: the peer would speak something else from here on. We never asked for that."""
+    """A 101 to what did not ask for it: the peer would speak something else from here on."""
 
 
 @dataclass(slots=True)
@@ -124,10 +125,10 @@ def parse_request(raw: bytes) -> Request:
     )  # fmt: skip
 
 
-def parse_response(raw: bytes, parser: h11.Connection, method: str) -> Response:
+def parse_response(raw: bytes, parser: h11.Connection, method: str, *, websocket: bool = False) -> Response:
     """A whole response head. `parser` has sent the request (see `sent_parser`). Raises BadHead."""
     fields = _check_lines(raw)
-    if raw[8:13] == b" 101 ":
+    if raw[8:13] == b" 101 " and not websocket:
         raise Switched("the server switched protocols unasked")
     parser.receive_data(raw)
     try:
@@ -150,10 +151,11 @@ def parse_response(raw: bytes, parser: h11.Connection, method: str) -> Response:
     )  # fmt: skip
 
 
-def sent_parser(method: str) -> h11.Connection:
+def sent_parser(method: str, *, websocket: bool = False) -> h11.Connection:
     """A parser for the responses to a request with `method`: h11 wants to know what was asked."""
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD + 1)
-    parser.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+    asked = [("host", "x"), *([("connection", "upgrade"), ("upgrade", "websocket")] if websocket else [])]
+    parser.send(h11.Request(method=method, target="/", headers=asked))
     return parser
 
 

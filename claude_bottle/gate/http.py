@@ -1,8 +1,7 @@
 """HTTP/1 with the bottle's client: requests are read, located, judged and answered or handed to an exchange, one by one.
 
-Every request on a kept connection goes through all of it afresh, and the next one is not looked at before the present one
-is answered. Whatever is refused is refused before a single byte goes up. What the request says about its host must agree
-with what the connection said (dialled address, TLS name, CONNECT target). Logic only: no sockets, no clock of its own.
+Each request on a kept connection goes through all of it afresh, once the one before is answered. Whatever is refused is
+refused before a byte goes up. Logic only: no sockets, no clock of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from claude_bottle.gate.inject import ForeignCredential
 from claude_bottle.gate.local import Local
 from claude_bottle.gate.locate import Place, Refusal, connect_target, locate
 from claude_bottle.gate.push import Push, is_push
+from claude_bottle.gate.websocket import WebSocket, asks_for
 from claude_bottle.model import policy as reasons
 from claude_bottle.model.urlpath import BadTarget, Target, canonical_target
 
@@ -185,8 +185,7 @@ class HttpStage:
 
     def _connect(self, request: Request, attempt: Attempt) -> None:
         host, port = connect_target(request, attempt)
-        decision = self.conversation.state.connect(host, port)
-        if not decision.allow:
+        if not (decision := self.conversation.state.connect(host, port)).allow:
             raise Refusal(decision.reason)
         rest = self.take_buffer()
         self.conversation.timer(limits.HEAD_TIMEOUT)
@@ -201,16 +200,18 @@ class HttpStage:
         except BadTarget as bad:
             raise Refusal(reasons.BAD_REQUEST, bad.reason) from None
         attempt.path = target.path
-        if any(name in (b"upgrade", b"http2-settings") for name, _ in request.headers):
-            raise Refusal(reasons.UPGRADE_REFUSED)
-        if host == INTERNAL_NAME and port == 80 and not place.tls:
+        websocket = asks_for(request)
+        if host == INTERNAL_NAME and port == 80 and not place.tls and not websocket:
             self._own(request, target)
             return
         signs = state.injector.signs_in(request.headers) if state.once else ()
-        decision = state.request(host, port, request.method, target.path, tls=place.tls, query=target.query, signs_in=signs)
+        asked = (host, port, request.method, target.path)
+        decision = state.request(*asked, tls=place.tls, query=target.query, signs_in=signs, websocket=websocket)
         attempt.git = decision.git
         if not decision.allow or decision.rule is None:
             raise Refusal(decision.reason)
+        if decision.max_body is not None and (request.length or 0) > decision.max_body:
+            raise Refusal(reasons.BODY_TOO_LARGE, f"a body of {request.length} bytes")
         # The proxy's own sign-in is none of the upstream's business and means nothing to us (identity is the channel).
         headers = [pair for pair in request.headers if not (place.explicit and pair[0] == b"proxy-authorization")]
         try:
@@ -219,13 +220,14 @@ class HttpStage:
             )
         except ForeignCredential as foreign:
             raise Refusal(foreign.reason, foreign.what) from None
-        origin = core.Origin(host, port, place.tls, decision.rule.git.ssh if decision.rule.git else None)
+        headers, origin = state.money.measured(attempt, headers), core.Origin(host, port, place.tls, decision.rule.ssh)
         if is_push(attempt, state):
             self._exchange = push = Push(self, request, attempt, origin, headers, target.path, secrets, decision.rule)
             push.begin()
             return
         self.conversation.commands += [attempt.record(allow=True, rule=decision.rule), *state.use(decision.rule)]
-        self._begin(Exchange(self, request, attempt, origin, headers, target.wire, secrets, decision.rule))
+        kind = WebSocket if websocket else Exchange
+        self._begin(kind(self, request, attempt, origin, headers, target.wire, secrets, decision.rule, decision.max_body))
 
     # Answers
 
@@ -284,8 +286,8 @@ class HttpStage:
 
     def answer_refusal(self, attempt: Attempt, reason: str, request: Request | None) -> None:
         """Tell the client; the connection goes on only if where the next request begins is beyond doubt."""
-        head, keep = request is not None and request.method == "HEAD", _keeps(request)
-        self.answer_own(attempt.refusal(reason, head_only=head, close=not keep), keep=keep)
+        head_only, keep = request is not None and request.method == "HEAD", _keeps(request)
+        self.answer_own(attempt.refusal(reason, head_only=head_only, close=not keep), keep=keep)
 
     def _forget_idle(self, link: int) -> None:
         if self._idle is not None and self._idle[1] == link:

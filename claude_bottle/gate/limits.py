@@ -40,3 +40,5 @@ CONTROL_HIGH_WATER = 1 << 20
 DESCRIPTORS = 8192
 DNS_STREAM = 4096  # bytes of one name server connection's unfinished message
 DNS_DENIALS, DNS_DENIALS_WITHIN = 256, 60.0  # a denied name is recorded once per period, so many per period in all
+# Refused requests that are recorded one by one, seconds until there may be one more, and until the rest is told.
+REFUSALS, REFUSALS_EVERY, REFUSALS_TOLD = 2000, 0.5, 5.0

@@ -79,13 +79,16 @@ class Orders:
             limit = message.get("egress_bytes", state.budget.limit)
             if limit is not None and (type(limit) is not int or limit < 0):
                 raise ValueError("egress_bytes is a number of bytes, or null")
+            money = message.get("money", state.money.limit)
+            if money is not None and (type(money) is not int or money < 0):
+                raise ValueError("money is a number of millionths of a dollar, or null")
             state.replace_policy(rules, revision=revision, once=_words(message, "once"), revoked=_words(message, "revoked"))
         except (ValueError, TypeError, KeyError, OverflowError) as problem:
             # Of values from a message with secrets, only errors of our own making say anything.
             why = str(problem)[:500] if type(problem) in (ValueError, OverflowError) else "a malformed message"
             self._site.send("policy_refused", revision=revision if type(revision) is int else 0, why=why)
             return
-        state.injector, state.budget.limit = injector, limit
+        state.injector, state.budget.limit, state.money.limit = injector, limit, money
         self._site.judge_again()
         self._site.send("policy_set", revision=revision)
 

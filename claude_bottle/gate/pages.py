@@ -15,6 +15,7 @@ from claude_bottle.gate import tools
 from claude_bottle.gate.desk import Busy, Desk
 from claude_bottle.gate.jsonrpc import BadMessage, read_object
 from claude_bottle.model.asking import MCP_URL, URL
+from claude_bottle.model.prices import MICROS
 from claude_bottle.model.requests import REJECTED
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _REQUEST = "/request/"
 _HOW = (
     f"call the request_* tools of the MCP server {MCP_URL}, or POST {URL}/request?wait=600 with content-type "
     'application/json and a change with a reason, such as {"kind": "egress", "rules": [{"host": "crates.io", "methods": '
-    '["GET"]}], "reason": "to fetch crates"}; kinds: egress, credential, capability, budget'
+    '["GET"]}], "reason": "to fetch crates"}; kinds: egress, credential, capability, budget, money'
 )
 
 
@@ -115,6 +116,8 @@ class Pages:
         }
         if state.budget.limit is not None:
             said["budget"] = {"egress_bytes": state.budget.limit, "left": state.budget.left}
+        if state.money.limit is not None:
+            said["money"] = {"usd": state.money.limit / MICROS, "spent": state.money.spent / MICROS}
         return said
 
     def _strange(self, asked: Asked) -> Reply | None:

@@ -64,21 +64,21 @@ def _serve(control: socket.socket, registration: socket.socket | None, config: G
     from claude_bottle.gate.dial import Dialler, only_whole_names
     from claude_bottle.gate.inject import Injector
     from claude_bottle.gate.loop import Loop
-    from claude_bottle.gate.registration import port_of as registration_port
+    from claude_bottle.gate.money import Money
     from claude_bottle.gate.server import Server, stop_now
-    from claude_bottle.model.policy import GATE_PORTS, Policy
+    from claude_bottle.model.policy import Policy
 
     roots = Roots(config)
     state = GateState(
         Policy(config.rules, operator_named=tuple(config.upstreams)), roots.context, authority, Injector(config.credentials),
         explicit_proxy=config.explicit_proxy, operator_named=tuple(config.upstreams), judges=config.judges is not None,
-        budget=Budget(config.egress_bytes, config.egress_spent),
-        only_ports=None if config.late_ports else {registration_port(name) or 0 for name in listeners} - GATE_PORTS.keys(),
+        budget=Budget(config.egress_bytes, config.egress_spent), money=Money(config.money, config.money_spent),
     )  # fmt: skip
     only_whole_names()
     confine.confine(roots.directories)
     loop = Loop()
-    server = Server(loop, state, Dialler(loop, config.upstreams), control, listeners, stop_now, judges=_judges(loop, config))
+    dialler = Dialler(loop, config.upstreams, proxy=config.upstream_proxy)
+    server = Server(loop, state, dialler, control, listeners, stop_now, judges=_judges(loop, config))
     server.send("ready")
     _settle_memory()
     loop.run()

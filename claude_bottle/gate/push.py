@@ -42,7 +42,7 @@ def is_push(attempt: Attempt, state: GateState) -> bool:
     if asked is None or asked.kind != PUSH:
         return False
     if not state.judges:
-        attempt.said = "pushes cannot be judged where this gate runs (in a container), so none is let through"
+        attempt.said = "nothing could be pushed by any rule when this bottle began, so nobody judges pushes here"
         raise Refusal(reasons.PUSH_REFUSED, attempt.said)
     return asked.step == STEP_PACK
 

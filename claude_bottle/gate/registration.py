@@ -13,7 +13,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hmac import compare_digest
 
 from claude_bottle.errors import BottleError
@@ -34,8 +34,12 @@ def port_of(name: str) -> int | None:
     return None
 
 
-def receive(channel: socket.socket, nonce: str, *, in_bottle: bool = True) -> dict[str, socket.socket]:
-    """Wait for the registration, answer `k`, close `channel`. Listener name → non-blocking socket.
+def receive(
+    channel: socket.socket, nonce: str, *, in_bottle: bool = True,
+    taken: Callable[[dict[str, socket.socket]], object] | None = None,
+) -> dict[str, socket.socket]:  # fmt: skip
+    """Wait for the registration, answer `k`, close `channel`. Listener name → non-blocking socket. `taken` is called with
+    them before the answer, and may raise BottleError.
 
     `in_bottle=False` is for tests, whose listeners are in the gate's own network, on whatever ports. Raises BottleError.
     """
@@ -48,6 +52,8 @@ def receive(channel: socket.socket, nonce: str, *, in_bottle: bool = True) -> di
             raise _bad(f"{len(names)} names for {len(descriptors)} descriptors")
         for name in names:
             listeners[name] = checked(name, descriptors.pop(0), in_bottle)
+        if taken:
+            taken(listeners)
         channel.sendall(b"k")
         return listeners
     except (OSError, BottleError) as broken:

@@ -1,23 +1,26 @@
 """A gate in a container of its own: the same gate, with pipes where a keeper's sockets would be.
 
-The first process moves bytes between stdin, stdout and the gate's control channel, and lets the bottle's first process in
-once, on a socket in the directory the two containers share; the gate itself is its child, so whichever ends, both do.
-The configuration is the first line of stdin, read by the gate alone: nothing of it is in a variable, argument or file.
+The first process moves lines between stdin, stdout and the gate's control channel, and lets the bottle's first process in
+once, on a socket in the directory the two containers share; what comes later is `late`'s. The gate itself is its child, so
+whichever ends, both do. The configuration is the first line of stdin, read by the gate alone: nothing of it is in a
+variable, argument or file. With the argument `line` it is what `late.carry` says instead.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Mapping
 from typing import NoReturn
 
-from claude_bottle.gate import process
+from claude_bottle.gate import late, process
 from claude_bottle.gate.config import MAX_WIRE, GateConfig, Upstream
-from claude_bottle.gate.control import encode
+from claude_bottle.gate.control import MAX_LINE, encode
 from claude_bottle.values import replace
 
 SOCKET = "/run/bottle/gate.sock"
@@ -30,21 +33,25 @@ _CHUNK, _MESSAGE, _MAX_FDS = 1 << 16, 1 << 16, 128
 
 def main() -> NoReturn:
     """Be the gate's container, until stdin ends or the gate does."""
+    if sys.argv[1:2] == ["line"]:
+        late.carry(sys.argv[2])
+        os._exit(0)
     os.umask(0)  # the bottle's first process, whoever it is there, may connect
     listener = listen(SOCKET)
     mine, control = socket.socketpair()
     registration, entry = socket.socketpair()
+    asking, wishes = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:
-        mine.close()
-        entry.close()
-        listener.close()
-        _serve(control, registration)
-    control.close()
-    registration.close()
-    upward = threading.Thread(target=_until_it_fails, args=(_up, mine), daemon=True)
+        for sock in (mine, entry, listener, asking):
+            sock.close()
+        _serve(control, registration, wishes)
+    for sock in (control, registration, wishes):
+        sock.close()
+    up = late.Upward(1)
+    upward = threading.Thread(target=_until_it_fails, args=(_up, mine, up), daemon=True)
     upward.start()
-    for job in ((_down, mine), (_admit, listener, entry)):
+    for job in ((_down, mine, late.Lines(asking, up)), (_admit, listener, entry)):
         threading.Thread(target=_until_it_fails, args=job, daemon=True).start()
     _, status = os.waitpid(child, 0)
     upward.join(_FAREWELL_SECONDS)  # why it ended is the last that it said
@@ -62,11 +69,11 @@ def listen(path: str) -> socket.socket:
     return listener
 
 
-def _serve(control: socket.socket, registration: socket.socket) -> NoReturn:
+def _serve(control: socket.socket, registration: socket.socket, wishes: socket.socket) -> NoReturn:
     try:
         config = GateConfig.from_wire(read_line(control))
-        # Descriptors pass the door once; afterwards there is nothing but pipes.
-        config = replace(config, upstreams=seen_from_here(config.upstreams), late_ports=False)
+        line = None if config.judges is None else wishes.fileno()
+        config = replace(config, upstreams=seen_from_here(config.upstreams), judges=line)
     except ValueError as problem:
         control.sendall(encode("fault", what=str(problem)))
         os._exit(1)
@@ -101,7 +108,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _until_it_fails(step: object, *channels: socket.socket) -> None:
+def _until_it_fails(step: object, *channels: object) -> None:
     """One direction, to its end; the end of one is the end of all."""
     try:
         step(*channels)  # type: ignore[operator]
@@ -109,16 +116,27 @@ def _until_it_fails(step: object, *channels: socket.socket) -> None:
         os._exit(1)
 
 
-def _down(control: socket.socket) -> None:
-    while data := os.read(0, _CHUNK):
-        control.sendall(data)
+def _down(control: socket.socket, lines: late.Lines) -> None:
+    """The configuration, and then what is for the gate; what is for us never gets there."""
+    down = late.Downward(control)
+    door = late.Door(down, SOCKET, listen)
+    stdin = os.fdopen(0, "rb", closefd=False)
+    down.pass_on(stdin.readline(MAX_WIRE + 1))
+    while line := stdin.readline():
+        message = json.loads(line)
+        if message["op"] == "door":
+            door.open(message)
+        elif message["op"] == "answer":
+            lines.answered(message)
+        else:
+            down.pass_on(line)
     os._exit(0)  # the keeper is gone
 
 
-def _up(control: socket.socket) -> None:
-    while data := control.recv(_CHUNK):
-        while data:
-            data = data[os.write(1, data) :]
+def _up(control: socket.socket, up: late.Upward) -> None:
+    with control.makefile("rb") as said:
+        while line := said.readline(2 * MAX_LINE):
+            up.write(line)
     control.close()  # the gate is gone: its parent will notice
 
 

@@ -14,15 +14,15 @@ from collections.abc import Callable, Collection, Mapping
 from claude_bottle.gate import control, dns, limits
 from claude_bottle.gate.control_line import ControlLine
 from claude_bottle.gate.conversation import Conversation
-from claude_bottle.gate.decide import GateState, new_id
+from claude_bottle.gate.decide import GateState
 from claude_bottle.gate.dial import Dialler
 from claude_bottle.gate.dns_stream import DnsStream
 from claude_bottle.gate.judge_line import JudgeLine
 from claude_bottle.gate.loop import READ, Loop
 from claude_bottle.gate.orders import Orders
+from claude_bottle.gate.refusals import Refusals
 from claude_bottle.gate.session import Session
 from claude_bottle.model import events
-from claude_bottle.model.policy import HOST_NOT_GRANTED
 
 _ACCEPTS_PER_TURN = 64
 
@@ -43,7 +43,7 @@ class Server:
         self._line = ControlLine(loop, control_line, self._orders.obey, gone, self._line_drained)
         self._sessions: set[Session] = set()
         self._accepting = False
-        self._denials = _Denials(loop, self.record)
+        self._refusals = Refusals(loop, self.record)
         self._listeners: dict[str, socket.socket] = {}
         for name, sock in listeners.items():
             if name == "dns-udp":
@@ -65,6 +65,8 @@ class Server:
     def record(self, kind: str, data: dict[str, object]) -> None:
         """One event to the journal. A keeper that takes none is a journal that cannot be written: then nothing is let
         through, and what is refused meanwhile is only counted."""
+        if not self._refusals.admit(kind, data):
+            return
         if self._line.full:
             self._unrecorded += 1
         else:
@@ -127,7 +129,7 @@ class Server:
     def _begin(self, name: str, client: socket.socket) -> None:
         address, port = client.getsockname()[:2]
         if name == "dns-tcp":
-            logic: DnsStream | Conversation = DnsStream(self._state.book, self._denials.add)
+            logic: DnsStream | Conversation = DnsStream(self._state.book, self._refusals.name)
         else:
             logic = Conversation(self._state, name, str(address), _port(name, int(port)))
         session = Session(self, logic, client)
@@ -140,7 +142,7 @@ class Server:
                 query, peer = sock.recvfrom(4096)
                 answer = dns.answer(query, self._state.book)
                 if answer.denied is not None:
-                    self._denials.add(answer.denied)
+                    self._refusals.name(answer.denied)
                 if answer.wire is not None:
                     sock.sendto(answer.wire, peer)
             except OSError:
@@ -155,6 +157,7 @@ class Server:
     def leave(self) -> None:
         """The keeper wants this gate to end."""
         self._tell_spent()
+        self._refusals.tell()
         self._gone()
 
     def listen(self, name: str, sock: socket.socket) -> None:
@@ -206,30 +209,6 @@ def _descriptor_limit() -> int:
     import resource
 
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-class _Denials:
-    """Denied names for the journal: each once per period, a bounded number of them, and how many more there were."""
-
-    def __init__(self, loop: Loop, record: Callable[[str, dict[str, object]], None]) -> None:
-        self._loop, self._record = loop, record
-        self._seen: set[str] = set()
-        self._since, self._more = loop.now, 0
-
-    def add(self, name: str) -> None:
-        if self._loop.now - self._since > limits.DNS_DENIALS_WITHIN:
-            self._seen.clear()
-            self._since = self._loop.now
-        if name in self._seen:
-            return
-        if len(self._seen) >= limits.DNS_DENIALS:
-            self._more += 1
-            return
-        self._seen.add(name)
-        data: dict[str, object] = {"id": new_id(), "name": name[:253], "allow": False, "reason": HOST_NOT_GRANTED}
-        if self._more:
-            data["not_recorded"], self._more = self._more, 0
-        self._record(events.DNS, data)
 
 
 def stop_now() -> None:

@@ -7,7 +7,6 @@ before anyone is bothered with it. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle.errors import BottleError
@@ -18,9 +17,8 @@ from claude_bottle.model.changes import (
     MAX_PATHS,
     MAX_RULES,
     MAX_TEXT,
+    MAX_USD,
     PACKAGES,
-    CredentialChange,
-    EgressChange,
     change_from_dict,
 )
 from claude_bottle.model.push_change import PushChange
@@ -65,6 +63,7 @@ _RULE = {
         "tls": {"enum": ["inspect", "tunnel"],
                 "description": "inspect (default): HTTP, each request is judged. tunnel: any protocol, nothing is judged in "
                 "it; only for what is not HTTP."},
+        "websocket": {"type": "boolean", "description": "true where a GET must become a WebSocket; false if left out."},
     },
 }  # fmt: skip
 _REASON = {"type": "string", "minLength": 1, "maxLength": MAX_REASON,
@@ -124,11 +123,13 @@ TOOLS = (
           "or ssh. The connection is an opaque tunnel unless tls is inspect.",
           {"host": _HOST, "port": _PORT, "tls": {"enum": ["inspect", "tunnel"], "description": "tunnel if left out."}},
           ["host", "port"]),
-    _tool("request_budget", "Ask for more to send",
-          "Ask the operator for more bytes that this bottle may send out, when requests are refused with budget_spent. "
-          "my_policy tells what is left.",
+    _tool("request_budget", "Ask for more to send, or to spend",
+          "Ask the operator for more bytes that this bottle may send out, when requests are refused with budget_spent, or "
+          "for more money that it may spend at the model's API. Exactly one of the two. my_policy tells what is left.",
           {"egress_bytes": {"type": "integer", "minimum": 1, "maximum": MAX_BYTES,
-                            "description": "Bytes on top of what was granted."}}, ["egress_bytes"]),
+                            "description": "Bytes on top of what was granted."},
+           "usd": {"type": "number", "minimum": 0.01, "maximum": MAX_USD,
+                   "description": "US dollars, to the cent, on top of what was granted."}}, []),
     _tool(STATUS, "What became of a request",
           "Tell what has become of a request of this bottle, by its id. Does not wait.",
           {"id": {"type": "string", "maxLength": 64}}, ["id"]),
@@ -163,7 +164,7 @@ def asked(name: str, arguments: dict[str, object]) -> dict[str, object]:
         case "request_port":
             return {"kind": "egress", "rules": [{"tls": "tunnel", **given}]}
         case "request_budget":
-            return {"kind": "budget", **given}
+            return {"kind": "money" if "usd" in given else "budget", **given}
         case _:
             return {"kind": "capability", "capability": given}
 
@@ -174,7 +175,6 @@ def checked(change: object, state: GateState) -> Change:
         made = change_from_dict(change, operator_named=state.operator_named)
         if isinstance(made, PushChange):
             raise ValueError("a push is asked for by pushing: what it changes is looked at then")
-        _check_ports(made, state.only_ports)
         return made
     except BottleError as refused:
         why = f"{refused.what}: {refused.why}" if refused.why else refused.what
@@ -183,17 +183,6 @@ def checked(change: object, state: GateState) -> Change:
     except ImportError:
         why = "tools cannot be asked for in this bottle"
     raise NoSuchThing(f"this cannot be asked for: {why[:MAX_TEXT]}")
-
-
-def _check_ports(change: Change, open_ports: Collection[int] | None) -> None:
-    rules = (
-        change.rules if isinstance(change, EgressChange) else (change.rule,) if isinstance(change, CredentialChange) else ()
-    )
-    for rule in rules:
-        if open_ports is not None and rule.port not in open_ports:
-            there = ", ".join(map(str, sorted(open_ports)))
-            raise ValueError(f"port {rule.port} cannot be opened while this bottle runs, only {there} are open; the operator "
-                             "can name it in the manifest and start the bottle again")  # fmt: skip
 
 
 def reason(value: object) -> str:

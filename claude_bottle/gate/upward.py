@@ -21,8 +21,10 @@ _OVERRIDES = frozenset(
 _BODY_OVERLOOKED = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
-def request_head(request: Request, origin: core.Origin, headers: Headers, target: bytes) -> bytes:
-    """The head that goes up, written anew from judged values."""
+def request_head(
+    request: Request, origin: core.Origin, headers: Headers, target: bytes, *, websocket: bool = False
+) -> bytes:
+    """The head that goes up, written anew from judged values. `websocket`: it asks to become one."""
     default = 443 if origin.tls else 80
     host = origin.host if origin.port == default else f"{origin.host}:{origin.port}"
     out: Headers = [(b"host", host.encode())]
@@ -33,7 +35,9 @@ def request_head(request: Request, origin: core.Origin, headers: Headers, target
         out.append((b"transfer-encoding", b"chunked"))
     elif request.length is not None:
         out.append((b"content-length", b"%d" % request.length))
-    if is_last(request):
+    if websocket:
+        out += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+    elif is_last(request):
         out.append((b"connection", b"close"))
     return write_head(b"%s %s HTTP/1.1\r\n" % (request.method.encode(), target), out)
 

@@ -44,8 +44,8 @@ class AgentHome:
             return None
         return data if len(data) <= limit else None
 
-    def write(self, relative: str, data: bytes) -> None:
-        """Replace a file (0600, atomically); the directories above it are made as needed. OSError as it
+    def write(self, relative: str, data: bytes, mode: int = 0o600) -> None:
+        """Replace a file (atomically); the directories above it are made as needed. OSError as it
         comes."""
         path = PurePosixPath(relative)
         current = _enter(self.home, None)
@@ -56,7 +56,7 @@ class AgentHome:
                 os.close(current)
                 current = below
             _clear(path.name, current, wanted=stat.S_ISREG)
-            files.write_atomic_at(current, path.name, data)
+            files.write_atomic_at(current, path.name, data, mode)
         finally:
             os.close(current)
 

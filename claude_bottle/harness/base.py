@@ -46,6 +46,15 @@ class Program:
 
 
 @dataclass(frozen=True)
+class Skill:
+    """A skill of an agent: its files, by path below its directory, and whether each is a program."""
+
+    name: str
+    files: tuple[tuple[str, bytes, bool], ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Launch:
     """One start of an agent program: everything a harness needs to write its command, environment and seed
     files.
@@ -70,6 +79,7 @@ class Launch:
     placeholders: Mapping[str, str] = field(default_factory=dict)
     terminal: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    skills: tuple[Skill, ...] = ()
 
 
 class Harness(Protocol):
@@ -77,6 +87,7 @@ class Harness(Protocol):
 
     name: str
     supports_resume: bool
+    takes_skills: bool
 
     def find(self, paths: Paths) -> Program | None:
         """The program already on this host (PATH, then the tools directory), or None. Downloads nothing."""

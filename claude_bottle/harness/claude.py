@@ -46,6 +46,7 @@ _PREFIXES = {"ANTHROPIC_API_KEY": "sk-ant-api03-", "CLAUDE_CODE_OAUTH_TOKEN": "s
 class Claude:
     name = "claude"
     supports_resume = True
+    takes_skills = True
 
     def find(self, paths: Paths) -> Program | None:
         return claude_program.on_path() or claude_program.in_tools(paths.tools)
@@ -91,6 +92,9 @@ class Claude:
         agent_home = AgentHome(home)
         _merge(agent_home, _CONFIG, lambda config: _seed_config(config, launch))
         _merge(agent_home, _SETTINGS, _seed_settings)
+        for skill in launch.skills:
+            for path, content, program in skill.files:
+                agent_home.write(f".claude/skills/{skill.name}/{path}", content, 0o700 if program else 0o600)
 
     def transcript_files(self, home: Path, session_id: str) -> list[tuple[str, Path]]:
         session = _session(session_id)

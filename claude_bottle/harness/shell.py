@@ -23,6 +23,7 @@ _SHELLS = ("/bin/bash", "/bin/sh")
 class Shell:
     name = "shell"
     supports_resume = True
+    takes_skills = False
 
     def find(self, paths: Paths) -> Program | None:
         shell = next((path for path in _SHELLS if os.access(path, os.X_OK)), None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper.leases import boottime
 from claude_bottle.model import events
-from claude_bottle.model.changes import BudgetChange, CapabilityChange
+from claude_bottle.model.changes import BudgetChange, CapabilityChange, MoneyChange
 from claude_bottle.model.requests import APPLIED, MAX_REASON, ONCE, REJECTED, Request, new_request_id
 from claude_bottle.state.record import timestamp
 from claude_bottle.supervise import rulefile
@@ -79,6 +79,8 @@ class Asking:
             return
         if isinstance(change, BudgetChange) and requests.granting.budget is None:
             raise BottleError("this bottle has no budget of bytes", why="nothing bounds what it sends")
+        if isinstance(change, MoneyChange) and requests.granting.money is None:
+            raise BottleError("this bottle has no budget of money", why="nothing bounds what it spends")
         if isinstance(change, CapabilityChange) and requests.order.plan.has(change.capability):
             self._answer(ticket, "", APPLIED, "It is installed already.")
             return

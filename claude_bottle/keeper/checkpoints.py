@@ -1,8 +1,8 @@
 """Checkpoints of a running bottle, taken when a client asks for one.
 
-Its programs stand still while the files are copied, where the place can do that; what lies elsewhere is fetched first. Both
-take a moment, so they happen on a thread of their own, one at a time and never beside a fetch of the conversation, and the
-loop goes on moving the operator's bytes.
+Its programs stand still while the files are copied, where the place can do that, and while what lies elsewhere is fetched.
+Both take a moment, so they happen on a thread of their own, one at a time and never beside a fetch of the conversation, and
+the loop goes on moving the operator's bytes.
 """
 
 from __future__ import annotations
@@ -61,13 +61,12 @@ class Checkpoints:
     def _take(self, name: str) -> None:
         self._made = self._problem = None
         try:
-            with ALONE:
+            with ALONE, self._booted.bottle.standing_still():
                 self._booted.bottle.fetch_home()
                 _, session = settle.archive(self._order, self._booted.store.load(self._order.identity))
                 record = self._booted.store.load(self._order.identity)._replace(session_id=session)
                 work = self._order.plan.workspace
-                with self._booted.bottle.standing_still():
-                    self._made = checkpointing.take(self._order.paths, record, work.mode, work.source, name, running=True)
+                self._made = checkpointing.take(self._order.paths, record, work.mode, work.source, name, running=True)
         except BottleError as problem:
             self._problem = problem
         except Exception as bug:

@@ -51,6 +51,7 @@ class Control:
     _decoder: frames.Decoder = field(default_factory=frames.Decoder)
     _received: list[tuple[bytes, bytes]] = field(default_factory=list)
     _settled: Message | None = None
+    _handed: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._sock = self.sock or _connect(self.paths, self.identity, self.seconds)
@@ -98,7 +99,8 @@ class Control:
             received, self._received = self._received, []
             return received
         try:
-            data = self._sock.recv(frames.CHUNK)
+            data, fds, _, _ = socket.recv_fds(self._sock, frames.CHUNK, 1)
+            self._handed += fds
         except ConnectionError:
             data = b""
         try:
@@ -162,6 +164,12 @@ class Control:
             if message.get("op") == "checkpointed":
                 return str(message["name"])
         raise lost(self.identity)
+
+    def work(self) -> int | None:
+        """A descriptor of its private workspace, the caller's to close; None where its keeper can show none. BottleError
+        when the keeper is too old to be asked, or lost."""
+        self.send({"op": "work"})
+        return self._handed.pop() if self._answer("work").get("here") and self._handed else None
 
     def status(self) -> Message:
         """What the keeper says of itself (`clients.Clients._status`)."""

@@ -183,6 +183,17 @@ class Clients:
             self._checkpoints = Checkpoints(self._order, self._booted)
         self._checkpoints.ask(connection, message)
 
+    def _work(self, connection: Connection, _message: Message) -> None:
+        """The workspace for a reader on this host, where it does not lie there for everybody."""
+        fd = self._booted.bottle.work()
+        if fd is None:
+            connection.send({"op": "work", "here": False})
+            return
+        try:
+            connection.hand({"op": "work", "here": True}, fd)
+        finally:
+            os.close(fd)
+
     def _stop_asked(self, _connection: Connection, message: Message) -> None:
         grace = message.get("grace")
         if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not 0 <= grace <= MAX_GRACE:
@@ -248,6 +259,7 @@ _OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
     "signal": Clients._signal,
     "closed": Clients._closed,
     "checkpoint": Clients._checkpoint,
+    "work": Clients._work,
     "stop": Clients._stop_asked,
     "status": Clients._status,
     "wait": Clients._wait,

@@ -68,6 +68,21 @@ class Connection:
     def send(self, message: Message) -> None:
         self._queue(frames.encode_json(message))
 
+    def hand(self, message: Message, fd: int) -> None:
+        """A message with a descriptor, to a peer that has read all that was said before. BottleError where it has not."""
+        frame = frames.encode_json(message)
+        if self._out or not self.open or self._finishing:
+            raise BottleError("this connection is in use")
+        try:
+            sent = socket.send_fds(self._sock, [frame], [fd])
+        except BlockingIOError:
+            raise BottleError("this connection is in use") from None
+        except OSError:
+            self.close()
+            return
+        if sent < len(frame):
+            self._queue(frame[sent:])
+
     def stream(self, kind: bytes, data: bytes) -> None:
         """Bytes of one stream; none at all means its end."""
         for at in range(0, len(data) or 1, frames.CHUNK):

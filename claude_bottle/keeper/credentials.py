@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -63,7 +64,17 @@ def printed(spec: CredentialSpec, code: int, out: bytes, err: bytes, former: Sec
     hidden = Redactor([text, *text.split(), *([former.reveal()] if former else [])])
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     said = hidden.text(err.decode("utf-8", "replace")).strip().splitlines()[-3:]
+    if spec.source == "keyring":
+        raise _no_entry(spec, said)
     raise no_value(spec, "\n".join([f"{spec.source_detail[0]} {how}", *(line[:200] for line in said)]))
+
+
+def _no_entry(spec: CredentialSpec, said: list[str]) -> BottleError:
+    if any("No module named keyring" in line for line in said):
+        return no_value(spec, "the package keyring is not installed beside claude-bottle",
+                        f"{sys.executable} -m pip install keyring")  # fmt: skip
+    why = said[-1][:200] if said else f"the keyring has no entry {spec.source_detail}"
+    return no_value(spec, why, f"{sys.executable} -m keyring set {' '.join(str(spec.source_detail).rsplit('/', 1))}")
 
 
 def no_value(spec: CredentialSpec, why: str, do: str = "") -> BottleError:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.errors import BottleError
+from claude_bottle.keeper.gate_events import cost_of
 from claude_bottle.values import replace
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Desk:
         self._closed = False
         self.spent = 0
         """Bytes that the bottle has sent, as the gate counts."""
+        self._money_before, self.money = order.gate.money_spent if order.gate else 0, 0
+        """Millionths of a dollar that it had spent, and has spent since."""
         if order.inbox and (order.inbox.inbox.requests or order.inbox.inbox.grants):
             self.parts  # noqa: B018  # made now: grants run out, what waits is told
 
@@ -64,6 +67,9 @@ class Desk:
 
     def hear(self, message: Message) -> bool:
         """Whether a message of the gate was about requests, or about what it counts for them."""
+        if message.get("op") == "event":
+            self.money += cost_of(message)
+            return False
         if message.get("op") == "spent":
             spent = message.get("egress_bytes")
             self.spent = spent if type(spent) is int and spent >= 0 else self.spent
@@ -71,9 +77,21 @@ class Desk:
         return message.get("op") in OF_GATES and not self._closed and self.parts.asking.heard(message)
 
     def greet(self, connection: Connection) -> None:
-        """Tell a terminal that has just been attached what waits."""
-        if self._made and self._made.requests.inbox.waiting:
-            connection.send(self._made.waiting.message())
+        """Tell a terminal that has just been attached what waits, or stands."""
+        message = self._title()
+        if message["title"]:
+            connection.send(message)
+
+    def stand(self, title: str) -> None:
+        """What the titles of attached terminals say while no request waits; "" for their own."""
+        if self._session:
+            self._session.standing = title
+            self._session.say(self._title())
+
+    def _title(self) -> Message:
+        if self._made:
+            return self._made.waiting.message()
+        return {"op": "waiting", "title": self._session.standing if self._session else "", "bell": False}
 
     def refreshed(self, values: Values) -> None:
         """The gate has been told new values of credentials."""
@@ -89,7 +107,9 @@ class Desk:
     def _amended(self, order: Order) -> Order:
         """The order of the bottle's next life, with what has been granted and counted in this one."""
         if order.gate is not None:
-            order = replace(order, gate=replace(order.gate, egress_spent=max(self.spent, order.gate.egress_spent)))
+            gate = order.gate
+            sent, money = max(self.spent, gate.egress_spent), self._money_before + self.money
+            order = replace(order, gate=replace(gate, egress_spent=sent, money_spent=max(money, gate.money_spent)))
         return self._made.requests.granting.amended(order) if self._made else order
 
     def gate_gone(self) -> None:

@@ -22,7 +22,9 @@ from claude_bottle.keeper import daemon
 from claude_bottle.values import replace
 
 if TYPE_CHECKING:
+    from claude_bottle.backend.base import Bottle
     from claude_bottle.gate.config import GateConfig
+    from claude_bottle.keeper.loop import Loop
     from claude_bottle.keeper.order import Serve
 
 Message = dict[str, object]
@@ -108,6 +110,14 @@ class GateLink:
             self._send(control.encode(op, **data))
         except OSError:
             self.kill()
+
+    def open_port(self, bottle: Bottle, port: int) -> None:
+        """One more listener of the bottle's, for this gate. BottleError when it cannot be had."""
+        with bottle.open_port(port) as listener:
+            self.give("listener", listener, name=f"port-{port}")
+
+    def attend(self, loop: Loop) -> None:
+        """Have what the gate wishes for brought to it. Here it reads its own line."""
 
     def give(self, op: str, sock: socket.socket, **data: object) -> None:
         """As `tell`, with a socket of which the gate gets its own copy (SCM_RIGHTS, unix(7))."""

@@ -15,6 +15,7 @@ from claude_bottle.keeper.policy_line import PolicyLine
 from claude_bottle.keeper.vault import Vault
 from claude_bottle.model import events
 from claude_bottle.model.changes import CapabilityChange, CredentialChange
+from claude_bottle.model.prices import MICROS
 from claude_bottle.model.requests import APPROVED, ONCE, UNTIL, Grant, Request, new_grant_id
 from claude_bottle.redact import printable
 from claude_bottle.state.record import timestamp
@@ -66,9 +67,9 @@ class Granting:
         grants = (*self._requests.inbox.in_force, *self.coming)
         rules = composition.compose(order.plan.egress, grants)
         bound = self.vault.current(rules)
-        total = None if self.budget is None else self.budget + composition.granted_bytes(grants)
+        total, money = self._bounds(grants)
         return replace(
-            order, gate=replace(order.gate, rules=rules, credentials=bound, egress_bytes=total),
+            order, gate=replace(order.gate, rules=rules, credentials=bound, egress_bytes=total, money=money),
             ports=composition.new_ports(rules, ()), env={**order.env, **{one.spec.env: one.placeholder for one in bound}},
         )  # fmt: skip
 
@@ -95,6 +96,17 @@ class Granting:
         """The bytes that the plan alone lets out, None where nobody counts."""
         found = self._plan.budget.get("egress_bytes")
         return found if type(found) is int else None
+
+    @property
+    def money(self) -> int | None:
+        """What the plan alone lets it spend, in millionths of a dollar, None where there is no bound."""
+        found = self._plan.budget.get("usd")
+        return round(found * MICROS) if isinstance(found, int | float) else None
+
+    def _bounds(self, grants: Sequence[Grant]) -> tuple[int | None, int | None]:
+        """The bytes and the money that it may spend in all with these grants."""
+        total = None if self.budget is None else self.budget + composition.granted_bytes(grants)
+        return total, None if self.money is None else self.money + composition.granted_money(grants)
 
     def problems(self, change: Change) -> list[str]:
         return composition.problems(self._plan.egress, (*self._requests.inbox.in_force, *self.coming), change)
@@ -232,11 +244,10 @@ class Granting:
 
     def _put(self, done: Done, *, revoked: Sequence[str] = ()) -> None:
         grants = (*self._requests.inbox.in_force, *self._coming.values())
-        budget = self.budget
-        total = None if budget is None else budget + composition.granted_bytes(grants)
+        total, money = self._bounds(grants)
         once = [one.id for one in grants if one.scope == ONCE]
         rules = composition.compose(self._plan.egress, grants)
-        self.line.put(self._requests.inbox.revision, rules, once, done, revoked=revoked, egress_bytes=total)
+        self.line.put(self._requests.inbox.revision, rules, once, done, revoked=revoked, egress_bytes=total, money=money)
 
     def _surely(self, why: str, done: Done | None) -> None:
         """What has ended must not go on: a gate that does not say so is ended, and the bottle has no network then."""

@@ -43,6 +43,7 @@ _START_SIGNER = _START.replace("push_judge", "signer")
 def attend(loop: Loop, booted: Booted, order: Order) -> None:
     """Have judges for the gate of a bottle, for as long as that bottle is up."""
     if booted.gate and booted.gate.judges:
+        booted.gate.attend(loop)
         carriers = Carriers(loop, order.gate.rules if order.gate else ())
         signs = any(rule.git and rule.git.sign for rule in (order.gate.rules if order.gate else ()))
         judges = Judges(loop, booted.gate.judges, order.paths.pushes(order.identity), booted.audit.fault, carriers, signs)

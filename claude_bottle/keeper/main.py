@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle import log
 from claude_bottle.errors import BottleError
-from claude_bottle.keeper import daemon, frames, settle
+from claude_bottle.keeper import beside, bounds, daemon, frames, settle
 from claude_bottle.keeper.boot import boot, boot_again
 from claude_bottle.keeper.clients import Clients
 from claude_bottle.keeper.desk import Desk
@@ -29,13 +29,14 @@ from claude_bottle.keeper.undo import undo_launch
 from claude_bottle.model import events
 
 if TYPE_CHECKING:
+    from claude_bottle.keeper.beside import Beside
     from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.control import Connection
     from claude_bottle.keeper.credentials import Refresher
+    from claude_bottle.keeper.diskspace import DiskSpace
     from claude_bottle.keeper.loop import Timer
     from claude_bottle.keeper.order import Order
     from claude_bottle.keeper.session import Session
-    from claude_bottle.keeper.snapshots import Snapshots
     from claude_bottle.model.credentials import BoundCredential
 
 DEFAULT_GRACE = 10.0
@@ -49,7 +50,7 @@ _FAREWELL_SECONDS = 35.0
 def keep(order: Order, birth: socket.socket) -> None:
     """The life of a keeper, in the process that is to be it. `birth` leads to the CLI that waits for the outcome."""
     before = len(log.marks())
-    woken = daemon.detach(_inherited(order, birth))
+    woken = daemon.detach(order.descriptors(birth))
     try:
         booted = boot(order)
     except BaseException as problem:
@@ -89,8 +90,9 @@ class Keeper:
         booted.everything.callback(self.clients.close)
         self._birth: Connection | None = None
         self._timers: list[Timer] = []
-        self._snapshots: Snapshots | None = None
+        self._beside: list[Beside] = []
         self._refresher: Refresher | None = None
+        self._bounds: list[Timer | DiskSpace] = []
         self._stopped = False
         self.reasons: tuple[str, ...] = (settle.OPERATOR,) if order.keep else ()
 
@@ -113,13 +115,13 @@ class Keeper:
         self.clients.broadcast({"op": "ended", "code": code})
         self._settle(code, up)
 
-    def stop(self, grace: float, keep: bool) -> None:
-        """Ask the agent to end, and end it after `grace` seconds. Asking again counts from then."""
-        self.booted.audit.record(events.STOP_REQUESTED, grace=grace, keep=keep)
-        if keep and settle.OPERATOR not in self.reasons:
-            self.reasons = (*self.reasons, settle.OPERATOR)
+    def stop(self, grace: float, keep: bool, reason: str = settle.OPERATOR) -> None:
+        """Ask the agent to end, and end it after `grace` seconds. Asking again counts from then. `keep` for this `reason`."""
+        self.booted.audit.record(events.STOP_REQUESTED, grace=grace, keep=keep, why=reason if keep else "")
+        if keep and reason not in self.reasons:
+            self.reasons = (*self.reasons, reason)
             try:
-                self.booted.store.mark_preserved(self.order.identity, settle.OPERATOR)
+                self.booted.store.mark_preserved(self.order.identity, reason)
             except (BottleError, OSError) as problem:  # the settlement knows it all the same
                 self.booted.audit.fault("the record could not be written", why=str(problem))
         self._stopped = True
@@ -141,9 +143,7 @@ class Keeper:
         """The agent has ended and its bottle goes down: stop watching what goes with it."""
         for timer in self._timers:
             timer.cancel()
-        if self._snapshots:
-            self._snapshots.finish()
-            self._snapshots = None
+        self._end_beside()
         if self.booted.gate and self.booted.gate.up:
             self._loop.unwatch(self.booted.gate.channel.fileno())
         if self._session:
@@ -194,6 +194,7 @@ class Keeper:
         self._watch_bottle()
         if self.booted.gate:
             self._keep_fresh(self.order.gate.credentials if self.order.gate else ())
+        self._bounds = bounds.watch(self._loop, self.order, lambda why: self.stop(DEFAULT_GRACE, keep=True, reason=why))
         self._birth = self.clients.adopt(birth)
         if self.order.io == PIPES:
             self._birth.on_close.append(lambda _: self.clients.drain_pipes())
@@ -207,10 +208,11 @@ class Keeper:
                 from claude_bottle.keeper.judges import attend
 
                 attend(self._loop, self.booted, self.order)
-        if self.order.backend.snapshot_seconds:
-            from claude_bottle.keeper.snapshots import Snapshots
+        self._beside = beside.begin(self.order, self.booted, self._desk.stand)
 
-            self._snapshots = Snapshots(self.order, self.booted, self.order.backend.snapshot_seconds)
+    def _end_beside(self) -> None:
+        while self._beside:
+            self._beside.pop().finish()
 
     def _keep_fresh(self, credentials: Sequence[BoundCredential]) -> None:
         if any(one.spec.ttl for one in credentials):
@@ -250,8 +252,9 @@ class Keeper:
         from claude_bottle.state.lock import held_here
 
         self.rebooter.give_up("the session has ended")
-        if self._snapshots:
-            self._snapshots.finish()
+        for bound in self._bounds:
+            bound.cancel()
+        self._end_beside()
         if self._refresher:
             self._refresher.close()
         self._desk.close()
@@ -273,22 +276,6 @@ def _session(booted: Booted) -> Session | None:
     from claude_bottle.keeper.session import Session
 
     return Session(booted.loop, booted.terminal, booted.recorder)
-
-
-def _inherited(order: Order, birth: socket.socket) -> list[int]:
-    """What of the CLI's descriptors the keeper needs: its lock, its birth, the agent's ends of the pipes and a second
-    reader of its output. Not its stdin's writer: when the CLI goes, the agent shall see the end of its input."""
-    from claude_bottle.state.lock import held_here
-
-    kept = [birth.fileno()]
-    lock = held_here(order.paths, order.identity)
-    if lock:
-        kept.append(lock.fileno())
-    if order.begun:
-        kept += order.begun.descriptors()
-    if order.pipes:
-        kept += [*order.pipes.agent, *order.pipes.operator[1:]]
-    return kept
 
 
 def _tell(birth: socket.socket, message: dict[str, object]) -> bool:

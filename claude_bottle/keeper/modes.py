@@ -54,5 +54,5 @@ _PLAIN = b"\x1b7\x1b[r\x1b8\x1b>\x1b[4l\x1b[?7h\x1b(B\x1b)B\x1b[m\x1b[?25h\x1b[0
 
 def recovering() -> bytes:
     """As `resetting` for a terminal of unknown state. ?47l leaves any alternate screen and, unlike ?1049l, does
-    nothing where there is none."""
-    return b"\x1b\\\x0f" + _INPUT_OFF + b"\x1b[?47l" + _PLAIN
+    nothing where there is none; ?6l takes the cursor to the top, over what stands there, so it goes on below all of it."""
+    return b"\x1b\\\x0f" + _INPUT_OFF + b"\x1b[?47l\x1b[r\x1b[?6l\x1b[999;1H\r\n" + _PLAIN

@@ -112,6 +112,21 @@ class Order:
     def identity(self) -> str:
         return self.record.identity
 
+    def descriptors(self, birth: socket.socket) -> list[int]:
+        """What of the CLI's descriptors the keeper needs: its lock, its birth, the agent's ends of the pipes and a second
+        reader of its output. Not its stdin's writer: when the CLI goes, the agent shall see the end of its input."""
+        from claude_bottle.state.lock import held_here
+
+        kept = [birth.fileno()]
+        lock = held_here(self.paths, self.identity)
+        if lock:
+            kept.append(lock.fileno())
+        if self.begun:
+            kept += self.begun.descriptors()
+        if self.pipes:
+            kept += [*self.pipes.agent, *self.pipes.operator[1:]]
+        return kept
+
     @property
     def inspects(self) -> bool:
         """Whether the gate looks into TLS, or may have to later, so that the bottle needs its CA."""

@@ -20,7 +20,7 @@ from claude_bottle.redact import printable
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
-    from claude_bottle.gate.config import Upstream
+    from claude_bottle.gate.config import Upstream, UpstreamProxy
     from claude_bottle.keeper.order import Serve
     from claude_bottle.model.policy import Rule
 
@@ -36,11 +36,12 @@ class BuildOutlet:
     extra_ca: str = ""
     roots: bytes = b""
     serve: Serve | None = None
+    upstream_proxy: UpstreamProxy | None = None
 
     @contextmanager
     def __call__(self, name: str, rules: tuple[Rule, ...]) -> Iterator[Way]:
         nonce = os.urandom(16).hex()
-        config = GateConfig(name, rules, (), self.upstreams, self.extra_ca, nonce)
+        config = GateConfig(name, rules, (), self.upstreams, self.extra_ca, nonce, upstream_proxy=self.upstream_proxy)
         gate = GateLink(config, self.serve)
         heard: list[Message] = []
 

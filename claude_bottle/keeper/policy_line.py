@@ -48,10 +48,10 @@ class PolicyLine:
 
     def put(
         self, revision: int, rules: Sequence[Rule], once: Sequence[str], done: Done, *,
-        revoked: Sequence[str] = (), egress_bytes: int | None = None,
+        revoked: Sequence[str] = (), egress_bytes: int | None = None, money: int | None = None,
     ) -> None:  # fmt: skip
         """`once`: the grants that one use ends; `revoked`: those of which even that use must end. `egress_bytes`: what may
-        go out in all, None where nobody counts."""
+        go out in all, `money`: what may be spent, None where there is no bound."""
         gate = self._booted.gate
         if gate is None or not gate.up:
             done(_GONE)
@@ -62,7 +62,7 @@ class PolicyLine:
         late = self._booted.loop.later(ANSWER_SECONDS, lambda: self._late(number))
         self._waiting[number] = (done, late)
         gate.tell("policy", revision=number, rules=[rule.to_dict() for rule in rules], once=list(once), revoked=list(revoked),
-                  credentials=self._vault.to_wire(rules), egress_bytes=egress_bytes)  # fmt: skip
+                  credentials=self._vault.to_wire(rules), egress_bytes=egress_bytes, money=money)  # fmt: skip
         if expired := self._vault.expired():
             gate.tell("credentials", values=expired)
 
@@ -72,9 +72,7 @@ class PolicyLine:
         for port in ports:
             if gate is None or not gate.up:
                 raise BottleError(_GONE)
-            listener = self._booted.bottle.open_port(port)
-            with listener:
-                gate.give("listener", listener, name=f"port-{port}")
+            gate.open_port(self._booted.bottle, port)
             self._ports.add(port)
 
     def heard(self, revision: object) -> None:

@@ -14,7 +14,7 @@ from claude_bottle import harness as harnesses
 from claude_bottle.backend import freezing, tree
 from claude_bottle.errors import BottleError
 from claude_bottle.model.names import new_session_id
-from claude_bottle.state import layers
+from claude_bottle.state import host_edits, layers
 from claude_bottle.state.beneath import make_dirs_beneath, open_beneath
 from claude_bottle.state.files import ensure_private_dir
 from claude_bottle.state.layers import Layers
@@ -73,6 +73,7 @@ def _share_layers(paths: Paths, origin: str, to: Checkpoint, identity: str) -> N
     begun = layers.begin(paths, identity, type(paths.root)(str(to.source)))
     for name in to.layers or ():
         freezing.share(paths.layers(origin) / name, begun.directory / name)
+    host_edits.hand_on(paths.layers(origin), begun.directory)
     layers.clear(begun._replace(since=to.since), to.layers or ())
 
 

@@ -36,6 +36,8 @@ class Session:
         self._ring = Ring()
         self._clients: dict[Connection, tuple[int, int]] = {}
         self._stalled: dict[Connection, Timer] = {}
+        self.standing = ""
+        """What the operators' titles say while nothing waits for them."""
         terminal.listen(self._output)
 
     @property

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from claude_bottle.backend.tree import left_out
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import live_work, workspaces
 from claude_bottle.keeper.gate_events import record_gate_event
 from claude_bottle.model import events
+from claude_bottle.state import host_edits
 from claude_bottle.state.work_note import UNEXPORTED
 from claude_bottle.workspace import opening
 
@@ -75,10 +77,8 @@ class Settlement:
     def run(self) -> Settled:
         """Steps 8 and 9. Never raises: what fails is a warning, and a reason to preserve."""
         identity, booted = self._order.identity, self._booted
-        if self._starved:
-            booted.audit.record(events.AGENT_EXITED, code=self._code, why="out of memory")
-        else:
-            booted.audit.record(events.AGENT_EXITED, code=self._code)
+        cause: dict[str, Any] = {"why": "out of memory"} if self._starved else {}
+        booted.audit.record(events.AGENT_EXITED, code=self._code, **cause)
         self._try("the end could not be noted at once", self._note_settling, preserves=False)
         self._archive(events.SNAPSHOT)
         self._try("the bottle could not be taken down", booted.bottle.close)
@@ -119,18 +119,20 @@ class Settlement:
         self._try("the conversation could not be archived", archive)
 
     def _bring_home(self) -> None:
-        """What is preserved must lie here, whatever becomes of the place it ran in; until it does, that place keeps
-        it."""
-        bottle, before = self._booted.bottle, len(self._warnings)
+        """What is preserved must lie here, whatever becomes of the place it ran in; until it does, that place keeps it."""
+        bottle, before, left = self._booted.bottle, len(self._warnings), list[str]()
         # A later plan (`resume` without `--cwd`) changes nothing about what it began with.
         working = self._order.plan.workspace.private or opening.has_work(self._order.paths, self._order.identity)
         if self._reasons or working:
-            self._try(AWAY, bottle.fetch_home)
+            self._try(AWAY, lambda: left.extend(bottle.fetch_home()))
         if working:
             self._try("its work could not be compared", self._judge_work)
         if len(self._warnings) == before:
             self._try("what it left outside could not be removed", bottle.release)
         self._try("the bottle could not be let go", self._booted.sandbox.close)
+        if left:  # no reason to keep the rest from whoever wants it
+            self._warnings.append(left_out(left))
+            self._booted.audit.fault(self._warnings[-1])
 
     def _judge_work(self) -> None:
         """What the bottle made of the operator's directory is kept: nobody has seen it yet."""
@@ -139,9 +141,9 @@ class Settlement:
 
     def _note_edits(self) -> None:
         """What the host changed below a layer of the bottle's: said, since the bottle has seen some of it."""
-        changed, words = workspaces.host_edits(self._order)
+        changed = workspaces.changed_below(self._order)
         if changed:
-            self._warnings.append(words)
+            self._warnings.append(host_edits.describe(changed))
             self._booted.audit.record(events.HOST_EDITS, count=len(changed), paths=changed[:_NAMED])
 
     def _note_settling(self) -> None:

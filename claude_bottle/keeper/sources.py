@@ -1,6 +1,7 @@
 """Where a credential's value can be read at once: a variable of the operator's, a file (with a JSON pointer into it).
 
-A command is run beside the loop (`keeper.credentials`) or before there is one (`workflow.secrets`). Each failure names the
+A command (which is also how a keyring is read) is run beside the loop (`keeper.credentials`) or before there is one
+(`workflow.secrets`). Each failure names the
 credential and what to do, and never shows a value.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,6 +38,15 @@ def read_file(spec: CredentialSpec) -> Secret:
     except (OSError, ValueError, LookupError, TypeError) as problem:
         raise no_value(spec, f"{place}: {type(problem).__name__}", "look at the file and the pointer") from None
     return checked(spec, found)
+
+
+def command(spec: CredentialSpec) -> list[str]:
+    """What prints the value of a credential from `command` or `keyring`. The latter is the well-known package's own
+    program, from where this one is installed: a locked keyring asks its owner, which is theirs to answer."""
+    if spec.source != "keyring":
+        return list(spec.source_detail)
+    service, _, user = str(spec.source_detail).rpartition("/")
+    return [sys.executable, "-I", "-m", "keyring", "get", service, user]
 
 
 def _read_regular(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from claude_bottle.errors import BottleError
 from claude_bottle.gate.config import credential_to_wire
 from claude_bottle.keeper.credentials import HostCommand, Refresher, Values, no_value, now, printed
+from claude_bottle.keeper.sources import command as command_of
 from claude_bottle.keeper.sources import read_file, read_variable
 from claude_bottle.model import events
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret, new_placeholder
@@ -135,7 +136,7 @@ class Vault:
             got(secret)
 
         try:
-            command = HostCommand(self._booted.loop, list(spec.source_detail), answered)
+            command = HostCommand(self._booted.loop, command_of(spec), answered)
         except OSError as problem:
             raise no_value(spec, str(problem)) from None
         self._commands.add(command)

@@ -46,10 +46,10 @@ class Waiting:
             self._command = None
 
     def message(self, *, bell: bool = False) -> Message:
-        """What an attached terminal shall show: the title, "" for its own."""
+        """What an attached terminal shall show: the title, "" for its own. What stands where no request waits."""
         waiting = self._requests.inbox.waiting
         if not waiting:
-            return {"op": "waiting", "title": "", "bell": False}
+            return {"op": "waiting", "title": self._session.standing if self._session else "", "bell": False}
         more = f" (+{len(waiting) - 1})" if len(waiting) > 1 else ""
         what = summary(waiting[-1].change.to_dict())
         return {"op": "waiting", "title": f"{self._head()}{self._requests.inbox.bottle} asks: {what}{more}", "bell": bell}

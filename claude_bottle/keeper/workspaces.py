@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from claude_bottle.state import layers
+from claude_bottle.state import host_edits, layers
 from claude_bottle.state.layers import Layers
 from claude_bottle.workspace import base
 from claude_bottle.workspace.directory import Directory
@@ -68,11 +68,14 @@ def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
     base.record(order.workspace, order.paths.base(order.identity), belongs_to=source, ignoring=False)
 
 
-def host_edits(order: Order) -> tuple[list[str], str]:
-    """What the host has changed below a bottle's layer, as paths and in one sentence."""
+def changed_below(order: Order) -> list[str]:
+    """What the host has changed below a bottle's layer and the bottle has not the same, as paths."""
     begun = layers.load(order.paths, order.identity) if order.plan.workspace.mode == "overlay" else None
-    changed = layers.edited(begun) if begun else []
-    return changed, layers.describe_edits(changed) if changed else ""
+    if begun is None:
+        return []
+    with os.scandir(begun.upper) as written:
+        worked = any(written)  # else there is nothing that could come back
+    return host_edits.unlike(begun, host_edits.edited(begun, note=worked))
 
 
 def _go_on(order: Order, source: Path) -> Beginning:
@@ -80,7 +83,7 @@ def _go_on(order: Order, source: Path) -> Beginning:
     if begun is None:
         return Beginning()
     begun = layers.mend(begun)
-    if order.plan.workspace.mode == "overlay" and order.backend.overlays and begun.source == source:
+    if order.plan.workspace.mode == "overlay" and begun.source == source:
         return Beginning(overlay=_overlay(begun))
     settle_into_copy(order.paths, order.identity, begun, order.workspace)
     return Beginning()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.model.credentials import CredentialSpec
+from claude_bottle.model.durations import duration
 from claude_bottle.model.git_grant import size_text
 from claude_bottle.model.plan import Mount
 from claude_bottle.model.policy import Rule
@@ -45,19 +46,25 @@ class Image:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a bottle may use: bytes of memory, processors, processes at a time. None: not said."""
+    """What a bottle may use: bytes of memory, processors, processes at a time, seconds, bytes of disk.
+    None: not said."""
 
     memory: int | None = None
     cpus: float | None = None
     pids: int | None = None
+    wall: int | None = None
+    disk: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         said: dict[str, object] = {} if self.memory is None else {"memory": f"{self.memory}b"}
+        said |= {} if self.disk is None else {"disk": f"{self.disk}b"}
+        said |= {} if self.wall is None else {"wall": duration(self.wall)}
         return said | {name: value for name, value in (("cpus", self.cpus), ("pids", self.pids)) if value is not None}
 
     def stricter(self, other: Limits) -> Limits:
         """Of each limit the smaller one that is said."""
-        return Limits(least(self.memory, other.memory), least(self.cpus, other.cpus), least(self.pids, other.pids))
+        return Limits(least(self.memory, other.memory), least(self.cpus, other.cpus), least(self.pids, other.pids),
+                      least(self.wall, other.wall), least(self.disk, other.disk))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Bottle:
     capabilities: tuple[Capability, ...] = ()
     egress_bytes: int | None = None
     include: tuple[str, ...] = ()
+    usd: float | None = None
 
     def places(self, credential: str) -> tuple[tuple[str, int], ...]:
         """The (host, port) pairs a credential is bound to, sorted."""
@@ -115,13 +123,17 @@ class Bottle:
             **({"image": self.image.to_dict()} if self.image else {}),
             **({"limits": self.limits.to_dict()} if self.limits.to_dict() else {}),
             **({"capabilities": [one.to_dict() for one in self.capabilities]} if self.capabilities else {}),
-            **({"budget": {"egress_bytes": f"{self.egress_bytes}b"}} if self.egress_bytes is not None else {}),
+            **({"budget": budget} if (budget := self._budget()) else {}),
         }
+
+    def _budget(self) -> dict[str, object]:
+        said: dict[str, object] = {} if self.egress_bytes is None else {"egress_bytes": f"{self.egress_bytes}b"}
+        return said if self.usd is None else said | {"usd": self.usd}
 
 
 @dataclass(frozen=True)
 class Agent:
-    """Who runs in which bottle. `prompt` is a path relative to `directory` (the manifest's), or ""."""
+    """Who runs in which bottle. `prompt` is a path relative to `directory` (the manifest's), or ""; so are `skills`."""
 
     name: str
     bottle: str
@@ -131,6 +143,7 @@ class Agent:
     args: tuple[str, ...] = ()
     origin: str = "home"
     directory: Path = field(default=Path("."), compare=False)
+    skills: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -139,6 +152,7 @@ class Agent:
             "model": self.model,
             "prompt": self.prompt,
             "args": list(self.args),
+            **({"skills": list(self.skills)} if self.skills else {}),
         }
 
 
@@ -168,6 +182,10 @@ def _rule(rule: Rule) -> dict[str, object]:
     ):
         if value:
             made[key] = value
+    if rule.websocket:
+        made["websocket"] = True
+    if rule.max_body is not None:
+        made["max_body"] = size_text(rule.max_body)
     if rule.git:
         made["git"] = {**rule.git.to_dict(), "max_pack": size_text(rule.git.max_pack)}
     return made
@@ -193,4 +211,4 @@ def _source(spec: CredentialSpec) -> dict[str, object]:
         if mark:
             made["pointer"] = pointer
         return made
-    return {"env": spec.source_detail}
+    return {spec.source: spec.source_detail}

@@ -18,8 +18,8 @@ from claude_bottle.manifest.problems import suggest
 from claude_bottle.manifest.sources import credential, reserved_variable
 from claude_bottle.manifest.typed import UNSET
 from claude_bottle.model.credentials import CredentialSpec
+from claude_bottle.model.matching import conflicts
 from claude_bottle.model.names import AGENT_RE, check_agent_name
-from claude_bottle.model.policy import conflicts
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def build(loaded: Loaded, report: Report, paths: Paths, origin: str, known: Know
                 tuple(agent_doc.args),
                 origin,
                 report.file.parent,
+                tuple(agent_doc.skills),
             )
     return made
 
@@ -116,6 +117,7 @@ class _Bottle:
             self._capabilities(),
             None if self.doc.budget is UNSET else image.egress_bytes(self.doc.budget, (*self.path, "budget"), self.report),
             self._include(),
+            None if self.doc.budget is UNSET else image.usd(self.doc.budget, (*self.path, "budget"), self.report),
         )
 
     def _include(self) -> tuple[str, ...]:
@@ -238,16 +240,21 @@ def _check_agent(doc: AgentDoc, path: Path, bottles: set[str], loaded: Loaded, r
         report.problem((*path, "harness"), "not a harness's name", "for example claude or shell")
     if doc.model.startswith("-") or not doc.model.isprintable():
         report.problem((*path, "model"), "not a model's name", "for example sonnet")
-    if (why := _prompt_refusal(doc.prompt)) is not None:
+    if (why := doc.prompt and _not_below(doc.prompt)):
         report.problem((*path, "prompt"), why, "a file beside the manifest, like prompts/reviewer.md")
+    names = [skill.rpartition("/")[2] for skill in doc.skills]
+    for index, skill in enumerate(doc.skills):
+        why = _not_below(skill) or ("" if AGENT_RE.fullmatch(names[index]) else "its last part is not a skill's name")
+        if why or names.index(names[index]) < index:
+            report.problem((*path, "skills", index), why or "there is another skill of this name",
+                           "a directory beside the manifest, like skills/review")  # fmt: skip
     for index, word in enumerate(doc.args):
         if "\0" in word:
             report.problem((*path, "args", index), "an argument cannot hold a NUL character")
 
 
-def _prompt_refusal(prompt: str) -> str | None:
-    if not prompt:
-        return None
-    if not prompt.isprintable() or FilePath(prompt).is_absolute() or prompt.startswith("~"):
+def _not_below(name: str) -> str:
+    """Why this is no plain path below the manifest's directory; "" for one that is."""
+    if not name or not name.isprintable() or FilePath(name).is_absolute() or name.startswith("~"):
         return "not a relative path"
-    return "not a plain path (no .., no double slash)" if {"", ".", ".."} & set(prompt.split("/")) else None
+    return "not a plain path (no .., no double slash)" if {"", ".", ".."} & set(name.split("/")) else ""

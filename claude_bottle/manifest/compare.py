@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from claude_bottle.manifest.bottle import Bottle, least
+from claude_bottle.manifest.image import budget_widening, money_widening
 from claude_bottle.manifest.words import (
     describe_capability,
     describe_image,
@@ -18,6 +19,7 @@ from claude_bottle.manifest.words import (
     describe_source,
     describe_workspace,
 )
+from claude_bottle.model.hosts import covers_host
 from claude_bottle.model.plan import Mount
 from claude_bottle.model.policy import Rule
 from claude_bottle.model.urlpath import compile_pattern
@@ -44,14 +46,8 @@ def mounts_widening(old: Sequence[Mount], new: Sequence[Mount]) -> list[str]:
 def bottle_widening(old: Bottle, new: Bottle) -> list[str]:
     """What the bottle `new` grants and `old` did not: rules, credentials, mounts and the workspace, in
     words."""
-    return widening(old.rules, new.rules) + _beyond_rules(old, new) + budget_widening(old.egress_bytes, new.egress_bytes)
-
-
-def budget_widening(old: int | None, new: int | None) -> list[str]:
-    """Whether `new` lets a bottle send more than `old` did (None: without a bound), in words."""
-    if old is None or (new is not None and new <= old):
-        return []
-    return ["send without a bound" if new is None else f"send {new} bytes in all, instead of {old}"]
+    more = budget_widening(old.egress_bytes, new.egress_bytes) + money_widening(old.usd, new.usd)
+    return widening(old.rules, new.rules) + _beyond_rules(old, new) + more
 
 
 def narrow(home: Bottle, project: Bottle) -> tuple[Bottle, list[str]]:
@@ -84,10 +80,12 @@ def narrow(home: Bottle, project: Bottle) -> tuple[Bottle, list[str]]:
         capabilities=home.capabilities,
         egress_bytes=least(home.egress_bytes, project.egress_bytes),
         include=_common_include(home, project) if mode == "clone" else (),
+        usd=least(home.usd, project.usd),
     )
     left_out = _beyond(home.rules, project.rules, bound_by=(*home.rules, *project.rules))
     left_out += [f"{describe_rule(rule)} without what confines {rule.host} otherwise" for rule in loose]
     more = budget_widening(home.egress_bytes, project.egress_bytes) if project.egress_bytes is not None else []
+    more += money_widening(home.usd, project.usd) if project.usd is not None else []
     return made, left_out + _beyond_rules(home, project) + more
 
 
@@ -101,17 +99,15 @@ def common_rules(home: Sequence[Rule], project: Sequence[Rule]) -> tuple[tuple[R
     # decides which credential is used, as it does in `model.policy`.
     for mine in sorted(home, key=_specificity, reverse=True):
         for other in project:
-            if (mine.host, mine.port) == (other.host, other.port):
+            if _same_place(mine, other) or _same_place(other, mine):
                 both = _meet(mine, other)
                 same = both and (both.host, both.port, frozenset(both.methods), frozenset(both.paths), both.git)
                 if both is not None and same not in requests:
                     requests.add(same or ())
                     made.append(both)
     loose = {(host, port) for host, port, _ in _unbound(home, made)} | set(_unjudged((*home, *project), made))
-    return (
-        tuple(rule for rule in made if (rule.host, rule.port) not in loose),
-        tuple(rule for rule in made if (rule.host, rule.port) in loose),
-    )
+    left_out = tuple(rule for rule in made if any(rule.port == port and covers_host(rule.host, host) for host, port in loose))
+    return tuple(rule for rule in made if rule not in left_out), left_out
 
 
 def covers_path(old: str, new: str) -> bool:
@@ -187,7 +183,7 @@ def _not_covered(old: Sequence[Rule], new: Sequence[Rule], rule: Rule) -> Rule |
         return None if _git_covered(old, new, rule) else rule
     here = [
         other for other in old
-        if other.git is None and (other.host, other.port) == (rule.host, rule.port) and _covers_kind(other, rule, new)
+        if other.git is None and _same_place(other, rule) and _covers_kind(other, rule, new)
     ]  # fmt: skip
     pairs = [
         (method, path)
@@ -212,9 +208,11 @@ def _git_covered(old: Sequence[Rule], new: Sequence[Rule], rule: Rule) -> bool:
 
 
 def _covers_kind(old: Rule, rule: Rule, new: Sequence[Rule]) -> bool:
-    """TLS mode and credential: a tunnel covers what is inspected, and a rule without its credential is
+    """TLS mode, WebSocket, bodies and credential: a tunnel covers what is inspected, and a rule without its credential is
     covered as long as its place stays bound to it."""
-    if rule.tls == "tunnel" and old.tls != "tunnel":
+    if (rule.tls == "tunnel" and old.tls != "tunnel") or (rule.websocket and not old.websocket):
+        return False
+    if old.max_body is not None and least(old.max_body, rule.max_body) != rule.max_body:
         return False
     if rule.credential == old.credential:
         return True
@@ -225,13 +223,12 @@ def _covers_kind(old: Rule, rule: Rule, new: Sequence[Rule]) -> bool:
 
 def _unbound(old: Iterable[Rule], new: Sequence[Rule]) -> list[tuple[str, int, str]]:
     """Places bound to a credential in `old` and granted without any in `new`."""
-    granted = {(rule.host, rule.port) for rule in new}
     bound = {(rule.host, rule.port) for rule in new if rule.credential}
     return sorted(
         {
             (rule.host, rule.port, rule.credential)
             for rule in old
-            if rule.credential and (rule.host, rule.port) in granted - bound
+            if rule.credential and (rule.host, rule.port) not in bound and any(_same_place(other, rule) for other in new)
         }
     )
 
@@ -239,8 +236,13 @@ def _unbound(old: Iterable[Rule], new: Sequence[Rule]) -> list[tuple[str, int, s
 def _unjudged(old: Iterable[Rule], new: Sequence[Rule]) -> list[tuple[str, int]]:
     """Places with rules for git in `old` and only others in `new`, which do not know a push when they see one."""
     judged = {(rule.host, rule.port) for rule in new if rule.git}
-    granted = {(rule.host, rule.port) for rule in new}
-    return sorted({(rule.host, rule.port) for rule in old if rule.git} & (granted - judged))
+    granted = {(rule.host, rule.port) for rule in old if rule.git and any(_same_place(other, rule) for other in new)}
+    return sorted(granted - judged)
+
+
+def _same_place(one: Rule, other: Rule) -> bool:
+    """Whether `one` is for every place that `other` is for."""
+    return one.port == other.port and covers_host(one.host, other.host)
 
 
 def _specificity(rule: Rule) -> tuple[bool, int, bool]:
@@ -284,7 +286,8 @@ def _meet(mine: Rule, other: Rule) -> Rule | None:
     if not mine.paths and "/**" in paths:
         paths = ()  # the same, and allowed together with a credential
     tls = "tunnel" if mine.tls == other.tls == "tunnel" else "inspect"
-    return replace(mine, methods=methods, paths=paths, tls=tls)
+    return replace(mine, host=other.host if mine.wide else mine.host, methods=methods, paths=paths, tls=tls,
+                   websocket=mine.websocket and other.websocket, max_body=least(mine.max_body, other.max_body))  # fmt: skip
 
 
 def _mounted(mounts: Iterable[Mount], wanted: Mount) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from claude_bottle.errors import Refused
-from claude_bottle.manifest.compare import budget_widening, mounts_widening, widening
+from claude_bottle.manifest.compare import mounts_widening, widening
+from claude_bottle.manifest.image import budget_widening, money_widening
 from claude_bottle.manifest.words import describe_workspace
 from claude_bottle.model.capability import KINDS, Capability
 from claude_bottle.model.plan import PRIVATE, Mount
@@ -32,7 +33,7 @@ def plan_widening(
         if _credential(one) not in before:
             found.append(printable(f"use the credential {one.get('name')} from {one.get('source')}: {one.get('from')}"))
     found += mounts_widening(_mounts(old), _mounts(new))
-    found += budget_widening(_egress_bytes(old), _egress_bytes(new))
+    found += budget_widening(_egress_bytes(old), _egress_bytes(new)) + money_widening(_usd(old), _usd(new))
     here, there = _workspace(new), _workspace(old)
     if here[1] is not None and not _covered(here, there):
         found.append(f"{describe_workspace(str(here[0]), here[2])}: {printable(str(here[1]))}")
@@ -78,6 +79,12 @@ def _egress_bytes(plan: Mapping[str, object]) -> int | None:
     budget = plan.get("budget")
     said = budget.get("egress_bytes") if isinstance(budget, dict) else None
     return said if type(said) is int else None
+
+
+def _usd(plan: Mapping[str, object]) -> float | None:
+    budget = plan.get("budget")
+    said = budget.get("usd") if isinstance(budget, dict) else None
+    return float(said) if type(said) in (int, float) else None  # type: ignore[arg-type]  # as just asked
 
 
 def _mounts(plan: Mapping[str, object]) -> list[Mount]:

@@ -134,10 +134,16 @@ def rule(doc: RuleDoc, path: Path, report: Report, origin: str = "") -> Rule | N
         for index, one in enumerate(given):
             sound &= ask((*path, key, index), host=_HARMLESS, **{key: (one,)})
         values[key] = tuple(given)
-    values |= {key: getattr(doc, key) for key in ("tls", "credential", "note") if getattr(doc, key) is not UNSET}
+    values |= {key: getattr(doc, key) for key in ("tls", "credential", "note", "websocket") if getattr(doc, key) is not UNSET}
     if not values.get("note", "").isprintable():
         report.problem((*path, "note"), "a note is one printable line")
         sound = False
+    if doc.max_body is not UNSET:
+        try:
+            values["max_body"] = git_grant.size(doc.max_body)
+        except ValueError as refused:
+            report.problem((*path, "max_body"), str(refused))
+            sound = False
     if doc.git is not UNSET:
         values["git"] = git(doc.git, (*path, "git"), report)
         sound &= values["git"] is not None

@@ -25,15 +25,8 @@ if TYPE_CHECKING:
     from claude_bottle.manifest.problems import Report
 
 MAX_ROUNDS = 6
-# Keys and values of the contract this version does not have yet. Refused, never ignored.
-NOT_YET = {
-    "budget": ("usd",),
-    "limits": ("disk", "wall"),
-    "rule": ("websocket", "max_body"),
-    "source of a credential": ("keyring",),
-    "agent": ("skills",),
-}
-NOT_YET_VALUES = {"workspace": ("overlay", "clone", "worktree"), "backend": ("kubernetes",)}
+# Values that this version does not have yet. Refused, never ignored.
+NOT_YET = {"workspace": ("worktree",), "backend": ("kubernetes",)}
 SELF_TRUST = ("trust", "trusted", "consent", "approved", "yes", "verify", "insecure", "allow_all", "checks")
 _FILLERS: dict[str, Any] = {"egress": {}, "one_of": {}, "mounts": {"source": "", "target": ""}}
 _KINDS = {"object": "an object {…}", "array": "a list […]", "string": "a string", "integer": "a whole number",
@@ -131,9 +124,6 @@ def _extra_keys(error: ValidationError) -> list[str]:
 
 def _unknown_key(name: str, path: Path, error: ValidationError) -> tuple[str, str]:
     known = list(error.schema.get("properties", {})) if isinstance(error.schema, dict) else []
-    kind = _kind_of(path)
-    if name in NOT_YET.get(kind, ()):
-        return f'"{name}" is not supported yet in this version', "remove it"
     if name.lower() in SELF_TRUST:
         return (
             f'unknown key "{name}": a manifest cannot declare itself trusted or turn checks off',
@@ -141,24 +131,6 @@ def _unknown_key(name: str, path: Path, error: ValidationError) -> tuple[str, st
         )
     write = suggest(name, known, f"known here: {', '.join(known)}")
     return f'unknown key "{name}"', write
-
-
-def _kind_of(path: Path) -> str:
-    """What kind of object stands at `path`."""
-    if path[:1] == ("bottles",):
-        if len(path) == 2:
-            return "bottle"
-        if path[-1] == "from":
-            return "source of a credential"
-        if len(path) == 3 and path[2] in ("limits", "budget"):
-            return str(path[2])
-        if path[-1] == "git" and len(path) == 5:
-            return "git section"
-        if path[-1] == "ssh" and len(path) == 6:
-            return "ssh section"
-        if len(path) == 4:
-            return {"egress": "rule", "mounts": "mount", "credentials": "credential"}.get(str(path[2]), "")
-    return "agent" if path[:1] == ("agents",) and len(path) == 2 else ""
 
 
 def _wrong_choice(path: Path, error: ValidationError) -> tuple[str, str]:
@@ -169,7 +141,7 @@ def _wrong_choice(path: Path, error: ValidationError) -> tuple[str, str]:
             f"version {error.instance!r} is not known here",
             "upgrade claude-bottle" if newer else "write 1",
         )
-    later = NOT_YET_VALUES.get(str(path[-2 if path[-1] == "mode" else -1]), ()) if path else ()
+    later = NOT_YET.get(str(path[-2 if path[-1] == "mode" else -1]), ()) if path else ()
     if error.instance in later:
         return f"{json.dumps(error.instance)} is not supported yet in this version", f"write {choices}"
     return f"{_found(error.instance)} is not a choice here", f"write {choices}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.manifest.bottle import Image, Limits
+from claude_bottle.model.durations import seconds
 from claude_bottle.state.beneath import open_beneath
 from claude_bottle.state.files import read_up_to
 
@@ -28,7 +29,9 @@ _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
 _SIZE = re.compile(r"([0-9]{1,15})([kmgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 # Less than this no agent program starts in.
-MIN_MEMORY, MIN_PIDS = 64 << 20, 16
+MIN_MEMORY, MIN_PIDS, MIN_DISK = 64 << 20, 16, 16 << 20
+MAX_USD = 1_000_000
+MAX_WALL = 30 * 86400
 
 
 def image(doc: ImageDoc, path: Path, report: Report) -> Image | None:
@@ -71,7 +74,7 @@ def dockerfile(directory: FilePath, name: str) -> bytes:
 
 def limits(doc: LimitsDoc, path: Path, report: Report) -> Limits:
     """The limits of a bottle; what is wrong with one is a problem, and it counts as not said."""
-    memory = pids = cpus = None
+    memory = pids = cpus = wall = disk = None
     if isinstance(doc.memory, str):
         memory = _size(doc.memory)
         if memory is None or memory < MIN_MEMORY:
@@ -84,7 +87,15 @@ def limits(doc: LimitsDoc, path: Path, report: Report) -> Limits:
         pids = doc.pids
         if pids < MIN_PIDS:
             report.problem((*path, "pids"), f"fewer than {MIN_PIDS} processes let no agent start", "for example 512")
-    return Limits(memory, cpus, pids)
+    if isinstance(doc.wall, str):
+        wall = seconds(doc.wall)
+        if wall is None or wall > MAX_WALL:
+            report.problem((*path, "wall"), "not a duration of at most 30 days", "write it like 90s, 15m or 2h")
+    if isinstance(doc.disk, str):
+        disk = _size(doc.disk)
+        if disk is None or disk < MIN_DISK:
+            report.problem((*path, "disk"), "not a size of at least 16m", 'for example "10g"')
+    return Limits(memory, cpus, pids, wall, disk)
 
 
 def egress_bytes(doc: BudgetDoc, path: Path, report: Report) -> int | None:
@@ -95,6 +106,29 @@ def egress_bytes(doc: BudgetDoc, path: Path, report: Report) -> int | None:
     if found is None:
         report.problem((*path, "egress_bytes"), "not a size", 'for example "50m"')
     return found
+
+
+def usd(doc: BudgetDoc, path: Path, report: Report) -> float | None:
+    """How many dollars a bottle may spend; None for no bound."""
+    if not isinstance(doc.usd, int | float):
+        return None
+    if not 0 <= doc.usd <= MAX_USD:
+        report.problem((*path, "usd"), "not a number of dollars", "for example 5 or 0.5")
+    return float(doc.usd)
+
+
+def budget_widening(old: int | None, new: int | None) -> list[str]:
+    """Whether `new` lets a bottle send more than `old` did (None: without a bound), in words."""
+    if old is None or (new is not None and new <= old):
+        return []
+    return ["send without a bound" if new is None else f"send {new} bytes in all, instead of {old}"]
+
+
+def money_widening(old: float | None, new: float | None) -> list[str]:
+    """The same of what it may spend."""
+    if old is None or (new is not None and new <= old):
+        return []
+    return ["spend without a bound" if new is None else f"spend ${new:.2f} in all, instead of ${old:.2f}"]
 
 
 def _size(text: str) -> int | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _NEVER_SHOWN = ("/proc", "/sys", "/dev", "/run", "/var/run")
 # Places a bottle is built of: neither these nor anything below may be covered.
 _NEVER_COVERED = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/proc", "/sys",
-                  "/dev", "/run", "/var/run", "/workspace")  # fmt: skip
+                  "/dev", "/run", "/var/run", "/workspace", "/.init", "/opt/claude-bottle")  # fmt: skip
 # Below these a mount may lie, but it may not be one of them.
 _NEVER_EXACTLY = ("/", "/home", "/home/agent", "/home/agent/.claude", "/tmp", "/var", "/opt")
 _KEEPS_SECRETS = (".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".claude", ".netrc", ".config/gh",

@@ -19,6 +19,7 @@ from claude_bottle.model.changes import (
     Change,
     CredentialChange,
     EgressChange,
+    MoneyChange,
     change_from_dict,
     narrower,
 )
@@ -43,6 +44,8 @@ def patched(text: str, bottle: str, changes: Sequence[Change], definitions: Mapp
             text = _with_capability(text, bottle, change.capability.to_dict())
         elif isinstance(change, BudgetChange):
             text = _with_budget(text, bottle, change.egress_bytes)
+        elif isinstance(change, MoneyChange):
+            text = _with_money(text, bottle, change.usd)
     return text
 
 
@@ -73,6 +76,13 @@ def _with_budget(text: str, bottle: str, more: int) -> str:
     if "egress_bytes" not in budget:
         raise BottleError(f"the bottle {bottle} has no budget of egress bytes to raise", why="without one nothing is counted")
     return edit.replace(text, (*place, "budget", "egress_bytes"), _size(_bytes(budget["egress_bytes"]) + more))
+
+
+def _with_money(text: str, bottle: str, more: float) -> str:
+    budget = _bottle(text, bottle).get("budget")
+    if not isinstance(budget, dict) or "usd" not in budget:
+        raise BottleError(f"the bottle {bottle} has no budget of money to raise", why="without one nothing bounds it")
+    return edit.replace(text, ("bottles", bottle, "budget", "usd"), round(budget["usd"] + more, 2))
 
 
 def _listed(text: str, bottle: str, key: str, value: object) -> str:
@@ -109,6 +119,7 @@ def _rule_doc(rule: Rule) -> dict[str, object]:
     doc |= {"methods": list(rule.methods)} if rule.methods else {}
     doc |= {"paths": list(rule.paths)} if rule.paths else {}
     doc |= {"tls": rule.tls} if rule.tls != INSPECT else {}
+    doc |= {"websocket": True} if rule.websocket else {}
     return doc | ({"credential": rule.credential} if rule.credential else {})
 
 

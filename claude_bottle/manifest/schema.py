@@ -34,17 +34,20 @@ WORDS = {
     "CapabilityDoc.network": "with `dockerfile`: its steps may reach the network; if missing they have none",
     "BottleDoc.budget": "what the bottle may spend in all, over every run of it",
     "BudgetDoc.egress_bytes": "bytes it may send out, like 50m; without a bound if missing",
+    "BudgetDoc.usd": "US dollars it may spend at the model's API, by list prices; without a bound if missing",
     "ImageDoc.dockerfile": "a Dockerfile beside or below the manifest; its directory is the build context",
     "ImageDoc.from": "an image of the engine or of its registry",
     "ImageDoc.network": "with `dockerfile`: its steps may reach the network; if missing they have none",
     "LimitsDoc.memory": "memory, like 512m or 4g",
     "LimitsDoc.cpus": "processors, like 2 or 0.5",
     "LimitsDoc.pids": "processes and threads at a time",
+    "LimitsDoc.disk": "what its home and its private work may hold, like 10g; then it is stopped and kept",
+    "LimitsDoc.wall": "how long it may run, like 90s, 15m or 2h; then it is stopped and kept",
     "WorkspaceDoc.mode": "`none`: a private directory; `bind`: the directory it is started from, read-write; "
     "`copy`: a private copy of it; `overlay`: the same at once, whatever its size; `clone`: a git clone of it",
     "WorkspaceDoc.include": "with `clone`: what it takes beyond what is committed, of `uncommitted` and `untracked`",
     "RuleDoc.preset": "a named set of rules that ships with claude-bottle; stands alone in its rule",
-    "RuleDoc.host": "an exact host name",
+    "RuleDoc.host": "a host name, or `*.` and a domain: every direct subdomain of it",
     "RuleDoc.port": "a port number; 443 if missing",
     "RuleDoc.methods": "HTTP methods; any if missing",
     "RuleDoc.paths": "path patterns, `*` within a segment and `**` across; any if missing",
@@ -52,6 +55,8 @@ WORDS = {
     "RuleDoc.credential": "a credential of this bottle; on this host no other one gets through",
     "RuleDoc.note": "why, for whoever reads the plan",
     "RuleDoc.git": "git repositories there; the rule then grants git alone, and pushes are judged",
+    "RuleDoc.websocket": "a request may become a WebSocket, whose messages nobody reads; false if missing",
+    "RuleDoc.max_body": "how large one request's body may be, like 1m; any if missing",
     "GitDoc.repositories": "paths on the host, like acme/shop; `*` stands for one segment",
     "GitDoc.fetch": "fetch and clone; true if missing",
     "GitDoc.push": "refs that may be pushed, like refs/heads/bottle/*; none if missing",
@@ -73,6 +78,7 @@ WORDS = {
     "FromDoc.file": "an absolute or ~/ path of a file",
     "FromDoc.pointer": "with `file`: JSON pointer to the value, like /tokens/main",
     "FromDoc.command": "a program and its arguments; what it prints is the value",
+    "FromDoc.keyring": "an entry of the operator's keyring, service and user, like github.com/me",
     "FromDoc.ttl": "with `command`: for how long the value is used, like 90s, 15m or 2h",
     "MountDoc.source": "an absolute or ~/ path on the host, with no link in it",
     "MountDoc.target": "an absolute path in the bottle",
@@ -81,6 +87,7 @@ WORDS = {
     "AgentDoc.harness": "the agent program: `claude` or `shell`",
     "AgentDoc.model": "model name handed to the harness; the harness's own choice if missing",
     "AgentDoc.prompt": "file with instructions for the agent, relative to the manifest",
+    "AgentDoc.skills": "directories with a `SKILL.md`, relative to the manifest: what the agent knows how to do",
     "AgentDoc.args": "further arguments for the agent program",
 }
 
@@ -119,6 +126,7 @@ def schema() -> dict[str, Any]:
         {"required": ["env"]},
         {"required": ["file"]},
         {"required": ["command"]},
+        {"required": ["keyring"]},
     ]
     for key in ("methods", "paths"):
         made["$defs"]["RuleDoc"]["properties"][key]["minItems"] = 1

@@ -20,13 +20,14 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
 class FromDoc(Struct, forbid_unknown_fields=True, frozen=True):
-    """Where a credential's value is read on the host at launch: exactly one of env, file and command."""
+    """Where a credential's value is read on the host at launch: exactly one of env, file, command and keyring."""
 
     env: Text | UnsetType = UNSET
     file: Text | UnsetType = UNSET
     pointer: Text | UnsetType = UNSET
     command: list[Text] | UnsetType = UNSET
     ttl: Text | UnsetType = UNSET
+    keyring: Text | UnsetType = UNSET
 
 
 class CredentialDoc(Struct, forbid_unknown_fields=True, frozen=True):
@@ -74,6 +75,8 @@ class RuleDoc(Struct, forbid_unknown_fields=True, frozen=True):
     credential: Text | UnsetType = UNSET
     note: Text | UnsetType = UNSET
     git: GitDoc | UnsetType = UNSET
+    websocket: bool | UnsetType = UNSET
+    max_body: Text | UnsetType = UNSET
 
 
 class ImageDoc(Struct, forbid_unknown_fields=True, frozen=True):
@@ -102,12 +105,15 @@ class LimitsDoc(Struct, forbid_unknown_fields=True, frozen=True):
     memory: Text | UnsetType = UNSET
     cpus: float | UnsetType = UNSET
     pids: int | UnsetType = UNSET
+    wall: Text | UnsetType = UNSET
+    disk: Text | UnsetType = UNSET
 
 
 class BudgetDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """What a bottle may spend in all, over every run of it."""
 
     egress_bytes: Text | UnsetType = UNSET
+    usd: int | float | UnsetType = UNSET
 
 
 class WorkspaceDoc(Struct, forbid_unknown_fields=True, frozen=True):
@@ -148,6 +154,7 @@ class AgentDoc(Struct, forbid_unknown_fields=True, frozen=True):
     harness: Text = "claude"
     model: Text = ""
     prompt: Text = ""
+    skills: list[Text] = []
     args: list[Text] = []
 
 

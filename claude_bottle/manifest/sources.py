@@ -8,11 +8,11 @@ place.
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle.manifest.typed import UNSET, UnsetType
 from claude_bottle.model.credentials import CredentialSpec, check_credential_name
+from claude_bottle.model.durations import seconds
 from claude_bottle.state.paths import expand_home
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from claude_bottle.manifest.problems import Report
     from claude_bottle.manifest.shape import CredentialDoc, FromDoc
 
-_TTL = re.compile(r"([1-9][0-9]{0,5})([smh])", re.ASCII)
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
 _RESERVED_PREFIX = "CLAUDE_BOTTLE_"
 # The home is where it is, and a conversation is found by it: moved, it would be lost at the end.
 _RESERVED = ("HOME", "CLAUDE_CONFIG_DIR")
@@ -109,15 +107,17 @@ def host_path(text: str) -> str | None:
 
 def _source(doc: FromDoc, path: Path, report: Report) -> dict[str, Any] | None:
     """The parts of a `CredentialSpec` that say where the value is read; None (and a problem) when unclear."""
-    given = [key for key in ("env", "file", "command") if getattr(doc, key) is not UNSET]
+    given = [key for key in ("env", "file", "command", "keyring") if getattr(doc, key) is not UNSET]
     if len(given) != 1:
         report.problem(path, "several sources" if given else "no source",
-                       'write exactly one of "env", "file" and "command"')  # fmt: skip
+                       'write exactly one of "env", "file", "command" and "keyring"')  # fmt: skip
         return None
     for key, needs in (("pointer", "file"), ("ttl", "command")):
         if getattr(doc, key) is not UNSET and given != [needs]:
             report.problem((*path, key), f'it goes with "{needs}"')
             return None
+    if doc.keyring is not UNSET:
+        return {"source": "keyring", "source_detail": doc.keyring}
     if doc.command is not UNSET:
         return _command(doc.command, doc.ttl, path, report)
     if doc.file is not UNSET:
@@ -143,9 +143,9 @@ def _command(argv: list[str], ttl: str | UnsetType, path: Path, report: Report) 
         return None
     made: dict[str, Any] = {"source": "command", "source_detail": tuple(argv)}
     if ttl is not UNSET:
-        found = _TTL.fullmatch(ttl)
+        found = seconds(ttl)
         if found is None:
             report.problem((*path, "ttl"), "not a duration", "write it like 90s, 15m or 2h")
             return None
-        made["ttl"] = int(found[1]) * _SECONDS[found[2]]
+        made["ttl"] = found
     return made

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from claude_bottle.model.git_grant import size_text
 from claude_bottle.redact import printable
 
 if TYPE_CHECKING:
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
 def describe_rule(rule: Rule) -> str:
     """`reach api.github.com: GET /repos/acme/** with the credential github`."""
-    place = rule.host if rule.port == 443 else f"{rule.host}:{rule.port}"
+    place = rule.host.replace("*.", "every subdomain of ", 1) if rule.wide else rule.host
+    place = place if rule.port == 443 else f"{place}:{rule.port}"
     what = " ".join([", ".join(rule.methods) or "any method", ", ".join(rule.paths) or "on any path"])
+    what += f", bodies up to {size_text(rule.max_body)}" if rule.max_body is not None else ""
+    what += ", and as a WebSocket, unseen" if rule.websocket else ""
     if rule.tls == "tunnel":
         what = "anything, unseen (tunnel)"
     if rule.git:
@@ -40,6 +44,8 @@ def describe_source(spec: CredentialSpec) -> str:
         where = f"run on this host: {shlex.join(spec.source_detail)}"
     elif spec.source == "file":
         where = f"read the host's file {spec.source_detail}"
+    elif spec.source == "keyring":
+        where = f"read the entry {spec.source_detail} of your keyring"
     else:
         where = f"read your variable ${spec.source_detail}"
     return f"{printable(where)} (credential {printable(spec.name)}, sent in the header {spec.header})"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.model.credentials import check_credential_name
 from claude_bottle.model.hosts import reserved_reason
-from claude_bottle.model.policy import INSPECT, Rule, conflicts
+from claude_bottle.model.matching import conflicts
+from claude_bottle.model.policy import INSPECT, Rule
 from claude_bottle.model.push_change import PushChange
 from claude_bottle.values import dataclass
 
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
     from claude_bottle.model.capability import Capability
 
-EGRESS, CREDENTIAL, CAPABILITY, BUDGET = "egress", "credential", "capability", "budget"
+EGRESS, CREDENTIAL, CAPABILITY, BUDGET, MONEY = "egress", "credential", "capability", "budget", "money"
 
 # Bounds on what an agent may submit (I16). A change is small enough to be shown whole on one screen.
 MAX_RULES, MAX_PATHS, MAX_TEXT = 8, 16, 512
 MAX_BYTES = 1 << 40
+MAX_USD = 10_000
 # How a capability is written (`Capability.from_dict`): one of these keys, and what it holds.
 PACKAGES = {
     "apt": "Debian packages.", "pip": "Python packages.", "npm": "npm packages, installed globally.",
@@ -100,7 +102,22 @@ class BudgetChange:
         return {"kind": self.kind, "egress_bytes": self.egress_bytes}
 
 
-Change = EgressChange | CredentialChange | CapabilityChange | BudgetChange | PushChange
+@dataclass(frozen=True)
+class MoneyChange:
+    """More of a budget of money: US dollars, to the cent, on top of what is granted."""
+
+    usd: float
+    kind: str = MONEY
+
+    def __post_init__(self) -> None:
+        if type(self.usd) not in (int, float) or not 0 < self.usd <= MAX_USD or round(self.usd, 2) != self.usd:
+            raise ValueError(f"usd is a number of dollars up to {MAX_USD}, to the cent")
+
+    def to_dict(self) -> dict[str, object]:
+        return {"kind": self.kind, "usd": self.usd}
+
+
+Change = EgressChange | CredentialChange | CapabilityChange | BudgetChange | MoneyChange | PushChange
 
 
 def change_from_dict(data: object, *, operator_named: Collection[tuple[str, int]] = ()) -> Change:
@@ -120,11 +137,13 @@ def change_from_dict(data: object, *, operator_named: Collection[tuple[str, int]
             change = CapabilityChange(Capability.from_dict(data["capability"]))
         case "budget" if keys == {"egress_bytes"}:
             change = BudgetChange(data["egress_bytes"])
+        case "money" if keys == {"usd"}:
+            change = MoneyChange(data["usd"])
         case "push":
             change = PushChange.from_dict(data)
             _check_place(change.rule, operator_named)
         case _:
-            raise ValueError("a change is of the kind egress, credential, capability or budget, with its own keys")
+            raise ValueError("a change is of the kind egress, credential, capability, budget or money, with its own keys")
     return change
 
 
@@ -138,6 +157,8 @@ def narrower(change: Change, shown: Change) -> bool:
         return change.name == shown.name and within(change.rule, shown.rule)
     if isinstance(change, BudgetChange) and isinstance(shown, BudgetChange):
         return change.egress_bytes <= shown.egress_bytes
+    if isinstance(change, MoneyChange) and isinstance(shown, MoneyChange):
+        return change.usd <= shown.usd
     return change == shown
 
 
@@ -150,8 +171,8 @@ def _check_small(rule: Rule) -> None:
 
 def _rule(data: object, operator_named: Collection[tuple[str, int]]) -> Rule:
     """A rule as an agent writes it. Where it comes from (`origin`) is not its to say."""
-    if not isinstance(data, dict) or not set(data) <= {"host", "port", "methods", "paths", "tls", "credential"}:
-        raise ValueError("a rule has host, and may have port, methods, paths, tls, credential")
+    if not isinstance(data, dict) or not set(data) <= {"host", "port", "methods", "paths", "tls", "credential", "websocket"}:
+        raise ValueError("a rule has host, and may have port, methods, paths, tls, credential, websocket")
     rule = Rule.from_dict({"tls": INSPECT, **data})
     _check_place(rule, operator_named)
     if any(not path.isprintable() or not path.isascii() for path in rule.paths):
@@ -160,6 +181,8 @@ def _rule(data: object, operator_named: Collection[tuple[str, int]]) -> Rule:
 
 
 def _check_place(rule: Rule, operator_named: Collection[tuple[str, int]]) -> None:
+    if rule.wide:
+        raise ValueError("a wildcard is only for a manifest; name the host")
     why = reserved_reason(rule.host)
     if why is not None and (rule.host, rule.port) not in operator_named:
         raise ValueError(f"{rule.host} can never be granted: {why}")
@@ -182,7 +205,8 @@ def _places(data: dict[object, object]) -> set[tuple[str, int]]:
 def _rule_dict(rule: Rule) -> dict[str, object]:
     """Without `note` and `origin`: a change is what it grants, not what is said about it."""
     said = rule.to_dict()
-    return {key: said[key] for key in ("host", "port", "methods", "paths", "tls", "credential")}
+    kept = {key: said[key] for key in ("host", "port", "methods", "paths", "tls", "credential")}
+    return kept | ({"websocket": True} if rule.websocket else {})
 
 
 def within(rule: Rule, wide: Rule) -> bool:
@@ -198,7 +222,7 @@ def within(rule: Rule, wide: Rule) -> bool:
         except BadTarget:
             return False
 
-    if rule.git != wide.git:
+    if rule.git != wide.git or (rule.websocket and not wide.websocket):
         return False  # what one grants as git, the other does not grant at all
     same_place = (rule.host, rule.port, rule.tls, rule.credential) == (wide.host, wide.port, wide.tls, wide.credential)
     methods = not wide.methods or (bool(rule.methods) and set(rule.methods) <= set(wide.methods))

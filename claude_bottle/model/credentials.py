@@ -15,7 +15,7 @@ from typing import NoReturn
 from claude_bottle.model.hosts import canonical_host, canonical_port
 from claude_bottle.values import dataclass
 
-SOURCES = ("env", "file", "command")
+SOURCES = ("env", "file", "command", "keyring")
 SECRET_FIELD = "{secret}"
 MAX_SECRET = 16 * 1024
 
@@ -27,6 +27,8 @@ _PREFIX = re.compile(r"[A-Za-z0-9_-]{0,40}")
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # what a header field may carry without a second reading
 
 # These decide where a request ends, where it goes or what a connection becomes: the gate writes them itself.
+# Words of a command line, too, so neither begins with a dash.
+_KEYRING = re.compile(r"[^\s/-][^\x00-\x1f\x7f]*/[^\s/-][^\x00-\x1f\x7f/]*")
 _FRAMING = frozenset({
     "connection", "content-length", "content-type", "expect", "host", "keep-alive", "proxy-authenticate",
     "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "via", "x-forwarded-for",
@@ -80,9 +82,9 @@ class CredentialSpec:
     """One credential of a manifest. Holds no secret.
 
     `source_detail`: the variable's name (`env`), the file's path, or path, `#` and a JSON pointer (`file`),
-    the argv (`command`). `env` is the variable that holds the placeholder in the bottle; `header` the field
-    the gate fills in, with `format` around the value. `ttl` is how many seconds a command's output stays
-    good (0: for the session).
+    the argv (`command`), service, `/` and user (`keyring`). `env` is the variable that holds the placeholder in the
+    bottle; `header` the field the gate fills in, with `format` around the value. `ttl` is how many seconds a
+    command's output stays good (0: for the session).
     """
 
     name: str
@@ -120,6 +122,8 @@ class CredentialSpec:
             raise ValueError(f"a credential from {self.source} names one")
         elif self.source == "env" and not _VARIABLE.fullmatch(detail):
             raise ValueError("a credential from env names an environment variable")
+        elif self.source == "keyring" and not _KEYRING.fullmatch(detail):
+            raise ValueError("a credential from a keyring is written service/user, such as github.com/me")
         if "\0" in "".join(detail):
             raise ValueError("a credential's source holds a NUL")
         if self.ttl < 0 or (self.ttl and self.source != "command"):

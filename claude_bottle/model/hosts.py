@@ -21,13 +21,15 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # takes `127.1`, `0x7f.1`, `017700000001`, `2130706433`). No top-level domain looks like this (RFC 3696 §2).
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
+# Second levels that registries of countries give names below (`co.uk`, `com.au`, `ac.jp`).
+_REGISTRIES = frozenset({"ac", "co", "com", "edu", "gob", "gov", "go", "ltd", "ne", "net", "nom", "or", "org", "plc", "sch"})
 
 _FORBIDDEN = {
     "@": "user information (@) does not belong to a host name",
     "%": "a percent sign or zone identifier is not part of a host name",
     "[": "an IPv6 address is not a host name",
     "]": "an IPv6 address is not a host name",
-    "*": "wildcards are not supported yet; name each host",
+    "*": "a wildcard is only *. in front of a name, in a rule of a manifest",
     "/": "a slash is not part of a host name; write the host alone, without scheme and path",
     "\\": "a backslash is not part of a host name",
     "?": "a question mark is not part of a host name",
@@ -71,6 +73,28 @@ def canonical_host(raw: str | bytes) -> str:
     if _NUMBER.fullmatch(labels[-1]):
         raise BadHost("an IP address (in any spelling) is not a host name; grant the name instead")
     return name
+
+
+WILD = "*."
+
+
+def canonical_pattern(raw: str) -> str:
+    """The one spelling of a rule's host: a host name, or `*.` and the domain whose direct subdomains are meant. BadHost
+    for anything else, and for a domain that is nobody's own: a top-level one, or a registry's below a country's."""
+    if not raw.startswith(WILD):
+        return canonical_host(raw)
+    domain = canonical_host(raw.removeprefix(WILD))
+    first, dot, last = domain.partition(".")
+    if not dot:
+        raise BadHost("a wildcard for a whole top-level domain is refused; name a domain below it, or each host")
+    if len(last) == 2 and first in _REGISTRIES:
+        raise BadHost(f"a wildcard for all of {domain} is refused: everybody has names there")
+    return WILD + domain
+
+
+def covers_host(pattern: str, other: str) -> bool:
+    """Whether the host of one rule stands for all that another's does. A star never crosses a dot."""
+    return pattern == other or (pattern.startswith(WILD) and WILD + other.partition(".")[2] == pattern)
 
 
 def _ascii(raw: str | bytes) -> str:
@@ -188,7 +212,7 @@ _RESERVED_SUFFIXES = {
 def reserved_reason(host: str) -> str | None:
     """Why `host` may be reached only when the operator's own settings name it exactly, in words; None for
     others."""
-    name = canonical_host(host)
+    name = canonical_pattern(host).removeprefix(WILD)
     if name in _RESERVED_HOSTS:
         return _RESERVED_HOSTS[name]
     last = name.rpartition(".")[2]

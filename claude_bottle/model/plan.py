@@ -64,6 +64,9 @@ class Protection:
     why: str = ""
 
 
+KEEPER = "the keeper"
+
+
 @dataclass(frozen=True)
 class Limit:
     """One resource limit, and by what it is enforced ("" when it is not)."""
@@ -72,6 +75,11 @@ class Limit:
     value: str
     enforced: bool
     by: str = ""
+
+    @property
+    def kept_here(self) -> bool:
+        """Whether it is no backend's business."""
+        return self.by == KEEPER
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,7 @@ class BottlePlan:
     approvals: tuple[dict[str, object], ...] = ()
     layers: tuple[Layer, ...] = ()
     fork_of: str | None = None
+    skills: tuple[dict[str, str], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -189,6 +198,7 @@ class BottlePlan:
             "limits": [asdict(limit) for limit in self.limits],
             "budget": dict(self.budget),
             "protections": [asdict(protection) for protection in self.protections],
+            **({"skills": list(self.skills)} if self.skills else {}),
             **({"approvals": list(self.approvals)} if self.approvals else {}),
         }  # fmt: skip
 

@@ -10,7 +10,7 @@ import textwrap
 from typing import Any
 
 from claude_bottle.model.capability import PACKAGES
-from claude_bottle.model.git_grant import GitGrant
+from claude_bottle.model.git_grant import GitGrant, size_text
 from claude_bottle.model.plan import UNLIMITED
 from claude_bottle.redact import printable
 
@@ -46,11 +46,15 @@ def _head(plan: dict[str, Any]) -> list[str]:
         *_row("agent", f"{plan['agent']} · {program}"),
         *_row("runs", " ".join(plan["command"])),
         *_row("work", place),
+        *(_row("skills", _skills(plan["skills"])) if plan.get("skills") else []),
         *(_row("from", f"{plan['fork_of']}: its files and conversation") if plan.get("fork_of") else []),
-        *_made(plan.get("image_build") or []),
         *_made([step for step in plan.get("image_build") or [] if step["kind"] != "layer"]),
         *_layers(plan.get("layers") or []),
     ]
+
+
+def _skills(skills: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{one['name']} ({one['sha256'][:8]})" for one in skills)
 
 
 def _layers(layers: list[dict[str, Any]]) -> list[str]:
@@ -91,6 +95,10 @@ def _reach(plan: dict[str, Any]) -> list[str]:
         lines += _pair(f"  {where}", ", ".join([_with(plan, rule), *marks]))
         methods = " ".join(rule["methods"]) or "any method"
         what = "anything, unread" if rule["opaque"] else f"{methods} {' '.join(rule['paths']) or 'any path'}"
+        if rule.get("max_body") is not None:
+            what += f", bodies up to {size_text(rule['max_body'])}"
+        if rule.get("websocket"):
+            what += ", and as a WebSocket, unread"
         if rule.get("git"):
             what = _git(rule["git"])
         lines += textwrap.wrap(printable(what), WIDTH, initial_indent="    ", subsequent_indent="    ",
@@ -159,8 +167,13 @@ def _inside(plan: dict[str, Any]) -> list[str]:
     if plan["limits"]:
         lines += _row("limits", _limits(plan["limits"]))
     if plan["budget"]:
-        lines += _row("budget", f"sends at most {_size(plan['budget']['egress_bytes'])} in all")
+        lines += _row("budget", " · ".join(_budget(plan["budget"])))
     return lines
+
+
+def _budget(budget: dict[str, Any]) -> list[str]:
+    said = [f"sends at most {_size(budget['egress_bytes'])} in all"] if "egress_bytes" in budget else []
+    return [*said, f"spends at most ${budget['usd']:.2f} at the model's API in all"] if "usd" in budget else said
 
 
 def _size(count: int) -> str:
@@ -171,10 +184,16 @@ def _size(count: int) -> str:
 
 def _limits(limits: list[dict[str, Any]]) -> str:
     """What bounds the bottle, then in few words what does not."""
-    said = [f"{m['name']} {m['value']}" + ("" if m["enforced"] else " (not enforced)")
+    said = [f"{m['name']} {m['value']}" + _enforcement(m)
             for m in limits if m["enforced"] or m["value"] != UNLIMITED]  # fmt: skip
     free = [m["name"] for m in limits if not m["enforced"] and m["value"] == UNLIMITED]
     return " · ".join([*said, *([f"none on {', '.join(free)}"] if free else [])])
+
+
+def _enforcement(limit: dict[str, Any]) -> str:
+    if not limit["enforced"]:
+        return " (not enforced)"
+    return " (each program)" if limit["by"].endswith("for each program") else ""
 
 
 def _notes(plan: dict[str, Any]) -> list[str]:

@@ -1,9 +1,9 @@
 """The one decision: may this bottle reach this host and port, and may it send this request?
 
-DNS stub, transparent listeners and explicit proxy all ask a `Policy`, which is made of exact-host rules that
-only ever grant: what no rule grants is refused, rules add up, their order does not matter, and removing one
-never grants anything. Rules check themselves when made, so a rule that exists is sound. Pure: nothing is
-resolved, opened or recorded.
+DNS stub, transparent listeners and explicit proxy all ask a `Policy`, which is made of rules that only ever
+grant: what no rule grants is refused, rules add up, their order does not matter, and removing one never grants
+anything. A rule is for one host, or (`*.example.com`) for every direct subdomain of one domain. Rules check
+themselves when made, so a rule that exists is sound. Pure: nothing is resolved, opened or recorded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from collections.abc import Collection, Iterable
 from claude_bottle.model.credentials import check_credential_name
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.git_request import FETCH, GitRequest, git_request, granting
-from claude_bottle.model.hosts import BadHost, canonical_host, canonical_port, reserved_reason
+from claude_bottle.model.hosts import WILD, BadHost, canonical_host, canonical_pattern, canonical_port, reserved_reason
+from claude_bottle.model.matching import Matcher, conflicts
+from claude_bottle.model.ssh_remote import SshRemote
 from claude_bottle.model.urlpath import BadTarget, PathPattern, compile_pattern, is_canonical, readings
 from claude_bottle.values import dataclass
 
@@ -39,14 +41,15 @@ RESOLVE_FAILED = "resolve_failed"
 UPSTREAM_FAILED = "upstream_failed"
 UPSTREAM_TLS = "upstream_tls"
 TOO_LARGE = "too_large"
-GATE_HALTED, BUDGET_SPENT = "gate_halted", "budget_spent"
+GATE_HALTED, BUDGET_SPENT, MONEY_SPENT = "gate_halted", "budget_spent", "money_spent"
+NAME_NOT_ADMITTED, BODY_TOO_LARGE = "name_not_admitted", "body_too_large"
 GIT_NOT_GRANTED, GIT_REFUSED = "git_not_granted", "git_refused"
 PUSH_REFUSED = "push_refused"
 REASONS = frozenset({
     HOST_NOT_GRANTED, PORT_NOT_GRANTED, METHOD_NOT_GRANTED, PATH_NOT_GRANTED, BAD_HOST, BAD_REQUEST,
     NAME_MISMATCH, NO_SNI, NOT_TLS, NOT_HTTP, ADDRESS_REFUSED, CREDENTIAL_FOREIGN, CREDENTIAL_NEEDS_TLS,
     CREDENTIAL_EXPIRED, UPGRADE_REFUSED, RESOLVE_FAILED, UPSTREAM_FAILED, UPSTREAM_TLS, TOO_LARGE, GATE_HALTED,
-    BUDGET_SPENT, GIT_NOT_GRANTED, GIT_REFUSED, PUSH_REFUSED,
+    BUDGET_SPENT, MONEY_SPENT, NAME_NOT_ADMITTED, BODY_TOO_LARGE, GIT_NOT_GRANTED, GIT_REFUSED, PUSH_REFUSED,
 })  # fmt: skip
 
 INSPECT, TUNNEL = "inspect", "tunnel"
@@ -60,12 +63,13 @@ _NEVER = frozenset({"CONNECT", "TRACE", "TRACK"})
 
 @dataclass(frozen=True)
 class Rule:
-    """One grant. Empty `methods` and `paths` mean any. `tls` is "inspect" (each request is judged) or
-    "tunnel" (opaque).
+    """One grant, for a host or (`*.domain`) a domain's direct subdomains. Empty `methods` and `paths` mean any.
+    `tls` is "inspect" (each request is judged) or "tunnel" (opaque).
 
     The host is brought to its canonical form; whatever is unsound is a ValueError in words. GET grants HEAD
     too (RFC 9110 §9.3.2: the same without the body). `note` is the manifest's remark, `origin` where the
-    rule came from (a preset). A rule with `git` grants git on its repositories and nothing else.
+    rule came from (a preset). A rule with `git` grants git on its repositories and nothing else. `websocket`: a GET may
+    become a WebSocket, whose messages nobody judges; `max_body`: bytes a request's body may have, None for any.
     """
 
     host: str
@@ -77,13 +81,15 @@ class Rule:
     note: str = ""
     origin: str = ""
     git: GitGrant | None = None
+    websocket: bool = False
+    max_body: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.host, str):
             raise ValueError("host must be a host name")
         if not isinstance(self.port, int):
             raise ValueError("port must be a number")
-        object.__setattr__(self, "host", canonical_host(self.host))
+        object.__setattr__(self, "host", canonical_pattern(self.host))
         object.__setattr__(self, "port", canonical_port(self.port))
         for name in ("methods", "paths"):
             object.__setattr__(self, name, _words(name, getattr(self, name)))
@@ -98,6 +104,14 @@ class Rule:
             raise ValueError('tls must be "inspect" or "tunnel"')
         if self.tls == TUNNEL and (self.methods or self.paths):
             raise ValueError("a tunnel is opaque: methods and paths cannot be judged in it; use tls: inspect")
+        if not isinstance(self.websocket, bool) or not (self.max_body is None or type(self.max_body) is int):
+            raise ValueError("websocket is true or false, max_body a number of bytes")
+        if (self.websocket or self.max_body is not None) and (self.tls == TUNNEL or self.git is not None):
+            raise ValueError("websocket and max_body are for requests: neither a tunnel nor git knows them")
+        if self.max_body is not None and self.max_body < 0:
+            raise ValueError("max_body is not negative")
+        if self.wide and (self.credential is not None or self.git is not None):
+            raise ValueError("a wildcard has neither a credential nor git: name the host that is trusted with it")
         if self.git is not None:
             object.__setattr__(self, "git", GitGrant.in_rule(self.git, self))
         if self.credential is not None:
@@ -114,6 +128,16 @@ class Rule:
         if any(pattern.everything for pattern in patterns):
             raise ValueError("/** with a credential is refused: name the paths the credential is for")
 
+    @property
+    def wide(self) -> bool:
+        """Whether it is for every direct subdomain of a domain."""
+        return self.host.startswith(WILD)
+
+    @property
+    def ssh(self) -> SshRemote | None:
+        """How its host is reached, where that is not by https."""
+        return self.git.ssh if self.git else None
+
     def to_dict(self) -> dict[str, object]:
         return {
             "host": self.host,
@@ -125,6 +149,8 @@ class Rule:
             "note": self.note,
             "origin": self.origin,
             **({"git": self.git.to_dict()} if self.git else {}),
+            **({"websocket": True} if self.websocket else {}),
+            **({"max_body": self.max_body} if self.max_body is not None else {}),
         }
 
     @staticmethod
@@ -159,63 +185,13 @@ def _compiled(path: str) -> PathPattern:
 @dataclass(frozen=True)
 class Decision:
     """A verdict: `reason` is "" when allowed, else one of REASONS; `rule` is the granting rule, or None. `git`: what the
-    request asks of git, where rules for git judged it."""
+    request asks of git, where rules for git judged it. `max_body`: how many bytes its body may have, None for any."""
 
     allow: bool
     reason: str = ""
     rule: Rule | None = None
     git: GitRequest | None = None
-
-
-class _Compiled:
-    """A rule ready to match."""
-
-    __slots__ = ("patterns", "rule", "weight")
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-        self.patterns = tuple(compile_pattern(path) for path in rule.paths)
-        self.weight = repr((rule.methods, rule.paths, rule.credential, rule.note, rule.origin, rule.git))
-
-    def grants_method(self, method: str) -> bool:
-        methods = self.rule.methods
-        return not methods or method in methods or (method == "HEAD" and "GET" in methods)
-
-    def grants_path(self, ways: tuple[str, ...]) -> bool:
-        """Every way a server may read the path must be covered by one of the patterns."""
-        return not self.patterns or all(any(pattern(way) for pattern in self.patterns) for way in ways)
-
-    def rank(self, path: str) -> tuple[bool, int, bool, str]:
-        """Which of several granting rules counts: one with a credential before one without (adding a rule
-        never takes a credential away), then the most specific path, then named methods; the rest only makes
-        it deterministic."""
-        literal = max((pattern.literal for pattern in self.patterns if pattern(path)), default=0)
-        return (self.rule.credential is not None, literal, bool(self.rule.methods), self.weight)
-
-
-def conflicts(rules: Iterable[Rule]) -> list[str]:
-    """What makes these rules unsound together, one sentence each: a host and port both tunnelled and
-    inspected, or two credentials for the very same requests. Does not depend on order."""
-    modes: dict[str, set[str]] = {}
-    credentials: dict[tuple[object, ...], set[str]] = {}
-    for rule in rules:
-        where = f"{rule.host}:{rule.port}"
-        modes.setdefault(where, set()).add(rule.tls)
-        if rule.credential is not None:
-            same = (where, frozenset(rule.methods), frozenset(rule.paths), rule.git and frozenset(rule.git.repositories))
-            credentials.setdefault(same, set()).add(rule.credential)
-    return sorted(
-        [
-            f"{where} is a tunnel in one rule and inspected in another; give it one tls mode"
-            for where, kinds in modes.items()
-            if len(kinds) > 1
-        ]
-        + [
-            f"{where} has the credentials {', '.join(sorted(names))} for the same requests; keep one"
-            for (where, *_), names in credentials.items()
-            if len(names) > 1
-        ]
-    )
+    max_body: int | None = None
 
 
 class Policy:
@@ -230,18 +206,28 @@ class Policy:
         self.rules = tuple(rules)
         if problems := conflicts(self.rules):
             raise ValueError("; ".join(problems))
-        self._by_host: dict[str, dict[int, list[_Compiled]]] = {}
+        self._by_host: dict[str, dict[int, list[Matcher]]] = {}
+        self._below: dict[str, dict[int, list[Matcher]]] = {}
         for rule in self.rules:
             if reserved_reason(rule.host) is None or (rule.host, rule.port) in operator_named:
-                self._by_host.setdefault(rule.host, {}).setdefault(rule.port, []).append(_Compiled(rule))
+                where = self._below if rule.wide else self._by_host
+                where.setdefault(rule.host, {}).setdefault(rule.port, []).append(Matcher(rule))
 
     def names(self) -> tuple[str, ...]:
-        """The granted host names, sorted: what the DNS stub answers."""
+        """The granted host names that rules name, sorted."""
         return tuple(sorted(self._by_host))
+
+    def by_wildcard(self, host: str | bytes) -> bool:
+        """Whether this name is granted, and by no rule that names it."""
+        try:
+            name = canonical_host(host)
+        except BadHost:
+            return False
+        return name not in self._by_host and bool(self._wild(name))
 
     def ports(self) -> tuple[int, ...]:
         """The granted ports, sorted: what needs a listener."""
-        return tuple(sorted({port for ports in self._by_host.values() for port in ports}))
+        return tuple(sorted({port for ports in (*self._by_host.values(), *self._below.values()) for port in ports}))
 
     def connect(self, host: str | bytes, port: int) -> Decision:
         """May a connection be opened? For an inspected host each request is judged besides; `rule.tls` tells
@@ -252,10 +238,11 @@ class Policy:
         return Decision(True, "", max(found, key=lambda one: one.rank("")).rule)
 
     def request(
-        self, host: str | bytes, port: int, method: str, path: str, *, tls: bool, query: str | None = None
+        self, host: str | bytes, port: int, method: str, path: str, *, tls: bool, query: str | None = None,
+        websocket: bool = False,
     ) -> Decision:
         """May this request be sent? `path` is `Target.path` (canonical, no query); `tls`: it came over TLS,
-        and goes on so.
+        and goes on so; `websocket`: it asks to become one.
 
         The rule of a grant says which credential goes in. Over plain http no rule with a credential grants
         anything. Where there are rules for git, `query` is looked at too, and they alone grant pushing.
@@ -287,13 +274,25 @@ class Policy:
         found = [one for one in found if tls or one.rule.credential is None]
         if not found:
             return Decision(False, CREDENTIAL_NEEDS_TLS)
-        return Decision(True, "", max(found, key=lambda one: one.rank(path)).rule)
+        found = [one for one in found if one.rule.websocket] if websocket else found
+        if not found:
+            return Decision(False, UPGRADE_REFUSED)
+        sizes = [one.rule.max_body for one in found]
+        most = None if None in sizes else max(size for size in sizes if size is not None)
+        return Decision(True, "", max(found, key=lambda one: one.rank(path)).rule, max_body=most)
 
-    def _find(self, host: str | bytes, port: int) -> list[_Compiled] | Decision:
+    def _find(self, host: str | bytes, port: int) -> list[Matcher] | Decision:
         try:
-            ports = self._by_host.get(canonical_host(host))
+            name = canonical_host(host)
         except BadHost:
             return Decision(False, BAD_HOST)
-        if ports is None:
+        ports, wild = self._by_host.get(name), self._wild(name)
+        if ports is None and not wild:
             return Decision(False, HOST_NOT_GRANTED)
-        return ports.get(port) or Decision(False, PORT_NOT_GRANTED)
+        return [*(ports or {}).get(port, ()), *wild.get(port, ())] or Decision(False, PORT_NOT_GRANTED)
+
+    def _wild(self, name: str) -> dict[int, list[Matcher]]:
+        """What wildcards grant on a name. A reserved name below a domain that is none (a cloud's metadata service) is not
+        meant by any."""
+        found = self._below.get(WILD + name.partition(".")[2]) if self._below else None
+        return found if found and reserved_reason(name) is None else {}

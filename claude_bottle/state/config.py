@@ -7,6 +7,7 @@ we do not know is an error: a misspelt setting must not be silently without effe
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from claude_bottle.state.paths import Paths, expand_home
 
 _LIMIT = 1 << 20
 _EXAMPLE = '{"upstreams": {"api.example.com:443": {"connect": "10.0.0.5:8443", "ca": "gateway-ca.pem"}}}'
+
+_PROXY = re.compile(r"http://(?:([^@/\s]*:[^@/\s]*)@)?([^@/\s]+)/?")
 
 # Where the gate of a container bottle runs: auto, on this host, or in a container beside it.
 GATES = ("auto", "host", "container")
@@ -53,13 +56,22 @@ class Registry(NamedTuple):
         return {"url": self.url, "suites": list(self.suites), "components": list(self.components), "keyring": self.keyring}
 
 
+class UpstreamProxy(NamedTuple):
+    """A proxy that this host reaches the internet by; `authorization` as in Proxy-Authorization, a secret."""
+
+    host: str
+    port: int
+    authorization: str = ""
+
+
 class Settings(NamedTuple):
     """`upstreams` by canonical host and port; `ca` an absolute path to further roots for upstream TLS;
     `retention_days` after which `cleanup` may take preserved state, None for never; `default_backend` None
     for auto; `gate` where the gate of a container bottle runs: auto, host or container; `notify` the command that
     is told of every request, () for none; `credentials` what may be granted to bottles that ask, by name, in the
     manifest's language and not looked into here (`manifest.offered`); `registries` by kind of capability (apt, pip, …):
-    where layers are built from instead of the public ones."""
+    where layers are built from instead of the public ones; `upstream_proxy` what every dial of a gate goes through, but
+    those that `upstreams` leads elsewhere."""
 
     upstreams: dict[tuple[str, int], Upstream]
     ca: str | None = None
@@ -69,6 +81,7 @@ class Settings(NamedTuple):
     notify: tuple[str, ...] = ()
     credentials: Mapping[str, object] = MappingProxyType({})
     registries: Mapping[str, Registry] = MappingProxyType({})
+    upstream_proxy: UpstreamProxy | None = None
 
     @classmethod
     def load(cls, paths: Paths) -> Settings:
@@ -91,7 +104,7 @@ class _Reading:
     def settings(self, data: dict[str, object]) -> Settings:
         readers: dict[str, Callable[[object], object]] = {
             "upstreams": self._upstreams,
-            "upstream_proxy": self._not_yet,
+            "upstream_proxy": self._proxy,
             "ca": lambda value: self._file("ca", value),
             "retention_days": self._days,
             "default_backend": self._backend,
@@ -199,8 +212,17 @@ class _Reading:
             return {}
         return value
 
-    def _not_yet(self, _: object) -> None:
-        self.problems.append("upstream_proxy: not supported yet")
+    def _proxy(self, value: object) -> UpstreamProxy | None:
+        found = _PROXY.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            self._wrong("upstream_proxy", 'a text "http://host:port", or "http://user:password@host:port"', value)
+            return None
+        try:
+            place = _address(found[2])
+        except BadHost as problem:
+            self.problems.append(f"upstream_proxy: not a host:port: {problem.reason}")
+            return None
+        return UpstreamProxy(*place, _basic(found[1]) if found[1] else "")
 
     def _wrong(self, where: str, expected: str, value: object) -> None:
         found = "nothing" if value is None else type(value).__name__
@@ -208,6 +230,14 @@ class _Reading:
 
     def _unknown(self, key: str, prefix: str, known: Iterable[str]) -> None:
         self.problems.append(f"{prefix}{printable(key, width=80)}: unknown key; known are {', '.join(known)}")
+
+
+def _basic(user: str) -> str:
+    """User and password of a URL as Basic (RFC 7617)."""
+    from base64 import b64encode
+    from urllib.parse import unquote
+
+    return f"Basic {b64encode(unquote(user).encode()).decode()}"
 
 
 def _address(text: str) -> tuple[str, int]:

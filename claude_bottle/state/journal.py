@@ -28,6 +28,8 @@ from claude_bottle.state.reserve import allocate_beyond_end
 __all__ = ["Journal", "JournalFull", "read", "verify"]
 
 RESERVE = 64 * 1024
+# Some million requests. What is longer has been written for its length.
+MOST = 4 << 30
 _SYNC_EVERY = 1.0
 _HEAD = 8 * 1024
 _TORN = ".torn"
@@ -43,7 +45,8 @@ class JournalFull(BottleError):
         super().__init__(
             f"cannot record what happens in {path}",
             why=problem.strerror or str(problem),
-            do="free some space there (claude-bottle cleanup removes what is no longer needed)",
+            do="free some space there (claude-bottle cleanup removes what is no longer needed)"
+            if problem.errno != errno.EFBIG else "end this bottle and go on in another (claude-bottle fork)",
         )
         self.recorded = recorded
 
@@ -145,6 +148,8 @@ class Journal:
         self._keep_reserve()
 
     def _keep_reserve(self) -> None:
+        if self._size > MOST:
+            raise JournalFull(self.path, OSError(errno.EFBIG, f"it is longer than {MOST >> 30} GiB"), recorded=True)
         if self._reserved_to - self._size > RESERVE // 2:
             return
         try:

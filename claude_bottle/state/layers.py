@@ -29,8 +29,6 @@ SCHEMA = 1
 # A mount takes one page of options (mount(2)); each layer needs some twenty bytes of it.
 MOST = 100
 _LIMIT = 1 << 20
-_MOST_EDITS, _SHOWN = 10_000, 5
-_LOOKED_AT = frozenset({".git", ".git/index"})
 _NAME = re.compile(r"[0-9a-f]{16}")
 
 
@@ -156,36 +154,6 @@ def sweep(layers: Layers, named: set[str]) -> None:
 
 def new_name() -> str:
     return os.urandom(8).hex()
-
-
-def edited(layers: Layers) -> list[str]:
-    """Paths of the original that the host has changed since there is a layer over it, a directory where names came or went,
-    sorted. Not what git rewrites when somebody only looks."""
-    found: list[str] = []
-    pending = [""]
-    while pending and len(found) < _MOST_EDITS:
-        below = pending.pop()
-        try:
-            with os.scandir(layers.source / below) as entries:
-                for entry in entries:
-                    path = f"{below}/{entry.name}" if below else entry.name
-                    about = entry.stat(follow_symlinks=False)
-                    if about.st_ctime_ns >= layers.since and path not in _LOOKED_AT:
-                        found.append(path)
-                    if stat.S_ISDIR(about.st_mode):
-                        pending.append(path)
-        except OSError:
-            found.append(below or ".")  # gone meanwhile, or closed to us: not as it was
-    return sorted(found)
-
-
-def describe_edits(paths: list[str]) -> str:
-    """One sentence for the operator."""
-    from claude_bottle.redact import printable
-
-    shown = ", ".join(printable(path, width=60) for path in paths[:_SHOWN])
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return f"changed on the host since the bottle was begun, and seen in it where it has not changed the same: {shown}{more}"
 
 
 def is_whiteout(found: os.stat_result) -> bool:

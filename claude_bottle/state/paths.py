@@ -122,6 +122,10 @@ class Paths:
     def spent(self, identity: str) -> Path:
         return self.state(identity) / "spent.json"
 
+    def spent_text(self, identity: str) -> str:
+        """`spent` as text, for `ls`."""
+        return f"{self._root}/state/{check_identity(identity)}/spent.json"
+
     def journal(self, identity: str) -> Path:
         return self.state(identity) / "journal.jsonl"
 
@@ -164,6 +168,13 @@ class Paths:
     def work_note_text(self, identity: str) -> str:
         """`work_note` as text, for `ls`."""
         return f"{self._root}/state/{check_identity(identity)}/work.json"
+
+    def host_note(self, identity: str) -> Path:
+        return self.state(identity) / "host.json"
+
+    def host_note_text(self, identity: str) -> str:
+        """`host_note` as text, for `ls`."""
+        return f"{self._root}/state/{check_identity(identity)}/host.json"
 
     def layers(self, identity: str) -> Path:
         return self.state(identity) / "layers"

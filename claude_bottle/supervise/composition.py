@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_bottle.model.changes import BudgetChange, CredentialChange, EgressChange, within
-from claude_bottle.model.policy import conflicts
+from claude_bottle.model.changes import BudgetChange, CredentialChange, EgressChange, MoneyChange, within
+from claude_bottle.model.matching import conflicts
+from claude_bottle.model.prices import MICROS
 from claude_bottle.model.requests import ONCE
 
 if TYPE_CHECKING:
@@ -56,3 +57,8 @@ def new_ports(rules: Iterable[Rule], open_ports: Iterable[int]) -> tuple[int, ..
 def granted_bytes(grants: Iterable[Grant]) -> int:
     """What grants add to the budget of bytes."""
     return sum(one.change.egress_bytes for one in grants if not one.ended and isinstance(one.change, BudgetChange))
+
+
+def granted_money(grants: Iterable[Grant]) -> int:
+    """What grants add to the budget of money, in millionths of a dollar."""
+    return sum(round(one.change.usd * MICROS) for one in grants if not one.ended and isinstance(one.change, MoneyChange))

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_bottle.model.changes import BudgetChange, CapabilityChange, Change, CredentialChange, EgressChange
+from claude_bottle.model.changes import (
+    BudgetChange,
+    CapabilityChange,
+    Change,
+    CredentialChange,
+    EgressChange,
+    MoneyChange,
+)
 from claude_bottle.model.policy import TUNNEL, Rule
 from claude_bottle.model.push_change import PushChange
 from claude_bottle.model.requests import MAX_REASON, OPEN, Grant, Request
@@ -81,6 +88,8 @@ def lines(change: Change) -> list[str]:
         found = _push(change)
     elif isinstance(change, BudgetChange):
         found = [f"+ egress budget  {size(change.egress_bytes)} more ({change.egress_bytes} bytes)"]
+    elif isinstance(change, MoneyChange):
+        found = [f"+ budget of money  ${change.usd:.2f} more at the model's API"]
     else:
         found = _capability(change)
     return [piece for line in found for piece in wrapped(line)]
@@ -116,7 +125,8 @@ def _rule(rule: Rule) -> list[str]:
     paths = [f"{place}{path}" for path in rule.paths] or [f"{place}  any path"]
     first, *others = paths
     methods = ",".join(rule.methods) or "any method"
-    return [f"+ {methods}  {first}{with_credential}", *(f"+   or  {other}" for other in others)]
+    socket = ["+   and as a WebSocket, its messages unread"] if rule.websocket else []
+    return [f"+ {methods}  {first}{with_credential}", *(f"+   or  {other}" for other in others), *socket]
 
 
 def _place(rule: Rule) -> str:
@@ -133,6 +143,7 @@ def _reached(rule: Rule) -> list[str]:
     if rule.git:
         return [f"{where} {rule.git.describe()}" + (f" with {rule.credential}" if rule.credential else "")]
     methods, ends = " ".join(rule.methods) or "any method", f" with {rule.credential}" if rule.credential else ""
+    ends += ", and as a WebSocket" if rule.websocket else ""
     return [f"{where} {methods} {path}{ends}" for path in rule.paths or ("any path",)]
 
 

@@ -31,6 +31,8 @@ def _words(change: Any) -> str:
             return f"{kind} {' '.join(value)}" if isinstance(value, list) else kind
         case "budget":
             return f"{size(change['egress_bytes'])} more egress"
+        case "money":
+            return f"${change['usd']:.2f} more"
         case "push":
             return f"push {change['repository']} {change['commands'][0]['ref'].rpartition('/')[2]}"
     return "?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_bottle.model.changes import BudgetChange, CapabilityChange, CredentialChange, EgressChange
+from claude_bottle.model.changes import BudgetChange, CapabilityChange, CredentialChange, EgressChange, MoneyChange
 from claude_bottle.model.push_change import PushChange
 from claude_bottle.model.requests import APPLIED, APPROVED, ONCE, SESSION, SUBMITTED, UNTIL
 from claude_bottle.redact import printable
@@ -61,7 +61,7 @@ def _granted(request: Request, change: Change, bound: BoundCredential | None) ->
         said.append("It is in force now: try again.")
     elif isinstance(change, PushChange):
         said.append("Push the same commits again: now they pass.")
-    elif isinstance(change, BudgetChange):
+    elif isinstance(change, BudgetChange | MoneyChange):
         said.append("It counts from now on.")
     elif isinstance(change, CapabilityChange):
         said.append("It is installed.")

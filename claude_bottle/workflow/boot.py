@@ -71,13 +71,13 @@ def order(
     harness = harnesses.get(plan.harness)
     credentials_read = now()
     own = spec.manifest.bottles[spec.manifest.agent(spec.agent_name).bottle].credentials
-    rules, inbox, more_bytes = plan.egress, None, 0
+    rules, inbox, more_bytes, more_money = plan.egress, None, 0, 0
     if former is None:
         bound = secrets.bind(plan.credentials, harness)
     else:
         from claude_bottle.workflow import carrying
 
-        inbox, rules, bound, more_bytes = carrying.load(paths, plan, harness, settings, own)
+        inbox, rules, bound, more_bytes, more_money = carrying.load(paths, plan, harness, settings, own)
     log.mark("secrets")
     before = former or archived
     session = before.session_id if before and before.session_id else new_session_id()
@@ -102,7 +102,8 @@ def order(
             elsewhere = backend.gate_command(plan) is not None
             told = gates.configure(plan, bound, settings, trusted if elsewhere else None, spent=read_spent(paths, plan.slug))
             limit = None if told.egress_bytes is None else told.egress_bytes + more_bytes
-            gate = replace(told, rules=rules, egress_bytes=limit)
+            money = None if told.money is None else told.money + more_money
+            gate = replace(told, rules=rules, egress_bytes=limit, money=money)
             columns, lines = _terminal_size()
             return Order(
                 paths=paths, plan=plan, record=record, backend=backend, harness=harness,

@@ -13,7 +13,7 @@ from claude_bottle.manifest.offered import chosen, offered
 from claude_bottle.model.changes import CredentialChange
 from claude_bottle.model.plan import PlannedCredential
 from claude_bottle.redact import printable
-from claude_bottle.supervise.composition import compose, granted_bytes
+from claude_bottle.supervise.composition import compose, granted_bytes, granted_money
 from claude_bottle.supervise.summary import summary
 from claude_bottle.values import replace
 from claude_bottle.workflow import secrets
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 
 
 class Load(NamedTuple):
-    """`carried` None: nothing. `rules` and `bound`: the plan's and those of the grants. `more_bytes`: what grants add to
-    the plan's budget."""
+    """`carried` None: nothing. `rules` and `bound`: the plan's and those of the grants. `more_bytes`, `more_money`: what
+    grants add to the plan's budget."""
 
     carried: Carried | None
     rules: tuple[Rule, ...]
     bound: tuple[BoundCredential, ...]
     more_bytes: int = 0
+    more_money: int = 0
 
 
 def load(
@@ -66,7 +67,8 @@ def load(
     rules = compose(plan.egress, carried.inbox.in_force)
     places = {name: tuple(sorted({(rule.host, rule.port) for rule in rules if rule.credential == name})) for name in bound}
     kept = [replace(one, hosts=places[name]) for name, one in bound.items() if places[name] or name in planned]
-    return Load(carried, rules, tuple(kept), granted_bytes(carried.inbox.in_force))
+    given = carried.inbox.in_force
+    return Load(carried, rules, tuple(kept), granted_bytes(given), granted_money(given))
 
 
 def described(paths: Paths, plan: BottlePlan) -> tuple[str, ...]:

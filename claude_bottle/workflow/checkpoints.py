@@ -74,10 +74,11 @@ def wanted(paths: Paths, identity: str, name: str) -> Checkpoint:
 
 def as_text(rows: list[dict[str, object]]) -> str:
     """For a terminal: one line each."""
-    lines = [f"{'CHECKPOINT':<20}{'TAKEN':<22}{'WORK':<10}CONVERSATION"]
+    name = max(20, *(len(str(row["name"])) + 2 for row in rows)) if rows else 20
+    lines = [f"{'CHECKPOINT':<{name}}{'TAKEN':<21}{'WORK':<9}CONVERSATION"]
     for row in rows:
         taken = str(row["created"])[:19].replace("T", " ")
-        lines.append(f"{row['name']!s:<20}{taken:<22}{row['mode']!s:<10}{printable(str(row['session_id']))}")
+        lines.append(f"{row['name']!s:<{name}}{taken:<21}{row['mode']!s:<9}{printable(str(row['session_id']))}")
     return "\n".join(lines)
 
 

@@ -73,19 +73,22 @@ def reject(request: str, reason: str, shown: str = "", paths: Paths | None = Non
 
 def revoke(grant: str, paths: Paths | None = None) -> int:
     """The verb: of a running bottle at once, its connections cut; of one that is kept, for its next resume."""
-    paths = paths or Paths.default()
+    identity, view = take_back(grant, paths or Paths.default())
+    print(grant_text(identity, view))
+    log.say(f"{grant} is revoked")
+    return 0
+
+
+def take_back(grant: str, paths: Paths) -> tuple[str, dict[str, Any]]:
+    """(identity, view) of a grant once it has ended and what went on by it is cut. BottleError when it was not in force."""
     found = find_grant(paths, grant)
     if found is None:
         from claude_bottle.workflow.kept_grants import revoke_kept
 
-        identity, view = revoke_kept(paths, grant)
-    else:
-        identity = found[0].identity
-        with Control(paths, identity) as control:
-            view = control.revoke(grant)
-    print(grant_text(identity, view))
-    log.say(f"{grant} is revoked")
-    return 0
+        return revoke_kept(paths, grant)
+    identity = found[0].identity
+    with Control(paths, identity) as control:
+        return identity, control.revoke(grant)
 
 
 def carried_out(paths: Paths, bottle: Asked, message: dict[str, object]) -> int:
@@ -114,7 +117,7 @@ def show(view: dict[str, Any], change: dict[str, object] | None, scope: str, unt
         print("\n".join(f"  {printable(line)}" for line in lines(stored(change))))
     if credential:
         print(f"with your credential {printable(credential)}")
-    print(f"scope: {f'until {until}' if until else scope}", flush=True)
+    print(f"scope: {f'until {until[:19]}Z' if until else scope}", flush=True)
 
 
 def demand_hash(view: dict[str, Any], wanted: str) -> None:

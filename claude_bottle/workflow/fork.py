@@ -74,5 +74,5 @@ def _workspace(plan: BottlePlan, begun: Checkpoint | None) -> Workspace:
         return replace(plan.workspace, mode=begun.mode, source=begun.source, include=())
     if begun.source is None:
         raise BottleError(f"the checkpoint {begun.name} does not say what its files lie over")
-    mode = "overlay" if get_bottle_backend(plan.backend).overlays else "copy"
+    mode = "copy" if get_bottle_backend(plan.backend).no_overlay(begun.source, str(Paths.default().root)) else "overlay"
     return replace(plan.workspace, mode=mode, source=begun.source, include=())

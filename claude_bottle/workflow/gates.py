@@ -11,28 +11,44 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
-from claude_bottle.gate.config import MAX_WIRE, GateConfig, Upstream
+from claude_bottle.gate.config import MAX_WIRE, GateConfig, Upstream, UpstreamProxy
+from claude_bottle.model.prices import MICROS
+from claude_bottle.state.spent import Spent
 from claude_bottle.workflow import roots
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.outlet import BuildOutlet
     from claude_bottle.model.credentials import BoundCredential
-    from claude_bottle.model.plan import BottlePlan
+    from claude_bottle.model.plan import BottlePlan, Protection
     from claude_bottle.state.config import Settings
+    from claude_bottle.state.config import UpstreamProxy as ProxySetting
     from claude_bottle.state.paths import Paths
+
+NOTHING = Spent()
 
 
 def configure(
-    plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Settings, trusted: bytes | None, *, spent: int = 0
+    plan: BottlePlan, bound: tuple[BoundCredential, ...], settings: Settings, trusted: bytes | None, *,
+    spent: Spent = NOTHING,
 ) -> GateConfig:
     """`trusted`: the PEM bundle of what this host trusts, for a gate that cannot see it; None for one that runs here.
-    `spent`: bytes this bottle has sent in earlier runs. BottleError for certificates that cannot be read."""
+    `spent`: what this bottle has spent in earlier runs. BottleError for certificates that cannot be read."""
     own = authorities(settings.ca) if settings.ca else ""
     extra = own if trusted is None else _only_certificates(trusted)
     nonce = os.urandom(16).hex()
-    limit = plan.budget.get("egress_bytes")
+    limit, usd = plan.budget.get("egress_bytes"), plan.budget.get("usd")
     return GateConfig(plan.slug, plan.egress, bound, _upstreams(settings), extra, nonce, explicit_proxy=True,
-                      egress_bytes=limit if isinstance(limit, int) else None, egress_spent=spent)  # fmt: skip
+                      egress_bytes=limit if isinstance(limit, int) else None, egress_spent=spent.egress_bytes,
+                      money=round(usd * MICROS) if isinstance(usd, int | float) else None,
+                      money_spent=spent.money,
+                      upstream_proxy=settings.upstream_proxy and UpstreamProxy(*settings.upstream_proxy))  # fmt: skip
+
+
+def through(proxy: ProxySetting) -> Protection:
+    """What a plan says of a gate that dials through the operator's proxy."""
+    from claude_bottle.model.plan import Protection
+
+    return Protection("addresses", "weaker", f"your proxy {proxy.host}:{proxy.port} resolves the names, and dials them")
 
 
 def outlet(paths: Paths) -> BuildOutlet:
@@ -47,7 +63,8 @@ def outlet_of(settings: Settings, upstreams: Mapping[tuple[str, int], Upstream],
     """The same where all of that has been read already."""
     from claude_bottle.keeper.outlet import BuildOutlet
 
-    return BuildOutlet(upstreams, authorities(settings.ca) if settings.ca else "", trusted)
+    proxy = settings.upstream_proxy and UpstreamProxy(*settings.upstream_proxy)
+    return BuildOutlet(upstreams, authorities(settings.ca) if settings.ca else "", trusted, upstream_proxy=proxy)
 
 
 def _upstreams(settings: Settings) -> dict[tuple[str, int], Upstream]:

@@ -69,7 +69,7 @@ def render(event: dict[str, Any]) -> str:
         words = [_verdict(data), *(f"{k}={data[k]}" for k in data if k not in _FIRST and data[k] not in ("", None))]
     else:
         words = [f"{key}={value}" for key, value in data.items() if value not in ("", None)]
-    return printable(f"{str(event['wall'])[11:23]}  {event['kind']:<14}{' '.join(words)}", width=400)
+    return printable(f"{str(event['wall'])[11:23]}  {event['kind']:<15} {' '.join(words)}", width=400)
 
 
 def _verdict(data: dict[str, Any]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from claude_bottle.errors import BottleError
 from claude_bottle.redact import printable
-from claude_bottle.state import work_note
+from claude_bottle.state import host_note, work_note
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import INTERRUPTED, RUNNING, SETTLING, STARTING, BottleRecord, unix_time
 from claude_bottle.state.store import Entry, Store
@@ -21,7 +22,12 @@ def listing(*, everything: bool, paths: Paths | None = None) -> list[dict[str, o
     paths = paths or Paths.default()
     entries = Store(paths).list()
     rows = [_row(entry, paths) for entry in entries if everything or entry.status in _LIVE]
-    return [row | {"waiting": _waiting(paths, str(row["identity"]))} if row["status"] == RUNNING else row for row in rows]
+    return [row | _now(paths, str(row["identity"])) if row["status"] == RUNNING else row for row in rows]
+
+
+def _now(paths: Paths, identity: str) -> dict[str, object]:
+    """What a running one says of itself beside its record: `host_edits` counts paths that were changed below its layer."""
+    return {"waiting": _waiting(paths, identity), "host_edits": host_note.load(paths.host_note_text(identity))[0]}
 
 
 def _row(entry: Entry, paths: Paths) -> dict[str, object]:
@@ -42,6 +48,7 @@ def _row(entry: Entry, paths: Paths) -> dict[str, object]:
         "exit_code": record.exit_code,
         "session_id": record.session_id,
         "cwd": printable(record.cwd),
+        **_spent(paths, entry.identity),
         "work": "" if entry.status in _LIVE else _work(paths, entry.identity),
         "preserved": list(record.preserved),
         "why": _why(record, entry.status),
@@ -63,6 +70,22 @@ def _waiting(paths: Paths, identity: str) -> str:
     waiting = [one for one in requests if isinstance(one, dict) and one.get("state") == SUBMITTED]
     more = f" (+{len(waiting) - 1})" if len(waiting) > 1 else ""
     return f"! {summary(waiting[-1].get('change'))}{more}" if waiting else ""
+
+
+def _spent(paths: Paths, identity: str) -> dict[str, object]:
+    """At its model's API, as its gate counted: in words ("" where nothing was), and in millionths of a dollar."""
+    if not os.path.lexists(paths.spent_text(identity)):
+        return {"spent": "", "usd_micros": 0}
+    from claude_bottle.model.prices import dollars
+    from claude_bottle.state.spent import read_spent
+
+    try:
+        money = read_spent(paths, identity).money
+    except (BottleError, OSError):
+        return {"spent": "?", "usd_micros": None}
+    return {"spent": dollars(money) if money else "", "usd_micros": money}
+
+
 def _work(paths: Paths, identity: str) -> str:
     """What of its work the operator has not got, as it was last judged."""
     note = work_note.load(paths.work_note_text(identity))

@@ -14,13 +14,19 @@ if TYPE_CHECKING:
 
 class Narrowing(NamedTuple):
     """`only`: which of the rules asked for, counted from 1; `hosts`: only those of these hosts; `methods`, `paths`: only
-    these; `egress_bytes`: so much of a budget. Empty or None: as asked."""
+    these; `egress_bytes`, `usd`: so much of a budget. Empty or None: as asked."""
 
     only: tuple[int, ...] = ()
     hosts: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     egress_bytes: int | None = None
+    usd: float | None = None
+
+    @property
+    def of_rules(self) -> bool:
+        """Whether it is about rules alone."""
+        return self.egress_bytes is None and self.usd is None
 
 
 def narrowed(asked: object, wish: Narrowing) -> dict[str, object] | None:
@@ -29,14 +35,16 @@ def narrowed(asked: object, wish: Narrowing) -> dict[str, object] | None:
         return None
     shown = _made(asked)
     data: dict[str, Any] = shown.to_dict()
-    if data["kind"] == "egress" and wish.egress_bytes is None:
+    if data["kind"] == "egress" and wish.of_rules:
         data["rules"] = [_less(rule, wish) for rule in _chosen(data["rules"], wish)]
         if not data["rules"]:
             raise UsageError("nothing of the request is left", do="name rules and hosts that it asks for")
-    elif data["kind"] == "credential" and wish.egress_bytes is None and not wish.only and not wish.hosts:
+    elif data["kind"] == "credential" and wish.of_rules and not wish.only and not wish.hosts:
         data["rule"] = _less(data["rule"], wish)
     elif data["kind"] == "budget" and wish._replace(egress_bytes=None) == Narrowing():
         data["egress_bytes"] = wish.egress_bytes
+    elif data["kind"] == "money" and wish._replace(usd=None) == Narrowing():
+        data["usd"] = wish.usd
     else:
         raise UsageError(f"a request for {data['kind']} cannot be narrowed like this",
                          do="approve it as it is, or reject it with a reason that says what to ask for")  # fmt: skip

@@ -1,7 +1,7 @@
 """Reading credentials on the host, at launch: the values go to the gate by fork and are written nowhere.
 
-A variable, a file (with a JSON pointer into it), or a command's output. Each failure names the credential and what to
-do, and never shows a value.
+A variable, a file (with a JSON pointer into it), a command's output, or an entry of the keyring. Each failure names
+the credential and what to do, and never shows a value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from claude_bottle import proc
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import Harness
 from claude_bottle.keeper.credentials import COMMAND_CWD, COMMAND_SECONDS, no_value, printed
-from claude_bottle.keeper.sources import read_file, read_variable
+from claude_bottle.keeper.sources import command, read_file, read_variable
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret, new_placeholder
 from claude_bottle.model.plan import PlannedCredential
 
@@ -54,7 +54,7 @@ def _from_command(spec: CredentialSpec) -> Secret:
     """What it prints. It runs with the operator's environment, it is the operator's own command; but never where an
     agent may have written (see `keeper.credentials`)."""
     try:
-        done = proc.run(list(spec.source_detail), env=os.environ, cwd=COMMAND_CWD, timeout=COMMAND_SECONDS, check=False)
+        done = proc.run(command(spec), env=os.environ, cwd=COMMAND_CWD, timeout=COMMAND_SECONDS, check=False)
     except BottleError as problem:
         raise no_value(spec, problem.what, problem.do) from None
     return printed(spec, done.code, done.out, done.err)

@@ -107,8 +107,8 @@ def prepare(
     )  # fmt: skip
     agent = manifest.agent(options.name)
     bottle = manifest.bottles[agent.bottle]
-    default = Settings.load(paths).default_backend
-    backend, warning, ready = choose(options.backend, bottle.backend, default=default, image=bottle.image is not None)
+    settings, image = Settings.load(paths), bottle.image is not None
+    backend, warning, ready = choose(options.backend, bottle.backend, default=settings.default_backend, image=image)
     if not options.dry_run:
         # What would be missing at the launch is told before anyone is asked or anything is installed.
         bottle.choose(os.environ)
@@ -121,6 +121,10 @@ def prepare(
         plan = replace(plan, warnings=(warning, *plan.warnings))
     if plan.egress and backend.gate_command(plan) is None:
         plan = replace(plan, protections=(*plan.protections, *confine.available()))
+    if plan.egress and settings.upstream_proxy:
+        from claude_bottle.workflow import gates
+
+        plan = replace(plan, protections=(*plan.protections, gates.through(settings.upstream_proxy)))
     if options.approvals:
         from claude_bottle.workflow.approvals import with_approvals
 

@@ -2,7 +2,8 @@
 
 Names, sizes and times are compared, contents never read. Directories are entered by descriptor, so whatever is swapped in
 along the way, nothing outside is looked at. A look pauses for a multiple of what it took, and stops at a bound: a tree that
-is too large, or grows to be, costs no more than one that is not.
+is too large, or grows to be, costs no more than one that is not. What it took is told by the processor's clock: on a machine
+with too much to do a moment's look takes seconds, and a multiple of those would be minutes in which nothing is told.
 """
 
 from __future__ import annotations
@@ -31,22 +32,24 @@ class Seen(NamedTuple):
 
 
 class TreeScan:
-    """`partial`: there was more than is looked at, so what is gone or new may not be told."""
+    """`partial`: there was more than is looked at, so what is gone or new may not be told. `pause`: seconds from the last
+    look to the next."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._before: dict[str, _Print] | None = None
         self._not_before = 0.0
         self.partial = False
+        self.pause = 0.0
 
     def changes(self) -> list[Seen]:
         """Since the last look; nothing for the first one, while it is not yet time for another, or without a tree."""
-        began = time.monotonic()
-        if began < self._not_before:
+        if time.monotonic() < self._not_before:
             return []
+        began = time.thread_time()
         was_partial, found = self.partial, self._look()
-        took = time.monotonic() - began
-        self._not_before = began + took + max(_LEAST_PAUSE, took * _SHARE)
+        self.pause = max(_LEAST_PAUSE, (time.thread_time() - began) * _SHARE)
+        self._not_before = time.monotonic() + self.pause
         before, self._before = self._before, found
         return [] if before is None else _difference(before, found, self.partial or was_partial)
 

@@ -16,7 +16,7 @@ from claude_bottle.errors import BottleError
 from claude_bottle.model import events
 from claude_bottle.model.names import check_identity
 from claude_bottle.redact import printable
-from claude_bottle.state import files
+from claude_bottle.state import files, layers
 from claude_bottle.state.journal_read import Reader
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import BottleRecord, timestamp
@@ -115,6 +115,8 @@ def workspace(paths: Paths, record: BottleRecord) -> Path:
         planned = None
     if isinstance(planned, dict) and planned.get("mode") == "bind" and isinstance(planned.get("source"), str):
         return Path(planned["source"])
+    if isinstance(planned, dict) and planned.get("mode") == "overlay":
+        return paths.layers(record.identity) / layers.UPPER
     return paths.workspace(record.identity)
 
 
@@ -150,6 +152,8 @@ def of_event(event: dict[str, Any]) -> Happening | None:
         if data.get("allow"):
             return _made(at, HOST, words, GATE)
         return _made(at, REFUSED, f"{words}  {data.get('reason', '')}", GATE)
+    if kind == events.HOST_EDITS:
+        return _made(at, BOTTLE, f"changed on the host below it: {' '.join(map(str, data.get('paths') or ()))}", KEEPER)
     said = " ".join(f"{key}={value}" for key, value in data.items() if value not in ("", None))
     return _made(at, BOTTLE, f"{kind} {said}".strip(), KEEPER)
 

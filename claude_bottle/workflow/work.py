@@ -1,6 +1,7 @@
 """The agent's work on its way out: `diff`, `apply`, `export` and `pull`. What is shown, judged and carried over is the same.
 
-A bottle that has ended is locked meanwhile. Of a running one, whose files lie on this host, the changes are first copied out.
+A bottle that has ended is locked meanwhile. Of a running one the changes are first copied out: from this host's disk, through
+what its keeper holds open of its volume, or as its engine streams it. Nothing inside is asked.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Any, NamedTuple
 
 from claude_bottle.backend import get_bottle_backend
 from claude_bottle.errors import BottleError, UsageError
+from claude_bottle.keeper.client import Control
 from claude_bottle.keeper.settle import AWAY, WORK, settle_interrupted
 from claude_bottle.model.names import check_identity
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
-from claude_bottle.state.record import INTERRUPTED, RUNNING, effective_status
+from claude_bottle.state.record import INTERRUPTED, RUNNING, BottleRecord, effective_status
 from claude_bottle.state.store import Store, still_running
 from claude_bottle.state.temporary import temporary_directory
 from claude_bottle.workspace import apply as applying
@@ -52,10 +54,8 @@ def opened(identity: str, paths: Paths | None = None) -> Iterator[Opened]:
     status = effective_status(record)
     with ExitStack() as stack:
         if status == RUNNING:
-            if not get_bottle_backend(record.backend).files_are_here:
-                raise BottleError(f"the files of {identity} are in its container while it runs",
-                                  do=f"end it first: claude-bottle stop {identity}")  # fmt: skip
-            work = stack.enter_context(opening.opened_work(paths, identity))
+            files = _where(paths, record, stack)
+            work = stack.enter_context(opening.opened_work(paths, identity, files))
             from claude_bottle.workspace.captured import CapturedWork
 
             captured = CapturedWork(work, stack.enter_context(temporary_directory()) / "work")
@@ -69,8 +69,24 @@ def opened(identity: str, paths: Paths | None = None) -> Iterator[Opened]:
         if AWAY in record.preserved:
             # What lies here is what it began with, if that: compared, it would look like work that is done.
             raise BottleError(f"the work of {identity} still lies where it ran", why=AWAY,
-                              do=f"claude-bottle resume {identity}, remove in it what is too large, and end it")  # fmt: skip
+                              do=f"claude-bottle resume {identity}   tries again; its warnings say what failed")  # fmt: skip
         yield Opened(paths, identity, stack.enter_context(opening.opened_work(paths, identity)), False)
+
+
+def _where(paths: Paths, record: BottleRecord, stack: ExitStack) -> Path | int | None:
+    """Where the files of a running bottle are, for `opening.opened_work`: what its keeper holds open of them, else a copy."""
+    backend, identity = get_bottle_backend(record.backend), record.identity
+    if backend.files_are_here or not opening.has_work(paths, identity) or opening.is_in_layers(paths, identity):
+        return None
+    with Control(paths, identity) as control:
+        fd = control.work()
+    if fd is not None:
+        stack.callback(os.close, fd)
+        return fd
+    place = stack.enter_context(temporary_directory()) / "fetched"
+    place.mkdir(mode=0o700)
+    backend.fetch_work(identity, place)
+    return place
 
 
 class Seen(NamedTuple):
@@ -80,9 +96,11 @@ class Seen(NamedTuple):
     patches: tuple[bytes, ...]
 
 
-def diff(identity: str, *, globs: Sequence[str] = (), patch: bool = True, binary: bool = False) -> Seen:
+def diff(
+    identity: str, *, globs: Sequence[str] = (), patch: bool = True, binary: bool = False, paths: Paths | None = None
+) -> Seen:
     """What the bottle changed, and how it would land."""
-    with opened(identity) as bottle, quarantine() as place, _host(bottle.work) as host:
+    with opened(identity, paths) as bottle, quarantine() as place, _host(bottle.work) as host:
         changes = included(bottle.work.changes(), globs)
         steps = Landing(bottle.work, host, place).steps(changes)
         found, comparison = _reviewed(bottle, host, place, steps)

@@ -48,8 +48,8 @@ class CapturedWork(Work):
     def handed(self) -> Handed:
         return self._work.handed
 
-    def lost(self) -> tuple[str, ...]:
-        return self._work.lost()
+    def host_edits(self) -> tuple[str, ...]:
+        return self._work.host_edits()
 
     def inner_repositories(self) -> list[str]:
         return self._work.inner_repositories()

@@ -20,7 +20,7 @@ _MAX_INNER = 100
 class CopiedWork(Work):
     """`host` and `result` are open as long as it is used; `close` ends that."""
 
-    def __init__(self, base: Base, workspace: Path) -> None:
+    def __init__(self, base: Base, workspace: Path | int) -> None:
         self.base, self.source = base, base.source
         self._host: Directory | None = Directory(base.source) if base.source.is_dir() else None
         self.result: Directory = Directory(workspace, ours=True)

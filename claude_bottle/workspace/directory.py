@@ -24,16 +24,20 @@ CHUNK = 1 << 20
 
 
 class Directory(Tree):
-    """`ours`: whoever wrote it is a bottle, so what it closed to itself is opened up."""
+    """`place`: where it is, or a descriptor of it, which stays the caller's. `ours`: whoever wrote it is a bottle, so what it
+    closed to itself is opened up."""
 
-    def __init__(self, path: Path, *, ours: bool = False) -> None:
+    def __init__(self, place: Path | int, *, ours: bool = False) -> None:
         try:
-            if ours:
-                _open_top(path)
-            self.fd = os.open(path, _DIRECTORY)
+            if isinstance(place, int):
+                self.fd = os.dup(place)
+            else:
+                if ours:
+                    _open_top(place)
+                self.fd = os.open(place, _DIRECTORY)
         except OSError as problem:
-            raise BottleError(f"cannot look into {path}", why=problem.strerror or str(problem)) from problem
-        self.path, self._ours, self.notes = path, ours, []
+            raise BottleError(f"cannot look into {place}", why=problem.strerror or str(problem)) from problem
+        self._ours, self.notes = ours, []
         self._held: tuple[str, int] = ("", os.dup(self.fd))
 
     def close(self) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from claude_bottle.errors import BottleError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from claude_bottle.state.paths import Paths
     from claude_bottle.workspace.taken import Left
     from claude_bottle.workspace.work import Change, Work
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 _PLAN_LIMIT = 4 << 20
 
 
-def _overlaid(paths: Paths, identity: str) -> Work:
+def _overlaid(paths: Paths, identity: str, _files: Path | int | None) -> Work:
     from claude_bottle.state import layers
     from claude_bottle.workspace import refs
     from claude_bottle.workspace.overlaid import OverlaidWork
@@ -36,7 +38,7 @@ def _has_layers(paths: Paths, identity: str) -> bool:
     return layers.load(paths, identity) is not None
 
 
-def _copied(paths: Paths, identity: str) -> Work:
+def _copied(paths: Paths, identity: str, files: Path | int | None) -> Work:
     from claude_bottle.workspace.base import Base
     from claude_bottle.workspace.copied import CopiedWork
 
@@ -45,15 +47,20 @@ def _copied(paths: Paths, identity: str) -> Work:
     except FileNotFoundError:
         raise BottleError(f"it is not known what the work of {identity} began with", why="its record is gone",
                           do=f"its files are in {paths.workspace(identity)}") from None  # fmt: skip
-    return CopiedWork(base, paths.workspace(identity))
+    return CopiedWork(base, paths.workspace(identity) if files is None else files)
 
 
 # How a bottle began, by what lies in its state directory, and how its work is then opened. What a later plan of it says
 # (`resume` without `--cwd`) changes nothing about that.
-_BEGINNINGS: tuple[tuple[Callable[[Paths, str], bool], Callable[[Paths, str], Work]], ...] = (
+_BEGINNINGS: tuple[tuple[Callable[[Paths, str], bool], Callable[[Paths, str, Path | int | None], Work]], ...] = (
     (_has_layers, _overlaid),
     (lambda paths, identity: paths.base(identity).is_dir(), _copied),
 )
+
+
+def is_in_layers(paths: Paths, identity: str) -> bool:
+    """Whether all of a bottle's work lies in layers, in its state directory, wherever it runs."""
+    return _has_layers(paths, identity)
 
 
 def has_work(paths: Paths, identity: str) -> bool:
@@ -73,8 +80,9 @@ def mode_of(paths: Paths, identity: str) -> str:
 
 
 @contextmanager
-def opened_work(paths: Paths, identity: str) -> Iterator[Work]:
-    """The work of a bottle, whose files lie in its state directory. BottleError where it has none, or it cannot be read."""
+def opened_work(paths: Paths, identity: str, files: Path | int | None = None) -> Iterator[Work]:
+    """The work of a bottle, whose files lie in its state directory, or in the directory `files`. BottleError where it has
+    none, or it cannot be read."""
     opens = next((opens for begun, opens in _BEGINNINGS if begun(paths, identity)), None)
     if opens is None:
         mode = mode_of(paths, identity)
@@ -84,7 +92,7 @@ def opened_work(paths: Paths, identity: str) -> Iterator[Work]:
         what = "works on your own directory" if mode == "bind" else "has no copy of a directory"
         raise BottleError(f"{identity} has no work to carry over", why=f"it {what}",
                           do="start with --cwd to give an agent a private copy")  # fmt: skip
-    work = opens(paths, identity)
+    work = opens(paths, identity, files)
     try:
         yield work
     finally:

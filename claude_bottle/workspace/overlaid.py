@@ -10,13 +10,12 @@ import stat
 from functools import cached_property
 from pathlib import Path
 
-from claude_bottle.state import layers
+from claude_bottle.state import host_edits
 from claude_bottle.state.layers import Layers
 from claude_bottle.state.merged import Difference, Merged
 from claude_bottle.workspace.directory import Directory, content, opened, same_bytes
 from claude_bottle.workspace.refs import Handed
 from claude_bottle.workspace.work import (
-    DIRECTORY,
     FILE,
     MAX_ORIGINAL,
     OTHER,
@@ -86,10 +85,12 @@ class OverlaidWork(Work):
             return None
 
     def untouched(self, path: str) -> bool:
-        return path not in self._edited or self._host.entry(path) is None
+        if self._host.entry(path) is None:
+            return path not in self._names  # else the host has removed it
+        return path not in self._edited
 
-    def lost(self) -> tuple[str, ...]:
-        return tuple(path for path in self._edited if not in_repository(path) and not self._is_directory(path))
+    def host_edits(self) -> tuple[str, ...]:
+        return tuple(host_edits.unlike(self._begun, list(self._edited)))
 
     def inner_repositories(self) -> list[str]:
         return self._inner
@@ -100,11 +101,11 @@ class OverlaidWork(Work):
 
     @cached_property
     def _edited(self) -> dict[str, None]:
-        return dict.fromkeys(layers.edited(self._begun))
+        return dict.fromkeys(host_edits.edited(self._begun))
 
-    def _is_directory(self, path: str) -> bool:
-        here = self._host.entry(path)
-        return here is not None and here.kind == DIRECTORY
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return host_edits.names(self._begun) or frozenset()
 
     def _change(self, found: Difference) -> Change | None:
         """None for what is no change of the work: a repository's own files, modes that do not go over, pipes that were

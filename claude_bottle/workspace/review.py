@@ -40,7 +40,8 @@ def review(identity: str, work: Work, host: Directory, steps: Sequence[Step], li
         "triggers": _by_trigger(shown),
         "changes": shown,
         "repository": [*_obeyed(work), *work.inner_repositories()],
-        "notes": [*notes, *(f"{path}: changed on the host while the bottle ran" for path in work.lost())],
+        "host_edits": list(work.host_edits()),
+        "notes": list(notes),
     }
 
 

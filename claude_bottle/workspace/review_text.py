@@ -10,6 +10,7 @@ from claude_bottle.redact import columns, printable
 _MARKS = {"added": "new", "removed": "gone", "renamed": "renamed"}
 _LANDINGS = {"same": "already there", "merge": "merges", "conflict": "conflict", "left": "stays in the bottle"}
 _NAME = 44
+_MOST_EDITS = 20
 
 
 def render(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
@@ -28,6 +29,11 @@ def render(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     if found["repository"]:
         lines += [("", None), ("changed inside git's own files — never carried over", "yellow")]
         lines += [(f"  {_safe(path)}", None) for path in found["repository"]]
+    if found["host_edits"]:
+        lines += [("", None), ("changed on the host since the bottle was begun, below its layer", "yellow")]
+        lines += [(f"  {_safe(path)}", None) for path in found["host_edits"][:_MOST_EDITS]]
+        more = len(found["host_edits"]) - _MOST_EDITS
+        lines += [(f"  and {more} more", None)] if more > 0 else []
     if found["notes"]:
         lines += [("", None), ("left out", None), *((f"  {_safe(note)}", None) for note in found["notes"])]
     return lines

@@ -167,6 +167,6 @@ class Work(ABC):
     def close(self) -> None:  # noqa: B027
         """Let go of what it holds open."""
 
-    def lost(self) -> tuple[str, ...]:
-        """Paths whose original was changed under the running bottle."""
+    def host_edits(self) -> tuple[str, ...]:
+        """Paths that the host has changed below a layer since it was begun, and otherwise than the bottle."""
         return ()

@@ -1,4 +1,5 @@
-"""`python namespaces.py FD [PATH=FILE…]`: a host of its own for the attack suite, in fresh network and mount namespaces.
+"""`python namespaces.py FD [PATH=FILE…]`: a host of its own for the attack suite, in fresh network and mount namespaces;
+`python namespaces.py FD PID`: the same in the network of that process, a container's without any.
 
 It gives the loopback device the addresses of a small internet (public ones, private ones, a cloud's metadata address),
 puts each FILE over its PATH (hosts, resolv.conf), opens the recording sockets, passes them out over FD with the name of
@@ -48,6 +49,18 @@ def enter() -> None:
     check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "private mounts")
 
 
+def join(pid: str) -> None:
+    """Into a network that has nothing but its loopback device; engines leave that without IPv6."""
+    with open(f"/proc/{int(pid)}/ns/net") as namespace:
+        check(libc.setns(namespace.fileno(), NEWNET), "setns")
+    for device in ("all", "lo"):
+        try:
+            with open(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6", "w") as file:
+                file.write("0")
+        except FileNotFoundError:
+            pass  # a kernel without IPv6
+
+
 def addresses() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         request = struct.pack("16sH14x", b"lo", 0x41)
@@ -83,9 +96,13 @@ def sockets() -> dict[str, socket.socket]:
 
 def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
-    enter()
+    words = sys.argv[2:]
+    if len(words) == 1 and words[0].isdigit():
+        join(words.pop())
+    else:
+        enter()
     addresses()
-    for pair in sys.argv[2:]:
+    for pair in words:
         path, file = pair.split("=")
         check(libc.mount(file.encode(), path.encode(), None, MS_BIND, None), f"mount on {path}")
     found = sockets()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from tests.attack.world import (
     REBOUND,
     STRANGE,
     TUNNEL,
-    OutOfReach,
+    Beside,
     World,
 )
 from tests.docker_engine import Engine
@@ -49,15 +50,17 @@ EGRESS: list[dict[str, Any]] = [
 ]
 PUSHING = {"host": GIT, "credential": "git",
            "git": {"repositories": ["acme/*"], "push": ["refs/heads/bottle/*"], "max_pack": "4m"}}  # fmt: skip
+SMALL_MEMORY, SMALL_PIDS = 192 << 20, 64
 MANIFEST: dict[str, Any] = {
     "version": 1,
     "bottles": {
         "open": {"egress": EGRESS, "credentials": {"api": CREDENTIAL}}, "closed": {},
+        "small": {"limits": {"memory": f"{SMALL_MEMORY >> 20}m", "pids": SMALL_PIDS}},
         "git": {"egress": [PUSHING], "credentials": {"git": {**CREDENTIAL, "from": {"env": "GIT_SECRET"}, "env": "GIT_TOKEN",
                                                              "header": "Authorization"}}},
     },
     "agents": {name: {"bottle": bottle, "harness": "shell"} for name, bottle in
-               (("shell", "open"), ("closed", "closed"), ("git", "git"))},
+               (("shell", "open"), ("closed", "closed"), ("small", "small"), ("git", "git"))},
 }
 # Where a backend is not like the others, as docs/threats.md says: a test whose words depend on it asks `Operator.lacks`.
 OWN_USERS, OWN_UID, HIDDEN_PROC = "own user namespace", "uid 1000 for everybody", "no host path of a mount, no kernel words"
@@ -81,7 +84,7 @@ class Operator:
 
     def __init__(self, person: Person, world: World, kind: str) -> None:
         self.person, self.kind, backend = person, kind, kind.split(",")[0]
-        self.world = OutOfReach(world) if kind == APART else world
+        self.world = world
         self.place, self.home = person.directory("project"), person.directory("state")
         self.shown = person.directory("shown")
         manifest = json.loads(json.dumps(MANIFEST))
@@ -98,7 +101,9 @@ class Operator:
         prefix = tuple(f"--groups={engine.group}" if word == "--clear-groups" else word for word in self.person.prefix)
         self.person = replace(self.person, prefix=prefix)
         self.env |= {**engine.settings, "DOCKER_CONFIG": str(self.person.directory("client"))}
-        self._put(self.home / "image.json", json.dumps({"base": base}))
+        self.put(self.home / "image.json", json.dumps({"base": base}))
+        if isinstance(self.world, Beside):
+            self.env["PATH"] = f"{self.world.client}:{self.env['PATH']}"
 
     def lacks(self, what: str) -> bool:
         return what in LACKING[self.kind]
@@ -108,13 +113,14 @@ class Operator:
         return self.person.uid if self.person.uid and self.lacks(OWN_UID) else 1000
 
     def write(self, manifest: dict[str, Any] | str) -> None:
-        self._put(self.place / "claude-bottle.json", manifest if isinstance(manifest, str) else json.dumps(manifest))
+        self.put(self.place / "claude-bottle.json", manifest if isinstance(manifest, str) else json.dumps(manifest))
 
     def configure(self, settings: dict[str, Any]) -> None:
         place = {"gate": "container"} if self.kind == APART else {}
-        self._put(self.home / "config.json", json.dumps(settings | place))
+        self.put(self.home / "config.json", json.dumps(settings | place))
 
-    def _put(self, file: Path, text: str) -> None:
+    def put(self, file: Path, text: str) -> None:
+        """A file of theirs, for nobody else."""
         file.write_text(text)
         file.chmod(0o600)
         os.chown(file, self.person.uid, self.person.gid)
@@ -146,7 +152,7 @@ class Operator:
 
     def beside(self, name: str, text: str) -> str:
         """A further file of the project; its name."""
-        self._put(self.place / name, text)
+        self.put(self.place / name, text)
         return name
 
     def refused_bottles(self, bottles: list[Any]) -> list[int]:
@@ -159,6 +165,13 @@ class Operator:
         """A running bottle; its agent is `command`, or sleeps."""
         words = command or ("/usr/bin/sleep", "infinity")
         return Bottle(self, self.do("start", agent, "--yes", "--detach", "--", *words).split()[-1])
+
+    def kill_gate(self, identity: str) -> None:
+        if isinstance(self.world, Beside):
+            self.world.kill(f"claude-bottle-{identity}-gate")
+            return
+        (gate,) = [pid for pid, title in titles(identity) if "gate" in title]
+        os.kill(gate, signal.SIGKILL)
 
     def listing(self) -> dict[str, dict[str, Any]]:
         rows = json.loads(self.do("ls", "--all", "--json"))["bottles"]

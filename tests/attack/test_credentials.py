@@ -121,8 +121,9 @@ print(json.dumps([dict(x[0] for x in one["subject"])["commonName"] for one in co
     assert trusted.stdout.strip() == "[]", trusted.stderr
 
 
-@pytest.mark.threat(57)
+@pytest.mark.threat(57, 62)
 def test_case_57_a_placeholder_goes_nowhere_but_to_its_host(bottle: Bottle) -> None:
+    """62: nor if settings of a repository name another base URL, which is all that they can."""
     source = f"""{NETWORK}
 basic = base64.b64encode(b"user:" + KEY.encode()).decode()
 PLACES = {{
@@ -149,9 +150,9 @@ attempt("its own host, another port", lambda: tls(request("/v2/x", API + ":8443"
     assert bottle.world.servers.requests() == []
 
 
-@pytest.mark.outward
-@pytest.mark.threat(58)
+@pytest.mark.threat(58, 59, 66)
 def test_case_58_on_the_credentialed_host_no_other_credential_is_used(bottle: Bottle) -> None:
+    """59, 66: in no place of a request, and ours for the granted endpoints alone."""
     source = f"""{NETWORK}
 OWN = "sk-the-attackers-own"
 HEADERS = ["x-api-key", "X-API-Key", "Authorization: Bearer", "Authorization: Basic", "X-Auth-Token", "Api-Key",

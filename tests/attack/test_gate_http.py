@@ -61,7 +61,6 @@ attempt("a large head", lambda: tls(request(headers=["X: " + "a" * 70000])))
     assert bottle.world.servers.arrived() == []
 
 
-@pytest.mark.outward
 @pytest.mark.threat(44, 45)
 def test_case_45_a_body_with_broken_chunks_is_never_completed_upstream(bottle: Bottle) -> None:
     """What went up of it ends with a cut connection, so that no server takes it for whole or reads on after it."""
@@ -89,7 +88,6 @@ for name, body in {chunks!r}.items():
     assert b"smuggled" not in b"".join(bytes(one.data) for one in bottle.world.servers.arrived())
 
 
-@pytest.mark.outward
 @pytest.mark.threat(45)
 def test_case_45_a_request_behind_another_is_judged_by_itself(bottle: Bottle) -> None:
     """In the same bytes: after a body, after the last chunk, after CONNECT's head, after a refusal, after the end."""
@@ -131,7 +129,6 @@ attempt("plain for another host", lambda: raw(request("/m", PLAIN, close=False) 
     assert b"evil" not in b"".join(arrived)
 
 
-@pytest.mark.outward
 @pytest.mark.threat(45)
 def test_case_45_after_a_body_that_servers_overlook_no_request_is_read(bottle: Bottle) -> None:
     """Some take the body of a GET for the next request: told that there is none, and spoken to no more."""
@@ -148,7 +145,6 @@ for method in ("GET", "DELETE", "OPTIONS"):
     assert all(b"\r\nconnection: close\r\n" in one and b"/second" not in one for one in after)
 
 
-@pytest.mark.outward
 @pytest.mark.threat(46)
 def test_case_46_each_request_of_a_kept_connection_is_judged(bottle: Bottle) -> None:
     source = f"""{NETWORK}
@@ -195,7 +191,6 @@ OUTSIDE = ["/", "/v1", "/V1/x", "/v2/x", "/v1%2fx", "/v1%2F..%2Fadmin", "/%76%31
     "/v10/x", "/v1%3f/x"]
 
 
-@pytest.mark.outward
 @pytest.mark.threat(47)
 def test_case_47_a_path_is_matched_and_sent_on_in_one_spelling_or_refused(bottle: Bottle) -> None:
     source = f"""{NETWORK}
@@ -212,8 +207,7 @@ attempt("good", lambda: tls(request("/v1/%7euser/%61/caf%c3%a9?q=/../%2e", key=K
     assert sent == [b"GET /v1/~user/a/caf%C3%A9?q=/../%2e HTTP/1.1"]
 
 
-@pytest.mark.outward
-@pytest.mark.threat(47)
+@pytest.mark.threat(47, 48)
 def test_case_48_a_method_counts_as_it_is_and_cannot_be_overridden(bottle: Bottle) -> None:
     """48, 60: odd case and own verbs are refused, TRACE is never granted, override headers do not go up."""
     source = f"""{NETWORK}
@@ -233,7 +227,6 @@ attempt("overridden", lambda: tls(request("/v1/o", method="POST", key=KEY,
     assert b"delete" not in sent.lower()
 
 
-@pytest.mark.outward
 @pytest.mark.threat(51)
 def test_case_51_a_url_cannot_name_another_place_than_its_connection(bottle: Bottle) -> None:
     source = f"""{NETWORK}
@@ -255,7 +248,7 @@ attempt("own", lambda: tls(request(f"https://{API}/v1/own", key=KEY)))
     assert [one.split(b" ")[1] for one in bottle.world.servers.requests()] == [b"/v1/own"]
 
 
-@pytest.mark.threat(46)
+@pytest.mark.threat(40, 46, 61)
 def test_case_40_a_redirect_is_passed_on_and_its_target_judged_afresh(bottle: Bottle) -> None:
     """40, 61: the gate follows none, so no credential crosses to another place."""
     answer = b"HTTP/1.1 302 Found\r\nlocation: https://%s/taken\r\ncontent-length: 0\r\n\r\n"
@@ -270,3 +263,22 @@ attempt("followed inwards", lambda: tls(request("/taken", OTHER, key=KEY), OTHER
     assert "location: https://evil.test/taken" in seen["redirect"]
     assert [one.split(b" ")[1] for one in bottle.world.servers.requests()] == [b"/v1/redirect"]
     assert SECRET.encode() in bottle.world.servers.requests()[0]
+
+
+@pytest.mark.threat(49)
+def test_case_49_a_server_that_switches_protocols_unasked_is_not_followed(bottle: Bottle) -> None:
+    """Nor asked: the request for it is refused before, and no field of the hop goes up."""
+    bottle.world.servers.answers[b"/v1/switch"] = (
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n\x81\x05hello"
+    )
+    source = f"""{NETWORK}
+attempt("unasked", lambda: tls(request("/v1/switch", key=KEY)))
+ask = ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+attempt("asked", lambda: tls(request("/v1/asked", key=KEY, headers=["Connection: Upgrade, close", *ask], close=False)))
+attempt("asked by proxy", lambda: raw(request(f"http://{PLAIN}/", PLAIN, headers=["Connection: keep-alive, Upgrade", *ask])))
+{SHOW}"""
+    seen = bottle.python(source)
+    assert judged(seen) == {"unasked": ["403 upgrade_refused"], "asked": ["403 upgrade_refused"],
+                            "asked by proxy": ["403 upgrade_refused"]}  # fmt: skip
+    assert "hello" not in seen["unasked"]
+    assert [one.split(b" ")[1] for one in bottle.world.servers.requests()] == [b"/v1/switch"]

@@ -16,7 +16,6 @@ def upstream_saw(bottle: Bottle) -> list[tuple[int, str, bytes]]:
     return [(one.port, one.name, bytes(one.data)) for one in bottle.world.servers.arrived()]
 
 
-@pytest.mark.outward
 @pytest.mark.threat(41)
 def test_case_41_no_name_may_differ_from_another(bottle: Bottle) -> None:
     """Dialled address, CONNECT target, its Host, SNI, Host and the URL: any pair that disagrees is refused."""
@@ -200,7 +199,7 @@ for size in (0, 1, 7, 100):
     assert upstream_saw(bottle) == []
 
 
-@pytest.mark.threat(41, 45)
+@pytest.mark.threat(41, 45, 49, 50)
 def test_case_50_http_2_is_neither_offered_nor_understood(bottle: Bottle) -> None:
     """Its :authority could say another host than SNI; there is no way to say it."""
     source = f"""{NETWORK}
@@ -223,7 +222,6 @@ attempt("websocket", lambda: tls(request(headers=["Upgrade: websocket", "Sec-Web
     assert upstream_saw(bottle) == []
 
 
-@pytest.mark.outward
 @pytest.mark.threat(52)
 def test_case_52_a_server_that_cannot_prove_its_name_gets_no_request(bottle: Bottle) -> None:
     """Expired, self-signed, somebody else's: 502, and nothing a bottle says switches the check off."""

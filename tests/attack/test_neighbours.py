@@ -1,4 +1,4 @@
-"""Attack cases on other bottles (threats.md §2, 121–123; I17): two of one operator neither see nor reach each other."""
+"""Attack cases on other bottles (threats.md §2, 121–123, 125; I17): two of one operator neither see nor reach each other."""
 
 from __future__ import annotations
 
@@ -84,3 +84,25 @@ attempt("proxy user", lambda: raw(request(f"http://{{EVIL}}/", EVIL, headers=["P
             "key": ["403 credential_foreign"], "claims": ["403 path_not_granted"], "proxy user": ["403 host_not_granted"],
         }  # fmt: skip
         assert [one for one in bottle.world.servers.arrived() if one.name == API and one.data] == []
+
+
+@pytest.mark.threat(125)
+def test_case_125_to_end_one_bottle_again_and_again_leaves_the_others_alone(operator: Operator, bottle: Bottle) -> None:
+    source = f"""{NETWORK}
+open("/tmp/stays", "a").write("s")
+open("/home/agent/stays", "a").write("s")
+attempt("names", lambda: lookup(API))
+attempt("gate", lambda: raw(request("/policy", "bottle.internal"), ("127.0.0.1", 80)).split(" ")[1])
+seen["files"] = [open(place + "/stays").read() for place in ("/tmp", "/home/agent")]
+{SHOW}"""
+    before = bottle.python(source)
+    gone = operator.start("closed")
+    operator.do("stop", gone.identity)
+    assert operator.run("stop", gone.identity).returncode == 1
+    for _ in range(2):
+        operator.run("cleanup", gone.identity, "--yes")
+    assert operator.run("cleanup", bottle.identity, "--yes").returncode == 1
+    after = bottle.python(source)
+    assert after == before | {"files": ["ss", "ss"]}
+    assert after["gate"] == "200" and after["names"].startswith("198.18.")
+    assert operator.listing()[bottle.identity]["status"] == "running"

@@ -6,14 +6,12 @@ what is refused here is not refused because nobody would have answered.
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 
 import pytest
 
 from tests.attack.namespaces import TCP_PORTS
-from tests.attack.operators import Bottle, Operator, titles
+from tests.attack.operators import Bottle, Operator
 from tests.attack.probes import KERNEL, NETWORK, SHOW, judged
 from tests.attack.world import API, DATABASE
 
@@ -151,7 +149,6 @@ attempt("under a granted host's name", lambda: raw(request("/policy", PLAIN), ("
     assert [word for word in host if word in "".join(seen.values())] == []
 
 
-@pytest.mark.outward
 @pytest.mark.threat(25, 37)
 def test_without_its_gate_a_bottle_has_no_network(operator: Operator) -> None:
     """I4: the gate killed, its listeners are gone with it, open tunnels break, and nothing takes their place."""
@@ -170,8 +167,7 @@ while not os.path.getsize("/workspace/tunnel"):
     pass
 print(1)
 """)
-        (gate,) = [pid for pid, title in titles(bottle.identity) if "gate" in title]
-        os.kill(gate, signal.SIGKILL)
+        operator.kill_gate(bottle.identity)
         source = f"""{KERNEL}
 import time
 while open("/workspace/tunnel").read().split() != ["open", "ended"]:
@@ -214,7 +210,6 @@ print(json.dumps([found, free]))
     assert {said for name, said in found.items() if name not in own} <= {"EACCES", "EADDRINUSE"}
 
 
-@pytest.mark.outward
 @pytest.mark.threat(39, 46)
 def test_case_39_a_relay_inside_gets_the_same_verdicts_as_a_direct_request(bottle: Bottle) -> None:
     """Every time, under concurrency: half of many interleaved requests are refused, and only the others arrive."""

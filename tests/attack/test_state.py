@@ -1,12 +1,15 @@
-"""Attack cases on state and names (threats.md §2, 109, 110, 113, 130): one owner, nothing guessed, no word an option."""
+"""Attack cases on state and names (threats.md §2, 109-114, 130): one owner, nothing guessed, no word an option."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import signal
+import stat
 import subprocess
 
+import pexpect
 import pytest
 
 from tests.attack.operators import APART, CANARY, Bottle, Operator, titles
@@ -199,6 +202,55 @@ def test_case_111_what_a_home_holds_for_the_next_start_stays_inside(operator: Op
     operator.do("cleanup", identity, "--yes")
     assert not operator.state(identity).exists()
     assert (precious / "canary").read_text() == CANARY
+
+
+@pytest.mark.threat(112)
+def test_case_112_a_stranger_with_the_process_id_of_a_keeper_is_not_taken_for_it(operator: Operator) -> None:
+    bottle = operator.start("closed")
+    (pid,) = (pid for pid, title in titles(bottle.identity) if "keeper" in title)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not titles(bottle.identity))
+    record = operator.state(bottle.identity) / "record.json"
+    stranger = subprocess.Popen(operator.person.argv(["sleep", "600"]))
+    try:
+        said = json.loads(record.read_text())
+        assert said["keeper"]["pid"] == pid
+        operator.put(record, json.dumps(said | {"keeper": said["keeper"] | {"pid": stranger.pid}}))
+        assert operator.listing()[bottle.identity]["status"] != "running"
+        for verb in ("attach", "stop"):
+            one_error(operator.run(verb, bottle.identity), 1)
+        operator.do("resume", bottle.identity, "--yes", "--detach", "--", "/usr/bin/sleep", "infinity")
+        assert bottle.exec("true").returncode == 0
+        assert stranger.poll() is None, "nobody has signalled it"
+    finally:
+        stranger.kill()
+        stranger.wait()
+        bottle.close()
+
+
+@pytest.mark.threat(114)
+def test_case_114_another_users_names_in_a_shared_temporary_directory_stop_and_mislead_nobody(operator: Operator) -> None:
+    """What is there while the operator reads the plan: closed to others, and of a name that nobody could have taken."""
+    shared, canary = operator.person.directory("shared"), operator.person.directory("canary")
+    shared.chmod(0o1777)
+    seen: set[str] = set()
+    for _ in range(2):
+        for name in seen:
+            (shared / name).symlink_to(canary)
+        child = pexpect.spawn("env", [f"TMPDIR={shared}", *operator.argv("start", "closed", "--", "true")], timeout=SECONDS,
+                              env=operator.env, cwd=str(operator.place))  # fmt: skip
+        child.expect(r"\[y/N\] ")
+        made = [one for one in shared.iterdir() if not one.is_symlink()]
+        assert made and not seen & {one.name for one in made}
+        for one in made:
+            found = one.lstat()
+            assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o700, operator.person.uid), one
+        seen = {one.name for one in made}
+        child.send("y\r")
+        child.expect("session ended .exit 0.")
+        child.expect(pexpect.EOF)
+        child.close()
+    assert [one for one in shared.iterdir() if not one.is_symlink()] == [] == list(canary.iterdir())
 
 
 @pytest.mark.threat(130)

@@ -9,19 +9,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from tests.attack.recorders import Certificates, NameServer, Servers
 from tests.ordinary_user import readable_interpreter
 
-OUT_OF_REACH = "the servers of this world cannot be reached by a gate that runs elsewhere"
+if TYPE_CHECKING:
+    from tests.docker_engine import Engine
+
 PUBLIC = "93.184.216"
 # Names and where they lead. Whether a bottle may reach them is the manifest's business.
 API, OTHER, TUNNEL, PLAIN = "api.bottle.test", "other.bottle.test", "tunnel.bottle.test", "plain.bottle.test"
@@ -62,17 +64,20 @@ class World:
         for name, text in files.items():
             (place / name).write_text(text)
             (place / name).chmod(0o644)
+        self._begin(*(f"/etc/{name}={place / name}" for name in files))
+        user = () if os.geteuid() == 0 else ("--user", "--preserve-credentials")
+        self.entry = Entry(("nsenter", f"--target={self._holder.pid}", *user, "--net", "--mount", "--"))
+
+    def _begin(self, *words: str) -> None:
+        """A host of its own, as `namespaces` makes it from these words, with servers on it."""
         self._channel, theirs = socket.socketpair()
         python = readable_interpreter(()) or sys.executable
         script = Path(__file__).with_name("namespaces.py")
-        overlays = [f"/etc/{name}={place / name}" for name in files]
         self._holder = subprocess.Popen(
-            [python, "-I", str(script), str(theirs.fileno()), *overlays], pass_fds=[theirs.fileno()]
+            [python, "-I", str(script), str(theirs.fileno()), *words], pass_fds=[theirs.fileno()]
         )
         theirs.close()
         sockets = self._receive()
-        user = () if os.geteuid() == 0 else ("--user", "--preserve-credentials")
-        self.entry = Entry(("nsenter", f"--target={self._holder.pid}", *user, "--net", "--mount", "--"))
         self._packets, self._abstract = sockets.pop("packets"), sockets.pop("abstract")
         self.names = NameServer(sockets.pop("dns"), book())
         self.servers = Servers({int(name.split()[1]): one for name, one in sockets.items()}, self.certificates)
@@ -112,6 +117,9 @@ class World:
         for pid in self.left():  # a test that broke off left them; a keeper takes its bottle and gate with it
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self._end()
+
+    def _end(self) -> None:
         self.servers.close()
         self.names.close()
         self._packets.close()
@@ -120,26 +128,48 @@ class World:
         self._holder.wait()
 
 
-class OutOfReach(World):
-    """A world as a gate elsewhere has it: that one has another network, so its servers see nothing, whatever it does. A
-    test that asks them ends there, skipped; what it has found until then counts."""
+class Beside(World):
+    """The same world for gates that run in containers: on the engine's side, in the network of a container that has none of
+    its own. A gate is led there instead of to the engine's bridge by a client that says another network; whoever starts it is
+    still in the world of this host, whose own servers see nothing of it."""
 
-    def __init__(self, world: World) -> None:
-        self.entry, self.ca_file = world.entry, world.ca_file
+    def __init__(self, world: World, engine: Engine, image: str, place: Path) -> None:
+        self.certificates, self.ca_file, self.entry, self._host, self._engine = (
+            world.certificates, world.ca_file, world.entry, world, engine
+        )  # fmt: skip
+        self._name = f"cb-{place.name}"
+        resolver = ("--dns=127.0.0.1", f"--dns-search={EVIL}", "--dns-option=ndots:15")
+        engine.docker("run", "--detach", f"--name={self._name}", "--network=none", *resolver, image, "sleep", "infinity")
+        self._begin(engine.docker("inspect", "--format={{.State.Pid}}", self._name))
+        self.client = place / "client"
+        self.client.mkdir()
+        script = _LEADING.format(network=f"container:{self._name}", client=shutil.which("docker"))
+        (self.client / "docker").write_text(script)
+        (self.client / "docker").chmod(0o755)
 
-    @property
-    def servers(self) -> Servers:  # type: ignore[override]
-        pytest.skip(OUT_OF_REACH)
+    def left(self) -> list[int]:
+        return self._host.left()
 
-    @property
-    def names(self) -> NameServer:  # type: ignore[override]
-        pytest.skip(OUT_OF_REACH)
+    def kill(self, container: str) -> None:
+        self._engine.docker("kill", container)
 
-    def clear(self) -> None:
-        """Nothing arrives."""
+    def close(self) -> None:
+        self._end()
+        self._engine.docker("rm", "--force", self._name)
 
-    def packets(self) -> list[bytes]:
-        pytest.skip(OUT_OF_REACH)
+
+# Of a network that is another container's, an engine takes no name and no hosts beside it.
+_LEADING = """#!/bin/bash
+words=()
+for word in "$@"; do
+    case $word in
+    --network=bridge) words+=("--network={network}") ;;
+    --hostname=gate | --add-host=engines-host.internal:*) ;;
+    *) words+=("$word") ;;
+    esac
+done
+exec {client} "${{words[@]}}"
+"""
 
 
 def book() -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from tests.waiting import SECONDS, ended
 
 def test_leaving_the_block_leaves_no_process_no_mount_and_no_descriptor(person: Person) -> None:
     source = """
-from claude_bottle.backend.bubblewrap.mounts import STAGE
+from claude_bottle.backend.stage import STAGE
 def mounts():  # the host's others come and go
     return [line for line in open("/proc/self/mounts") if line.split()[1] == STAGE or line.split()[1].startswith(place)]
 before = descriptors(), mounts()

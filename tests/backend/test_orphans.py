@@ -51,8 +51,8 @@ def test_one_that_has_ended_already_is_only_collected() -> None:
 def test_what_died_with_its_keeper_is_found_by_the_home_on_its_stage(person: Person) -> None:
     source = """
 from pathlib import Path
-from claude_bottle.backend import namespaces as ns, sources
-from claude_bottle.backend.bubblewrap import mounts, owners
+from claude_bottle.backend import namespaces as ns, sources, stage
+from claude_bottle.backend.bubblewrap import owners
 from claude_bottle.backend.bubblewrap.backend import BubblewrapBackend
 def left(home):
     ready, tell = os.pipe()
@@ -64,7 +64,7 @@ def left(home):
             owners.enter_own_namespace(ns.CLONE_NEWNS)
         ns.mount("", "/", "", ns.MS_REC | ns.MS_PRIVATE)
         opened = sources.open_source(sources.Source(home, "home", True), None)
-        mounts.attach(opened, mounts.make_stage(1 << 20))
+        stage.attach(opened, stage.make_stage(1 << 20))
         open("/proc/self/comm", "w").write("bwrap")
         os.write(tell, b"r")
         signal.pause()

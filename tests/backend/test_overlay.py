@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from claude_bottle.backend import childhood, flatten, idmaps, sources
+from claude_bottle.backend import childhood, flatten, idmaps, overlay, sources, stage
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.base import Overlay
-from claude_bottle.backend.bubblewrap import mounts, overlay
 from claude_bottle.errors import BottleError, EnvironmentLacks
-from claude_bottle.state import layers
+from claude_bottle.state import host_edits, layers
 from claude_bottle.state.merged import Merged
 from tests import in_bottle
 from tests.ordinary_user import Person
@@ -96,7 +95,7 @@ def test_an_empty_session_leaves_no_difference(person: Person) -> None:
     project = Project(person, {"a": "one\n"})
     assert project.sh("ls") == "a\n"
     assert project.changed() == []
-    assert layers.edited(project.begun) == []
+    assert host_edits.edited(project.begun) == []
 
 
 def test_git_works_in_it_and_the_original_repository_does_not_change(person: Person) -> None:
@@ -173,12 +172,12 @@ def test_files_of_others_are_shown_as_they_are_and_can_be_removed_but_not_writte
 def test_what_the_host_changes_meanwhile_is_found_whatever_its_times_say(person: Person) -> None:
     project = Project(person, {"a": "one\n", "d/b": "two\n", "d/c": "x", "same": "y"})
     project.sh("echo mine > mine")
-    assert layers.edited(project.begun) == []
+    assert host_edits.edited(project.begun) == []
     project.write("a", "changed\n")
     os.utime(project.source / "a", (1, 1))
     (project.source / "d" / "c").unlink()
-    assert layers.edited(project.begun) == ["a", "d"]
-    assert "a, d" in layers.describe_edits(["a", "d"])
+    assert host_edits.edited(project.begun) == ["a", "d"]
+    assert "a, d" in host_edits.describe(["a", "d"])
 
 
 def test_a_copy_of_it_holds_what_is_seen_in_it(person: Person, tmp_path: Path) -> None:
@@ -291,9 +290,9 @@ def test_a_layer_that_the_kernel_only_mounts_read_only_is_refused(tmp_path: Path
         ns.mount("", "/", "", ns.MS_REC | ns.MS_SLAVE)
         shift = idmaps.mapping_namespace((0, 0), (77777, 77777))
         opened = [sources.open_source(one, lambda uid, gid, others: shift) for one in overlay.layers(wanted)]
-        stage = mounts.make_stage(1 << 20)
+        made = stage.make_stage(1 << 20)
         for one in opened:
-            mounts.attach(one, stage)
+            stage.attach(one, made)
         overlay.mount(wanted, None)
 
     with pytest.raises(EnvironmentLacks, match="cannot lay a private layer") as refused:

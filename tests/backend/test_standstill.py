@@ -6,7 +6,7 @@ from tests.backend.keeping import keep
 from tests.ordinary_user import Person
 
 PROGRAMS = """
-from claude_bottle.backend.bubblewrap import standstill
+from claude_bottle.backend import standstill
 from tests.waiting import eventually
 def states(bottle, process):
     return [standstill._state(pid) for pid in standstill._below(bottle._sandbox.first, [process.pid])]

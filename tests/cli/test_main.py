@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -196,33 +197,29 @@ def test_completion_knows_every_verb(shell: str, capsys: pytest.CaptureFixture[s
     assert all(name in script for name in VERBS)
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
+# Less than is kept back before it is written, and more.
+@pytest.mark.parametrize("words", [("--help",), ("manifest", "schema")])
+def test_a_reader_that_leaves_is_no_error(words: tuple[str, ...]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-m", "claude_bottle", "--help"],
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            check=False,
+            [sys.executable, "-I", "-m", "claude_bottle", *words], stdout=writer, stderr=subprocess.PIPE, check=False
         )
     finally:
         os.close(writer)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
-def test_a_full_disk_under_stdout_is_said() -> None:
+@pytest.mark.parametrize("words", [("--help",), ("manifest", "schema")])
+def test_a_full_disk_under_stdout_is_said(words: tuple[str, ...]) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-I", "-m", "claude_bottle", "--help"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
+            [sys.executable, "-I", "-m", "claude_bottle", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 1
     assert "No space left" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr and "bug" not in done.stderr
 
 
 def test_closed_standard_descriptors_are_filled_before_anything_is_opened(tmp_path: Path) -> None:
@@ -255,3 +252,17 @@ def test_timing_tells_where_the_time_went() -> None:
     names = [line.split()[-1] for line in done.stderr.splitlines() if " timing " in line]
     assert names[0] == "interpreter"
     assert names[-1] == "end"
+
+
+def test_ctrl_c_while_packages_are_looked_for_is_no_traceback() -> None:
+    code = (
+        "import site, sys, _signal\n"
+        "site.main = lambda: _signal.raise_signal(_signal.SIGINT)\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from claude_bottle.__main__ import main\n"
+        "main()"
+    )
+    root = str(Path(cli.__file__).parents[2])
+    argv = [sys.executable, "-I", "-S", "-c", code, root]
+    done = subprocess.run(argv, stderr=subprocess.PIPE, check=False, timeout=SECONDS)
+    assert (done.returncode, done.stderr) == (130, b"")

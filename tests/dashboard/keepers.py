@@ -24,7 +24,7 @@ from claude_bottle.state.sockets import bind_socket
 from claude_bottle.state.store import Store
 
 Message = dict[str, Any]
-OPERATIONS = frozenset({"status", "requests", "follow_requests", "approve", "reject", "grant", "preview"})
+OPERATIONS = frozenset({"status", "requests", "follow_requests", "approve", "reject", "grant", "preview", "revoke"})
 
 
 class FakeKeeper:
@@ -33,6 +33,7 @@ class FakeKeeper:
         self.paths, self.identity, self.knows, self._version = paths, identity, knows, version
         self.revision = 1
         self.views: dict[str, Message] = {}
+        self.grants: list[Message] = []
         self.silent: set[str] = set()
         """Operations that are heard and never answered."""
         self.decided: list[Message] = []
@@ -76,6 +77,17 @@ class FakeKeeper:
             "reach": [*(f"{rule['host']}:{rule['port']}  new" for rule in rules), "api.anthropic.com:443"],
             "warnings": [], "change": change, "reason": "",
         }  # fmt: skip
+
+    def granted(self, number: int, change: Message, **fields: Any) -> Message:
+        """A grant in force, and its view."""
+        view = self.view(change_from_dict(change).to_dict())
+        made = {key: view[key] for key in ("kind", "created", "title", "summary", "lines", "change")}
+        made |= {"id": f"g-{number:08d}", "request": f"q-{number:08d}", "scope": "session", "expires": "", "ended": "",
+                 "credential": ""}  # fmt: skip
+        with self._lock:
+            self.grants.append(made | fields)
+            self._push()
+        return self.grants[-1]
 
     def change(self, request: str, **fields: Any) -> None:
         """Something about a request changes, without anybody asking."""
@@ -163,6 +175,15 @@ class FakeKeeper:
         self.views[view["id"]] = view
         self._decide(sock, view, state="applied", scope=message["scope"], outcome="in force")
 
+    def _revoke(self, sock: socket.socket, message: Message) -> None:
+        grant = next((one for one in self.grants if one["id"] == message.get("grant") and not one["ended"]), None)
+        if grant is None:
+            raise BottleError("no such grant is in force")
+        self.decided.append(message)
+        grant["ended"] = "revoked by the operator"
+        self._send(sock, {"op": "revoked", "grant": grant})
+        self._push()
+
     def _preview(self, sock: socket.socket, message: Message) -> None:
         view = self.view(change_from_dict(message["change"]).to_dict())
         if message.get("id"):
@@ -185,7 +206,7 @@ class FakeKeeper:
 
     def _all(self) -> Message:
         return {"op": "requests", "identity": self.identity, "launch": "l-1", "revision": self.revision,
-                "requests": list(self.views.values()), "grants": []}  # fmt: skip
+                "requests": list(self.views.values()), "grants": list(self.grants)}  # fmt: skip
 
     def _push(self) -> None:
         for sock in list(self._followers):

@@ -58,6 +58,8 @@ class Project:
         self.operator, self.tmp = place / "operator", place / "tmp"
         for folder in (self.place, self.operator, self.tmp):
             folder.mkdir()
+        self.here = "127.0.0.1"
+        """This machine's loopback, as gates see it."""
         self._stack = ExitStack()
         script = parse({"turns": turns or [], "fallback": REPLIES})
         (place / "model").mkdir()
@@ -96,7 +98,10 @@ class Project:
         if self.containers and where == "container":
             if not self.containers.engine.private:
                 pytest.skip("cannot run here: a container of this daemon does not reach the scripted model")
-            self.configure({"model.bottle.test:443": f"10.0.2.2:{self.model.port}"})
+            self.here = "10.0.2.2"
+            self.configure({"model.bottle.test:443": f"{self.here}:{self.model.port}"})
+        else:
+            self.here = "127.0.0.1"
         said = json.loads((self.home / "config.json").read_text())
         self.settings("config.json", {**said, "gate": where})
 

@@ -220,3 +220,15 @@ def test_input_and_output_of_any_size_go_through(project: Project) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == data
     assert "end" in done.stderr
+
+
+def test_a_running_bottles_work_is_shown_and_taken_as_the_engine_streams_it(project: Project) -> None:
+    (project.place / "a").write_text("a\n")
+    identity = project.do("start", "shell", "--cwd", "--yes", "--detach", "--", "sleep", "infinity").split()[-1]
+    project.do("exec", identity, "--", "sh", "-c", "echo b > a; mkdir d; ln -s /etc/passwd d/link; chmod 0 a")
+    found = json.loads(project.do("diff", identity, "--json"))
+    assert [change["path"] for change in found["changes"]] == ["a", "d", "d/link"]
+    assert project.run("apply", identity, "--include", "a").returncode == 0
+    assert (project.place / "a").read_text() == "b\n"
+    assert project.do("exec", identity, "--", "stat", "-c", "%a", "a") == "0\n"  # nothing of it was touched
+    project.do("stop", identity)

@@ -11,8 +11,10 @@ import pytest
 
 from claude_bottle.testing.model_script import parse
 from claude_bottle.testing.model_server import ScriptedModel
+from tests.e2e.conftest import APART
 from tests.e2e.project import KEY, MANIFEST, Project
-from tests.git_remote import HOST, TOKEN, GitRemote
+from tests.git_remote import HOST, TOKEN, GitRemote, Repositories, git
+from tests.ssh_server import USER, SshServer, key, needs_sshd
 
 SECRET = "ghp_" + "0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX"
 BEGIN = f"""
@@ -50,7 +52,7 @@ def remote(tmp_path: Path) -> Iterator[GitRemote]:
     made.close()
 
 
-@pytest.mark.parametrize("project", ["bubblewrap", "docker"], indirect=True)
+@pytest.mark.parametrize("project", ["bubblewrap", "docker", APART], indirect=True)
 def test_claude_pushes_a_branch_and_hears_why_the_rest_is_stopped(
     project: Project, remote: GitRemote, tmp_path: Path
 ) -> None:
@@ -58,8 +60,8 @@ def test_claude_pushes_a_branch_and_hears_why_the_rest_is_stopped(
     with ScriptedModel(parse({"turns": TURNS}), keys=[KEY], tls=True, directory=tmp_path / "model-of-pushes") as model:
         settings = json.loads((project.home / "config.json").read_text())
         settings["upstreams"] = {
-            "model.bottle.test:443": {"connect": f"127.0.0.1:{model.port}", "ca": str(model.ca_file)},
-            f"{HOST}:443": {"connect": f"127.0.0.1:{remote.port}", "ca": str(remote.ca_file)},
+            "model.bottle.test:443": {"connect": f"{project.here}:{model.port}", "ca": str(model.ca_file)},
+            f"{HOST}:443": {"connect": f"{project.here}:{remote.port}", "ca": str(remote.ca_file)},
         }
         project.settings("config.json", settings)
         project.env["GIT_SECRET"] = TOKEN
@@ -85,6 +87,37 @@ def test_claude_pushes_a_branch_and_hears_why_the_rest_is_stopped(
     assert "ci: .github/workflows/ci.yml" in shown
     assert not any(TOKEN in path.read_text(errors="replace") for path in project.home.rglob("*") if path.is_file())
     assert not (project.home / "state" / identity / "pushes").exists()
+
+
+@needs_sshd
+@pytest.mark.parametrize("project", ["bubblewrap", "docker"], indirect=True)
+def test_a_bottle_pushes_by_ssh_and_its_commits_are_signed_with_keys_that_it_never_sees(project: Project, tmp_path: Path) -> None:
+    server, forge = SshServer(tmp_path / "sshd"), Repositories(tmp_path / "forge")
+    try:
+        server.agent()
+        project.env |= server.environment
+        bare = forge.repository()
+        public = key(server.home / "signing")
+        lines = f"[gpg]\n\tformat = ssh\n[user]\n\tsigningKey = {server.home}/signing\n"
+        (server.home / ".gitconfig").write_text(lines)
+        ssh = {"user": USER, "directory": f"{forge.place}/"}
+        rule = {"host": HOST, "git": {"repositories": ["acme/shop"], "push": ["refs/heads/bottle/*"], "sign": True, "ssh": ssh}}
+        shell = {"shell": {"bottle": "git", "harness": "shell"}}
+        project.write({"version": 1, "bottles": {"git": {"egress": [rule]}}, "agents": shell})
+        project.trust()
+        assert "over ssh as" in project.do("start", "shell", "--dry-run")
+        source = BEGIN.replace("git@", f"{USER}@") + """
+git fetch --quiet origin bottle/work && git reset --quiet --keep FETCH_HEAD && env && ls -laR "$HOME" && git log --show-signature
+"""
+        done = project.run("run", "shell", "--", "sh", "-c", source)
+        assert done.returncode == 0, done.stderr
+    finally:
+        server.close()
+    assert "the new commits were signed on their way" in done.stderr
+    (tmp_path / "allowed").write_text(f"* {public}\n")
+    git(bare, "-c", f"gpg.ssh.allowedSignersFile={tmp_path}/allowed", "verify-commit", "bottle/work")
+    for secret in ("SSH_AUTH_SOCK", str(server.home), public.split()[1], "PRIVATE KEY"):
+        assert secret not in done.stdout + done.stderr
 
 
 def test_a_push_that_waits_is_a_request_like_any_other_and_passes_once_it_is_approved(

@@ -159,23 +159,21 @@ def test_the_work_of_every_mode_comes_back_alike(project: Project, repository: P
     project.do("cleanup", identity, "--yes")
 
 
-def test_a_running_bottles_work_is_shown_where_its_files_are_here(project: Project) -> None:
+def test_a_running_bottles_work_is_shown_and_taken(project: Project) -> None:
     (project.place / "a").write_text("a\n")
     project.do("start", "closed", "--cwd", "--yes", "--detach", "--", "sleep", "1000")
     identity = project.only()["identity"]
     project.do("exec", identity, "--", "sh", "-c", "echo b > a; echo all: > Makefile")
     shown = project.run("diff", identity, "--json", "--patch")
-    if project.containers:
-        assert shown.returncode == 1
-        assert f"claude-bottle stop {identity}" in shown.stderr
-    else:
-        found = json.loads(shown.stdout)
-        assert [change["path"] for change in found["changes"]] == ["Makefile", "a"]
-        assert "+b" in found["patch"]
-        assert project.run("apply", identity).returncode == 3
-        assert (project.place / "a").read_text() == "b\n"
+    found = json.loads(shown.stdout)
+    assert [change["path"] for change in found["changes"]] == ["Makefile", "a"]
+    assert "+b" in found["patch"]
+    assert project.run("apply", identity).returncode == 3
+    assert (project.place / "a").read_text() == "b\n"
+    project.do("export", identity, str(project.tmp / "exported"))
+    assert (project.tmp / "exported/Makefile").read_text() == "all:\n"
     project.do("stop", identity)
-    assert project.only()["work"] == ("2 files" if project.containers else "1 file")
+    assert project.only()["work"] == "1 file"
 
 
 def test_the_work_of_a_killed_keeper_is_unexported_too(project: Project) -> None:

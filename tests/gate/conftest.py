@@ -13,7 +13,7 @@ import trustme
 
 from claude_bottle.gate.budget import Budget
 from claude_bottle.gate.ca import Authority
-from claude_bottle.gate.config import Upstream
+from claude_bottle.gate.config import Upstream, UpstreamProxy
 from claude_bottle.gate.decide import GateState
 from claude_bottle.gate.dial import Address, Dialler, resolve
 from claude_bottle.gate.inject import Injector
@@ -156,6 +156,7 @@ class RunningGate:
     def __init__(
         self, state: GateState, upstreams: dict[tuple[str, int], Upstream],
         resolver: Callable[[str, int], list[Address]], names: tuple[str, ...], judges: socket.socket | None = None,
+        proxy: UpstreamProxy | None = None,
     ) -> None:  # fmt: skip
         self.state = state
         self.keeper, ours = socket.socketpair()
@@ -163,7 +164,8 @@ class RunningGate:
         self.gone = threading.Event()
         listeners = {name: _listener(name) for name in names}
         self.ports = {name: sock.getsockname()[1] for name, sock in listeners.items()}
-        self.server = Server(self.loop, state, Dialler(self.loop, upstreams, resolver), ours, listeners, self._keeper_gone,
+        dialler = Dialler(self.loop, upstreams, resolver, proxy)
+        self.server = Server(self.loop, state, dialler, ours, listeners, self._keeper_gone,
                              in_bottle=False, judges=JudgeLine(self.loop, judges) if judges else None)  # fmt: skip
         self._sockets = [ours, *listeners.values()]
         self._thread = threading.Thread(target=self.loop.run, daemon=True)
@@ -243,13 +245,13 @@ class Rig:
         self, *rules: Rule, to: dict[tuple[str, int], RecordingServer] | None = None,
         credentials: tuple[BoundCredential, ...] = (),
         resolver: Callable[[str, int], list[Address]] = resolve,
-        names: tuple[str, ...] = ("proxy",), budget: Budget | None = None,
+        names: tuple[str, ...] = ("proxy",), budget: Budget | None = None, proxy: UpstreamProxy | None = None,
     ) -> RunningGate:  # fmt: skip
         """A running gate; `to` maps places to servers, as the operator's `upstreams` would."""
         upstreams = {place: Upstream("127.0.0.1", server.port) for place, server in (to or {}).items()}
         state = self.make_state(*rules, credentials=credentials)
         state.budget = budget or state.budget
-        gate = RunningGate(state, upstreams, resolver, names)
+        gate = RunningGate(state, upstreams, resolver, names, proxy=proxy)
         self._close.append(gate.close)
         return gate
 

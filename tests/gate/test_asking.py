@@ -326,7 +326,10 @@ def test_what_may_never_be_granted_is_refused_with_the_reason_before_anyone_is_a
         ("request_credential", {"name": "github", "host": "api.github.com", "port": 80}),
         ("request_port", {"host": "db.example.com"}), ("request_port", {"host": "db.example.com", "port": 70000}),
         ("request_budget", {"egress_bytes": -1}), ("request_budget", {"egress_bytes": 1 << 50}),
-        ("request_budget", {"egress_bytes": True}), ("request_egress", {"rules": []}), ("request_egress", {"rules": "x"}),
+        ("request_budget", {"egress_bytes": True}),
+        ("request_budget", {"usd": 0.001}), ("request_budget", {"usd": "1"}),
+        ("request_budget", {"usd": 1, "egress_bytes": 1}), ("request_budget", {}),
+        ("request_egress", {"rules": []}), ("request_egress", {"rules": "x"}),
         ("request_egress", {"rules": [{"host": f"h{n}.example"} for n in range(9)]}), ("request_egress", {}),
         ("request_egress", {"rules": [{"host": "a.example"}], "also": 1}),
         ("request_egress", {"rules": [{"host": "a.example"}], "wait_seconds": -1}),
@@ -359,6 +362,9 @@ def test_each_tool_asks_for_its_kind_of_change(client: Agent) -> None:
     client.keeper("rejected", ticket=True)
     client.call("request_budget", {"egress_bytes": 1000, "reason": "r"})
     assert client.asked["change"] == {"kind": "budget", "egress_bytes": 1000}
+    client.keeper("rejected", ticket=True)
+    client.call("request_budget", {"usd": 2.5, "reason": "r"})
+    assert client.asked["change"] == {"kind": "money", "usd": 2.5}
 
 
 def test_a_place_that_the_operator_named_may_be_asked_for(make_state: MakeState) -> None:
@@ -368,15 +374,6 @@ def test_a_place_that_the_operator_named_may_be_asked_for(make_state: MakeState)
     agent.begin()
     agent.call("request_egress", {"rules": [{"host": "build.internal"}], "reason": "r"})
     assert agent.asked["change"]["rules"][0]["host"] == "build.internal"
-
-
-def test_a_port_that_cannot_be_opened_any_more_is_refused_before_anyone_is_asked(client: Agent) -> None:
-    client.state.only_ports = {80, 443, 5432}
-    refused = result(client.call("request_port", {"host": "db.example.com", "port": 6379, "reason": "r"}))
-    assert "port 6379 cannot be opened while this bottle runs, only 80, 443, 5432 are" in refused["content"][0]["text"]
-    assert client.play.told == []
-    client.call("request_port", {"host": "db.example.com", "port": 5432, "reason": "r"})
-    assert client.asked["change"]["rules"][0]["port"] == 5432
 
 
 @pytest.mark.threat(74)

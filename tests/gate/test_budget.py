@@ -179,7 +179,7 @@ def test_the_last_word_of_a_gate_is_what_was_spent(rig: Rig) -> None:
 
 
 def test_a_budget_travels_with_the_configuration() -> None:
-    config = GateConfig("test-abc123", (), egress_bytes=5000, egress_spent=17)
+    config = GateConfig("test-abc123", (), egress_bytes=5000, egress_spent=17, money=8, money_spent=9)
     again = GateConfig.from_wire(config.to_wire())
-    assert (again.egress_bytes, again.egress_spent) == (5000, 17)
+    assert (again.egress_bytes, again.egress_spent, again.money, again.money_spent) == (5000, 17, 8, 9)
     assert replace(again, egress_bytes=None).egress_bytes is None

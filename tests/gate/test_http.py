@@ -547,3 +547,27 @@ def test_a_decision_is_recorded_before_anything_goes_up_and_its_traffic_after(di
     assert traffic["status"] == 200
     assert int(str(traffic["up"])) > 3
     assert "secret" not in json.dumps(direct.records)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 11", b"Transfer-Encoding: chunked"])
+def test_a_body_larger_than_its_rule_allows_is_refused(make_state: MakeState, framing: bytes) -> None:
+    play = Playbook(make_state(Rule(HOST, port=80, max_body=10)), "http", "198.18.0.2", 80)
+    head = b"POST /x HTTP/1.1\r\nHost: api.example.com\r\n" + framing + b"\r\n\r\n"
+    if b"chunked" not in framing:
+        assert refused(play, play.client(head)) == reasons.BODY_TOO_LARGE
+        return
+    play.client(head + b"a\r\n0123456789\r\n")
+    play.dialled(1)
+    answer = play.client(b"1\r\nX\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert body(answer)["reason"] == play.decisions[-1]["reason"] == reasons.BODY_TOO_LARGE
+    assert core.Abort(1) in play.commands and b"X" not in play.arrived(1)
+    assert play.closed
+
+
+def test_of_two_rules_the_larger_body_counts(make_state: MakeState) -> None:
+    small = Rule(HOST, port=80, max_body=10)
+    for other in (Rule(HOST, port=80, max_body=20), PLAIN):
+        play = Playbook(make_state(small, other), "http", "198.18.0.2", 80)
+        play.client(b"POST /x HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 15\r\n\r\n")
+        assert len(play.dials) == 1

@@ -181,7 +181,7 @@ def test_what_is_handed_over_as_a_listener_must_be_one(rig: Rig) -> None:
     [
         {"rules": [{"host": "*"}]}, {"rules": "all"}, {"rules": [7]}, {}, {"rules": [], "once": 3},
         {"rules": [OPAQUE.to_dict(), Rule(HOST, port=2222).to_dict()]}, {"rules": [], "credentials": [{}]},
-        {"rules": [], "egress_bytes": -1}, {"rules": [], "credentials": 7},
+        {"rules": [], "egress_bytes": -1}, {"rules": [], "money": 1.5}, {"rules": [], "credentials": 7},
     ],
 )  # fmt: skip
 def test_a_policy_that_is_none_changes_nothing(rig: Rig, wrong: dict[str, object]) -> None:

@@ -9,12 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from claude_bottle.gate import control, remote
+from claude_bottle.gate import control, late, remote
 from claude_bottle.gate.config import GateConfig, Upstream
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
 from claude_bottle.model.policy import Rule
@@ -27,16 +28,29 @@ CONFIG = GateConfig(
     (BoundCredential(SPEC, "bottle-placeholder-0123456789", Secret(SECRET), (("api.example.com", 443),)),), nonce=NONCE,
 )  # fmt: skip
 START = "import sys; from claude_bottle.gate import remote; remote.SOCKET = sys.argv[1]; remote.main()"
+LINE = "from claude_bottle.gate import remote; remote.main()"
 
 
-ASKS_FOR_PORTS = b"""
-import urllib.request, urllib.error
-body = b'{"kind": "egress", "rules": [{"host": "db.example.com", "port": 6379}], "reason": "r"}'
-named = {"Host": "bottle.internal", "Content-Type": "application/json"}
-try:
-    urllib.request.urlopen(urllib.request.Request("http://127.0.0.1/request", body, named))
-except urllib.error.HTTPError as refused:
-    print(refused.read().decode())
+# In the bottle's network: whoever comes to the door, with what, and what each hears.
+VISITS = """
+import json, os, socket, time
+def come(*names, nonce):
+    listeners = [socket.create_server(("0.0.0.0", int(name[5:]))) for name in names]
+    with socket.socket(socket.AF_UNIX) as gate:
+        gate.connect(DOOR)
+        said = json.dumps({"nonce": nonce, "listeners": names}).encode() + b"\\n"
+        socket.send_fds(gate, [said], [one.fileno() for one in listeners])
+        try:
+            heard = gate.recv(1).decode()
+        except ConnectionResetError:
+            heard = ""
+    for one in listeners:
+        one.close()
+    return heard
+while not os.path.exists(DOOR):
+    time.sleep(0.01)
+print([come("port-6379", nonce="wrong"), come("port-6380", nonce="n"), come("port-6379", "port-6380", nonce="n"),
+       come("port-6379", nonce="n")])
 """
 
 
@@ -105,20 +119,85 @@ def test_it_makes_a_certificate_and_waits_for_one_visitor(container: Container) 
         eventually(lambda: not os.path.exists(container.door))  # and for no other
 
 
-def test_what_is_granted_later_reaches_a_gate_in_a_container(container: Container) -> None:
-    container.tell(CONFIG.to_wire())
+def in_a_bottle(container: Container, program: str) -> subprocess.Popen[str]:
+    """A bottle's network whose listeners the gate has, and a program that runs there."""
     with container.connect() as visitor:
         visitor.setblocking(True)
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.gate.netns", str(visitor.fileno()), NONCE, "[5432]"],
-            input=ASKS_FOR_PORTS, check=True, pass_fds=[visitor.fileno()], cwd=Path(__file__).parents[2],
-            timeout=SECONDS, stdout=subprocess.PIPE,
-        )  # fmt: skip
-    assert b"port 6379 cannot be opened while this bottle runs, only 80, 443, 5432 are open" in done.stdout
-    container.expect("ready")
-    rule = Rule("other.example.net", origin="grant g-1")
-    container.tell(control.encode("policy", revision=3, rules=[rule.to_dict()]))
-    assert container.expect("policy_set")["revision"] == 3
+        command = [sys.executable, "-m", "tests.gate.netns", str(visitor.fileno()), NONCE, "[5432]"]
+        started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                   pass_fds=[visitor.fileno()], cwd=Path(__file__).parents[2])  # fmt: skip
+    assert started.stdin
+    started.stdin.write(f"DOOR = {container.door!r}\n{program}")
+    started.stdin.close()
+    started.stdin = None
+    return started
+
+
+def policy(revision: int, *rules: Rule) -> bytes:
+    return control.encode("policy", revision=revision, rules=[rule.to_dict() for rule in rules])
+
+
+@pytest.mark.threat(17)
+def test_a_listener_that_was_announced_is_taken_later_from_whoever_knows_the_nonce_alone(container: Container) -> None:
+    container.tell(CONFIG.to_wire())
+    with in_a_bottle(container, VISITS) as bottle:
+        container.expect("ready")
+        eventually(lambda: not os.path.exists(container.door))
+        wanted = Rule("db.example.com", port=6379, tls="tunnel", origin="grant g-1")
+        container.tell(policy(3, wanted))
+        assert container.expect("policy_refused")["why"] == "nothing in the bottle listens on port 6379"
+        container.tell(control.encode("door", name="port-6379", nonce="n"))
+        assert bottle.communicate(timeout=SECONDS)[0].strip() == "['', '', '', 'k']"
+    container.tell(policy(4, wanted))
+    assert container.expect("policy_set")["revision"] == 4
+    eventually(lambda: not os.path.exists(container.door))
+
+
+@pytest.mark.threat(17)
+def test_a_listener_of_another_network_than_the_bottles_is_not_taken_later_either(container: Container) -> None:
+    container.tell(CONFIG.to_wire())
+    with in_a_bottle(container, "") as bottle:
+        container.expect("ready")
+        eventually(lambda: not os.path.exists(container.door))
+        container.tell(control.encode("door", name="port-6379", nonce="n"))
+        with container.connect() as visitor, socket.create_server(("127.0.0.1", 6379)) as ours:
+            message = json.dumps({"nonce": "n", "listeners": ["port-6379"]}).encode() + b"\n"
+            socket.send_fds(visitor, [message], [ours.fileno()])
+            assert visitor.recv(1) == b""
+        assert bottle.wait(SECONDS) == 0
+
+
+def test_what_the_gate_wishes_for_goes_up_and_a_line_comes_down_by_descriptor() -> None:
+    asking, gate = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    keeper, up = os.pipe()
+    lines = late.Lines(asking, late.Upward(up))
+    gate.settimeout(SECONDS)
+    gate.send(b"7 judge\xff")
+    (wish,) = control.Decoder().feed(os.read(keeper, 4096))
+    assert wish == {"op": "wish", "said": "7 judge\xff"}
+    lines.answered({"said": "7 no", "line": None})
+    assert socket.recv_fds(gate, 100, 4)[:2] == (b"7 no", [])
+
+    judge, its_end = socket.socketpair()
+    judge.settimeout(SECONDS)
+    carrier = subprocess.Popen([sys.executable, "-c", LINE, "line", "a-name"], stdin=its_end, stdout=its_end,
+                               cwd=Path(__file__).parents[2])  # fmt: skip
+    its_end.close()
+    lines.answered({"said": "8 ", "line": "a-name"})
+    said, (descriptor,), _, _ = socket.recv_fds(gate, 100, 4)
+    assert said == b"8 "
+    with socket.socket(fileno=descriptor) as line, judge:
+        line.settimeout(SECONDS)
+        content = bytes(range(256)) * 4096
+        threading.Thread(target=line.sendall, args=(content,), daemon=True).start()
+        with judge.makefile("rb") as heard:
+            assert heard.read(len(content)) == content
+        judge.sendall(b"yes")
+        judge.shutdown(socket.SHUT_WR)
+        assert (line.recv(10), line.recv(10)) == (b"yes", b"")
+    assert carrier.wait(SECONDS) == 0
+    os.close(up)
+    os.close(keeper)
 
 
 @pytest.mark.parametrize("nonce", ["", "00fe", NONCE + "0"])

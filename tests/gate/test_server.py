@@ -398,6 +398,31 @@ def test_a_flood_of_denied_names_is_recorded_in_part_and_counted(rig: Rig, monke
     assert names == [f"n{number}.evil.test" for number in range(5)]
     keeper.tell("nonsense")
     assert keeper.next()["op"] == "fault"  # and no further denial before it
+    keeper.tell("stop")
+    told = keeper.next()["event"]["data"]  # type: ignore[index]
+    assert (told["count"], told["reasons"]) == (40, {"name": 40})
+
+
+def test_case_120_of_a_flood_of_refusals_some_are_recorded_and_all_are_counted(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is granted meanwhile is recorded as ever."""
+    monkeypatch.setattr(limits, "REFUSALS", 5)
+    monkeypatch.setattr(limits, "REFUSALS_EVERY", 1e9)
+    gate = rig.gate(PLAIN, to={(HOST, 80): rig.server(tls=False)})
+    with gate.connect() as client:
+        for number in range(20):
+            host = HOST if number == 15 else "evil.test"
+            client.sendall(f"GET http://{host}/{number} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            answered = read_response(client)
+            assert answered.startswith(b"HTTP/1.1 200" if number == 15 else b"HTTP/1.1 403")
+    keeper = Keeper(gate)
+    keeper.tell("stop")
+    events = [keeper.expect("event")["event"] for _ in range(8)]
+    told = [one["data"] for one in events if one["kind"] == "decision"]  # type: ignore[index]
+    assert [one["path"] for one in told] == [*(f"/{number}" for number in range(5)), "/15"]
+    (note,) = [one["data"] for one in events if one["kind"] == "note"]  # type: ignore[index]
+    assert (note["count"], note["reasons"]) == (14, {"host_not_granted": 14})
 
 
 def test_dns_over_tcp_is_answered(rig: Rig) -> None:

@@ -23,38 +23,38 @@ class Screen:
     def __init__(self, place: Path, argv: list[str], *, columns: int = 100, rows: int = 40) -> None:
         number = next(_numbers)
         self._code = place / f"exit{number}"
-        self._tmux = ["tmux", "-f", "/dev/null", "-S", str(place / f"tmux{number}")]
-        self._call("new-session", "-d", "-x", str(columns), "-y", str(rows), "sleep 86400")
-        self._call("set-option", "-g", "remain-on-exit", "on")
-        self._call("respawn-pane", "-k", shlex.join(["sh", "-c", _TELL, str(self._code), *argv]))
+        self._server = ["tmux", "-f", "/dev/null", "-S", str(place / f"tmux{number}")]
+        self.tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), "sleep 86400")
+        self.tmux("set-option", "-g", "remain-on-exit", "on")
+        self.tmux("respawn-pane", "-k", shlex.join(["sh", "-c", _TELL, str(self._code), *argv]))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._call("kill-server")
+        self.tmux("kill-server")
 
     def text(self) -> str:
-        return self._call("capture-pane", "-p")
+        return self.tmux("capture-pane", "-p")
 
     def drawn(self) -> str:
         """The same with the sequences that colour it."""
-        return self._call("capture-pane", "-p", "-e")
+        return self.tmux("capture-pane", "-p", "-e")
 
     def paste(self, text: str) -> None:
         """As a terminal does it: marked as a paste where the program has asked for that."""
-        self._call("set-buffer", text)
-        self._call("paste-buffer", "-p")
+        self.tmux("set-buffer", text)
+        self.tmux("paste-buffer", "-p")
 
     def type(self, text: str) -> None:
         """Type a line; return is pressed once the program shows it."""
-        self._call("send-keys", "-l", text)
+        self.tmux("send-keys", "-l", text)
         self.wait(re.escape(text))
         self.press("Enter")
 
     def press(self, *keys: str) -> None:
         """Several keys arrive at once."""
-        self._call("send-keys", *keys)
+        self.tmux("send-keys", *keys)
 
     def wait(self, pattern: str) -> str:
         deadline = time.monotonic() + SECONDS
@@ -71,6 +71,7 @@ class Screen:
             raise TimeoutError(f"the program did not end; it shows:\n{self.text()}") from None
         return int(self._code.read_text())
 
-    def _call(self, *argv: str) -> str:
-        done = subprocess.run([*self._tmux, *argv], capture_output=True, text=True, timeout=SECONDS, check=True)
+    def tmux(self, *argv: str) -> str:
+        """A command of the terminal's own; what it says."""
+        done = subprocess.run([*self._server, *argv], capture_output=True, text=True, timeout=SECONDS, check=True)
         return done.stdout

@@ -69,8 +69,9 @@ def order(root: Path, *argv: str, backend: Backend | None = None, **options: Any
 def for_record(paths: Paths, record: BottleRecord, *argv: str, backend: Backend | None = None, **options: Any) -> Order:
     """An order for a record that exists and whose lock this process holds."""
     plan = BottlePlan(
-        record.identity, "tester", "talker", "", "local", "", tuple(argv), Workspace("none", "/workspace"), (), ENV
-    )
+        record.identity, "tester", "talker", "", "local", "", tuple(argv), Workspace("none", "/workspace"), (), ENV,
+        limits=options.pop("limits", ()),
+    )  # fmt: skip
     harness: Harness = Talker()
     return Order(
         paths=paths,

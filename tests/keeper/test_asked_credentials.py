@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from claude_bottle.errors import BottleError
 from claude_bottle.gate.config import GateConfig
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
 from claude_bottle.model.policy import Rule
+from claude_bottle.workflow.secrets import read
 from tests.keeper.asked import Asked, Bottle, asking
+from tests.waiting import SECONDS
 
 __all__ = ["asking"]
 
@@ -44,13 +48,24 @@ def everything(bottle: Asked) -> str:
     return "".join(path.read_text() for path in state.glob("*.json*")) + json.dumps([bottle.requests(everything=True), told])
 
 
-@pytest.mark.parametrize("source", ["env", "file", "command"])
+def fill_keyring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A real keyring, in a file of its own, with SECRET in it."""
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyrings.alt.file.PlaintextKeyring")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    argv = [sys.executable, "-m", "keyring", "set", "github.com/work", "me"]
+    subprocess.run(argv, input=SECRET, text=True, check=True, timeout=SECONDS)
+
+
+@pytest.mark.parametrize("source", ["env", "file", "command", "keyring"])
 def test_its_value_goes_to_the_gate_and_a_placeholder_to_the_agent(
     asking: Bottle, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     (tmp_path / "token").write_text(SECRET)
     monkeypatch.setenv("TOKEN_OF_MINE", SECRET)
-    detail = {"env": "TOKEN_OF_MINE", "file": str(tmp_path / "token"), "command": ("cat", str(tmp_path / "token"))}[source]
+    if source == "keyring":
+        fill_keyring(monkeypatch, tmp_path)
+    detail = {"env": "TOKEN_OF_MINE", "file": str(tmp_path / "token"), "command": ("cat", str(tmp_path / "token")),
+              "keyring": "github.com/work/me"}[source]  # fmt: skip
     bottle = asking(offered={"github": (spec(source, detail),)})  # type: ignore[arg-type]
     request = bottle.asked(wanted())
     assert bottle.approve(request)["state"] == "applied"
@@ -82,6 +97,17 @@ def test_without_a_value_nothing_is_approved_and_it_waits_on(asking: Bottle, tmp
     assert bottle.view(request)["state"] == "submitted"
     assert bottle.gate.policies == []
     assert bottle.events("decided") == []
+
+
+def test_an_entry_that_the_keyring_does_not_have_is_told_with_what_makes_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fill_keyring(monkeypatch, tmp_path)
+    with pytest.raises(BottleError) as problem:
+        read(spec("keyring", "github.com/none"))
+    assert problem.value.why == "the keyring has no entry github.com/none"
+    assert problem.value.do.endswith(" -m keyring set github.com none")
+    assert read(spec("keyring", "github.com/work/me")).reveal() == SECRET
 
 
 def test_one_that_the_operator_does_not_offer_is_not_approved(asking: Bottle) -> None:

@@ -118,7 +118,18 @@ def test_what_a_gate_has_spent_is_kept_and_never_becomes_less(rig: Rig) -> None:
     order = cast("Order", SimpleNamespace(paths=rig.paths, identity=IDENTITY))
     for said in (100, 300, 200, -1, True, "400", None, 1 << 70):
         record_gate_event(booted, {"op": "spent", "egress_bytes": said}, order)
-    assert read_spent(rig.paths, IDENTITY) == 300
+    assert read_spent(rig.paths, IDENTITY).egress_bytes == 300
+
+
+def test_what_answers_cost_adds_up_and_nothing_a_gate_says_makes_it_less(rig: Rig) -> None:
+    booted = cast("Booted", SimpleNamespace(audit=rig.audit))
+    order = cast("Order", SimpleNamespace(paths=rig.paths, identity=IDENTITY))
+    for said in (100, 300, -500, True, "400", None, 1 << 70):
+        data = {"usd_micros": said}
+        record_gate_event(booted, {"op": "event", "event": {"kind": events.TRAFFIC, "data": data}}, order)
+        record_gate_event(booted, {"op": "event", "event": {"kind": events.DNS, "data": data}}, order)
+    record_gate_event(booted, {"op": "spent", "egress_bytes": 7}, order)
+    assert read_spent(rig.paths, IDENTITY) == (7, 400)
 
 
 def test_what_a_bottle_can_cause_uses_up_none_of_the_reserve(rig: Rig) -> None:
@@ -154,6 +165,22 @@ def test_an_end_that_finds_no_room_at_all_is_recorded_once_there_is_some(rig: Ri
     assert rig.kinds() == ["created", *ENDINGS, "note"]
     assert all("happened" in line["data"] for line in rig.lines()[1:-1])
     assert verify(rig.paths.journal(IDENTITY), rig.journal.head) == []
+
+
+def test_case_117_a_journal_of_the_greatest_length_halts_the_gate_for_good_and_takes_the_ending(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "MOST", 4096)
+    rig.fill()
+    length = rig.paths.journal(IDENTITY).stat().st_size
+    assert 4096 < length < 3 * 4096
+    for _ in range(50):
+        rig.audit.record("decision", detail="x" * 500)
+    for kind in ENDINGS:
+        rig.audit.record(kind)
+    assert (rig.audit.halted, rig.gate.told) == (True, ["halt"])
+    kinds = [line.event["kind"] for line in read(rig.paths.journal(IDENTITY)) if line.event]
+    assert kinds[-len(ENDINGS):] == list(ENDINGS)
 
 
 def test_finish_records_what_is_owed(rig: Rig) -> None:

@@ -39,7 +39,7 @@ class FarBottle(FakeBottle):
         shutil.copytree(self.here, self.far)
         super().__init__(plan, replace(boot, home=self.far))
 
-    def fetch_home(self, names: Sequence[str] = ()) -> None:
+    def fetch_home(self, names: Sequence[str] = ()) -> Sequence[str]:
         if (self.far / "out-of-reach").exists() and not names:
             raise BottleError("the engine does not answer")
         for name in names or [path.name for path in self.far.iterdir()]:
@@ -47,6 +47,7 @@ class FarBottle(FakeBottle):
                 shutil.copytree(self.far / name, self.here / name, dirs_exist_ok=True)
             elif (self.far / name).exists():
                 shutil.copy(self.far / name, self.here / name)
+        return ()
 
     def release(self) -> None:
         shutil.rmtree(self.far, ignore_errors=True)

@@ -23,6 +23,7 @@ from claude_bottle.keeper.order import PIPES, Pipes
 from claude_bottle.keeper.settle import reason_of, settle_interrupted
 from claude_bottle.keeper.spawn import start
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
+from claude_bottle.model.plan import KEEPER, Limit
 from claude_bottle.state import record as records
 from claude_bottle.state.journal import read, verify
 from claude_bottle.state.lock import IdentityLock, LockHeld, held_here
@@ -145,6 +146,19 @@ def test_stop_with_keep_preserves_even_a_clean_exit(launch: Launch) -> None:
     assert settled is not None
     assert "operator" in settled["preserved"]  # type: ignore[operator]
     assert Store(kept.order.paths).load(kept.identity).status == "preserved"
+
+
+def test_a_bottle_whose_time_is_up_is_stopped_and_kept(launch: Launch) -> None:
+    kept = launch("sh", "-c", SAY + "while :; do read line; done", limits=(Limit("wall", "1s", True, KEEPER),))
+    assert outcome(kept) == (143, ["its time was up (wall 1s)", "stopped (killed (SIGTERM))"])
+    assert "hello" in archived(kept)
+    assert "stop_requested" in kinds(kept)
+
+
+def test_a_bottle_whose_disk_is_full_is_stopped_and_kept(launch: Launch) -> None:
+    fill = "head -c 30000000 /dev/zero > ~/big; while :; do read line; done"
+    kept = launch("sh", "-c", fill, limits=(Limit("disk", "16m", True, KEEPER),))
+    assert outcome(kept) == (143, ["its disk was full (disk 16m)", "stopped (killed (SIGTERM))"])
 
 
 def test_an_order_to_keep_preserves_a_clean_exit(launch: Launch) -> None:

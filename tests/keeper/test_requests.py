@@ -104,7 +104,7 @@ def test_a_wider_request_ends_the_narrower_one_for_those_who_wait(asking: Bottle
      host("a.example.com", port=53), host("a\x1b[31m.example.com"), {"kind": "everything"}, None, [], 7, {},
      {"kind": "egress", "rules": []}, {"kind": "capability", "capability": {"apt": ["-o"]}},
      {"kind": "credential", "rule": {"host": "a.example.com", "paths": ["/**"], "credential": "x"}},
-     {"kind": "budget", "egress_bytes": 10}],
+     {"kind": "budget", "egress_bytes": 10}, {"kind": "money", "usd": 1}, {"kind": "money", "usd": -1}],
 )  # fmt: skip
 def test_what_may_not_be_asked_for_is_answered_and_leaves_nothing(asking: Bottle, change: object) -> None:
     bottle = asking()

@@ -26,7 +26,8 @@ def test_a_budget_is_read_as_it_is_written(place: Place, said: str, count: int) 
 
 
 @pytest.mark.parametrize(
-    "budget", [{"egress_bytes": 5}, {"egress_bytes": "-1"}, {"egress_bytes": "much"}, {"usd": 5}, {"bytes": "5m"}, []]
+    "budget", [{"egress_bytes": 5}, {"egress_bytes": "-1"}, {"egress_bytes": "much"}, {"usd": "5"}, {"usd": -1}, {"usd": 1e9},
+               {"usd": True}, {"bytes": "5m"}, []]
 )
 def test_what_is_no_budget_is_refused(bottle_problems: Judge, budget: Any) -> None:
     assert len(bottle_problems(budget=budget)) == 1
@@ -51,3 +52,22 @@ def test_a_larger_budget_is_asked_about(old: int | None, new: int | None, wider:
     assert bool(bottle_widening(bottle(old), bottle(new))) == wider
     plans = [{"budget": {"egress_bytes": one} if one is not None else {}} for one in (old, new)]
     assert bool(plan_widening(*plans)) == wider
+
+
+@pytest.mark.parametrize("said", [5, 0.5, 0])
+def test_dollars_are_read_as_they_are_written(place: Place, said: float) -> None:
+    place.home(manifest(budget={"usd": said, "egress_bytes": "5m"}))
+    found = place.resolve().bottles["web"]
+    assert found.usd == said
+    assert found.to_dict()["budget"] == {"egress_bytes": f"{5 << 20}b", "usd": said}
+
+
+@pytest.mark.parametrize(("old", "new", "wider"), [(5, 20, True), (5, None, True), (None, 5, False), (5, 5, False)])
+def test_more_dollars_are_asked_about_and_the_smaller_bound_counts(
+    old: float | None, new: float | None, wider: bool
+) -> None:
+    assert bool(bottle_widening(Bottle("web", usd=old), Bottle("web", usd=new))) == wider
+    plans = [{"budget": {"usd": one} if one is not None else {}} for one in (old, new)]
+    assert bool(plan_widening(*plans)) == wider
+    both = [one for one in (old, new) if one is not None]
+    assert narrow(Bottle("web", usd=old), Bottle("web", usd=new))[0].usd == min(both)

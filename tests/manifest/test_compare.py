@@ -10,8 +10,9 @@ from claude_bottle.manifest.bottle import Bottle
 from claude_bottle.manifest.compare import bottle_widening, common_rules, covers_path, narrow, widening
 from claude_bottle.model.credentials import CredentialSpec
 from claude_bottle.model.git_grant import GitGrant
+from claude_bottle.model.matching import conflicts
 from claude_bottle.model.plan import Mount
-from claude_bottle.model.policy import Policy, Rule, conflicts
+from claude_bottle.model.policy import Policy, Rule
 from claude_bottle.model.urlpath import compile_pattern
 
 HOST = "api.example.com"
@@ -223,3 +224,14 @@ def test_a_project_cannot_lose_the_rule_that_judges_pushes() -> None:
     assert common_rules(project, home)[0] == ()
     both = common_rules(home, [rule("/a"), git_rule("refs/heads/x")])[0]
     assert {one.git.push for one in both if one.git} == {()}
+
+
+def test_a_websocket_and_a_larger_body_are_more() -> None:
+    plain, small = Rule("a.test"), Rule("a.test", max_body=10)
+    assert widening([plain], [Rule("a.test", websocket=True)]) == [
+        "reach a.test: any method on any path, and as a WebSocket, unseen"
+    ]
+    assert widening([small], [plain]) and widening([small], [Rule("a.test", max_body=11)])
+    assert not widening([Rule("a.test", websocket=True)], [small])
+    made, _ = common_rules([Rule("a.test", websocket=True)], [small])
+    assert made == (small,)

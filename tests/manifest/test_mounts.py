@@ -43,6 +43,7 @@ def test_case_129_the_state_root_the_home_and_what_holds_them_are_refused(place:
     [
         "relative", "", "/", "//x", "/a/../b", "/a/", "/usr", "/usr/local/bin", "/etc", "/etc/passwd", "/proc/x", "/dev/x",
         "/lib64", "/home", "/home/agent", "/workspace", "/workspace/sub", "/tmp", "/opt", "/a\nb",
+        "/.init", "/.init/cat", "/opt/claude-bottle", "/opt/claude-bottle/init.py",
     ],
 )  # fmt: skip
 def test_case_129_a_target_over_what_a_bottle_is_built_of_is_refused(bottle_problems: Judge, target: str) -> None:

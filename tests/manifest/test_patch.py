@@ -9,7 +9,7 @@ import pytest
 
 from claude_bottle.errors import BottleError
 from claude_bottle.manifest.patch import patched
-from claude_bottle.model.changes import BudgetChange, Change, change_from_dict
+from claude_bottle.model.changes import BudgetChange, Change, MoneyChange, change_from_dict
 
 TEXT = """{
   "version": 1,
@@ -81,6 +81,13 @@ def test_a_budget_is_raised_by_what_was_granted(before: str, more: int, after: s
     assert made == text.replace(f'"egress_bytes": {before}', f'"egress_bytes": {after}')
 
 
+def test_a_budget_of_money_is_raised_by_what_was_granted() -> None:
+    text = TEXT.replace('"50m"', '"50m", "usd": 5')
+    assert patched(text, "web", [MoneyChange(2.5)], {}) == text.replace('"usd": 5', '"usd": 7.5')
+
+
 def test_a_bottle_without_a_budget_has_none_to_raise() -> None:
+    with pytest.raises(BottleError, match="no budget of money"):
+        patched(TEXT, "web", [MoneyChange(5)], {})
     with pytest.raises(BottleError, match="no budget"):
         patched(TEXT, "bare", [BudgetChange(5)], {})

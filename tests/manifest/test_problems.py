@@ -19,6 +19,7 @@ from tests.manifest.conftest import Place
 
 Judge = Callable[..., list[str]]
 GOOD = {"host": "api.example.com"}
+X = {"x": {"from": {"env": "X"}, "env": "X", "header": "x-api-key"}}
 
 
 def test_all_problems_come_at_once_with_line_and_column(place: Place) -> None:
@@ -33,7 +34,7 @@ def test_all_problems_come_at_once_with_line_and_column(place: Place) -> None:
   "agents": {"one": {"bottle": "wbe"}, "two": {}}
 }"""
     assert place.problems(text) == [
-        "5:27: bottles.web.egress[0].host: wildcards are not supported yet; name each host",
+        "5:27: bottles.web.egress[0].host: a wildcard is only *. in front of a name, in a rule of a manifest",
         '5:54: bottles.web.egress[1].metods: unknown key "metods" → did you mean "methods"?',
         '6:18: bottles.web.mounts[0]: misses target → add "target": …',
         '9:32: agents.one.bottle: there is no bottle "wbe" → did you mean "web"?',
@@ -137,7 +138,7 @@ def test_a_newer_version_says_to_upgrade(place: Place) -> None:
         {"egress": [{"host": None}]},
         {"egress": [{"host": "*"}]},
         {"egress": [{"host": "*.com"}]},
-        {"egress": [{"host": "*.example.com"}]},
+        {"egress": [{"host": "*.co.uk"}]},
         {"egress": [{"host": "com"}]},
         {"egress": [{"host": "10.0.0.0/8"}]},
         {"egress": [{"host": "10.0.0.1"}]},
@@ -151,6 +152,10 @@ def test_a_newer_version_says_to_upgrade(place: Place) -> None:
         {"egress": [{**GOOD, "methods": []}]},
         {"egress": [{**GOOD, "methods": ["*"]}]},
         {"egress": [{**GOOD, "paths": []}]},
+        {"egress": [{"host": "*.example.com", "credential": "x"}], "credentials": X},
+        {"egress": [{**GOOD, "max_body": "much"}]},
+        {"egress": [{**GOOD, "tls": "tunnel", "websocket": True}]},
+        {"egress": [{**GOOD, "tls": "tunnel", "max_body": "1m"}]},
         {"egress": [{**GOOD, "paths": [""]}]},
         {"egress": [{**GOOD, "paths": ["/a/../b"]}]},
         {"egress": [{**GOOD, "port": 0}]},
@@ -199,27 +204,9 @@ def test_case_128_a_manifest_cannot_declare_itself_trusted(place: Place, key: st
     assert "cannot declare itself trusted" in problem
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [
-        {"limits": {"disk": "4g"}},
-        {"limits": {"wall": "2h"}},
-        {"budget": {"usd": 5}},
-        {"backend": "kubernetes"},
-        {"egress": [{**GOOD, "websocket": False}]},
-        {"egress": [{**GOOD, "max_body": "1m"}]},
-        {"egress": [{"host": "*.example.com"}]},
-        {"credentials": {"x": {"from": {"keyring": "x"}, "env": "X", "header": "x-api-key"}}},
-    ],
-    ids=lambda keys: json.dumps(keys)[:50],
-)
+@pytest.mark.parametrize("keys", [{"backend": "kubernetes"}, {"workspace": {"mode": "worktree"}}])
 def test_what_is_not_built_yet_is_refused_and_not_ignored(bottle_problems: Judge, keys: dict[str, Any]) -> None:
     assert any("not supported yet" in problem for problem in bottle_problems(**keys))
-
-
-def test_agents_skills_are_not_supported_yet(place: Place) -> None:
-    content = {"version": 1, "bottles": {"b": {}}, "agents": {"a": {"bottle": "b", "skills": ["x"]}}}
-    assert "not supported yet" in place.problems(content)[0]
 
 
 @pytest.mark.parametrize("name", ["-x", "--help", "a/b", "..", "a\nb", "", "A", "a b", "a.b", "x" * 80])
@@ -241,6 +228,10 @@ def test_names_of_agents_and_bottles_are_plain(place: Place, name: str) -> None:
         {"prompt": "../secret"},
         {"prompt": "~/.ssh/id_rsa"},
         {"prompt": "a//b"},
+        {"skills": ["../x"]},
+        {"skills": [""]},
+        {"skills": ["skills/A b"]},
+        {"skills": ["a/review", "b/review"]},
         {"args": ["a\0b"]},
         {"args": "x"},
         {"harness": "-x"},

@@ -79,7 +79,7 @@ def test_a_prefix_that_needs_quoting_is_refused(prefix: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [({"name": "-x"}, "name"), ({"name": ""}, "name"), ({"name": "a/b"}, "name"), ({"name": "a\n"}, "name"),
-     ({"source": "keyring"}, "source"), ({"source": ""}, "source"),
+     ({"source": "vault"}, "source"), ({"source": ""}, "source"),
      ({"source_detail": ""}, "env"), ({"source_detail": "A-B"}, "variable"), ({"source_detail": ("A",)}, "env"),
      ({"source": "command", "source_detail": "gh auth token"}, "list of words"),
      ({"source": "command", "source_detail": ()}, "list of words"), ({"source": "command", "source_detail": ("",)}, "words"),

@@ -32,6 +32,11 @@ def test_limits_that_hold_come_first_and_wishes_are_marked() -> None:
     ]
 
 
+def test_a_limit_that_holds_for_each_program_alone_says_so() -> None:
+    each = Limit("memory", "4096m", enforced=True, by="rlimit, for each program")
+    assert _line(_plan(limits=(each,)), "limits") == ["memory 4096m (each program)"]
+
+
 def test_weaker_layers_are_told_and_those_in_force_are_not() -> None:
     own_id, own_kernel = Protection("own user id", "weaker", "because"), Protection("own kernel", "off", "shared")
     text = _plan(protections=(own_id, Protection("no capabilities", "on"), own_kernel))
@@ -67,6 +72,11 @@ def test_layers_are_shown_whole_with_what_their_builds_reach() -> None:
     assert "(its build reaches deb.debian.org)" in text
     assert "(its build reaches nothing)" in text
     assert "layers" not in _plan()
+
+
+def test_what_an_image_is_made_from_is_said_once() -> None:
+    steps = ({"kind": "tools", "from": "debian", "network": "engine"}, {"kind": "layer", "from": "x", "network": "none"})
+    assert _line(_plan(image_build=steps), "image") == ["from debian: tools; building tools reaches the engine's network"]
 
 
 def test_a_layer_is_part_of_the_digest() -> None:

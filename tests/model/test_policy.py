@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bottle.model.policy import REASONS, Decision, Policy, Rule, conflicts
+from claude_bottle.model.matching import conflicts
+from claude_bottle.model.policy import REASONS, Decision, Policy, Rule
 
 API = Rule("api.example.com")
 
@@ -89,7 +90,9 @@ def test_case_36_no_rules_grant_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "*", "*.com", "*.example.com", "**", ".", " ", "10.0.0.0/8", "127.0.0.1", "::1", "a,b", None, 0, True, [""]]
+    "host",
+    ["", "*", "*.com", "*.co.uk", "*.*.example.com", "a.*.example.com", "*example.com", "**", ".", " ",
+     "10.0.0.0/8", "127.0.0.1", "::1", "a,b", None, 0, True, [""]],
 )
 def test_case_36_a_rule_for_everything_or_nothing_is_refused(host: Any) -> None:
     with pytest.raises(ValueError, match=r"\w"):

@@ -52,7 +52,7 @@ def test_everything_that_can_be_set_is_read(paths: Paths) -> None:
 
 def test_all_problems_are_reported_at_once(paths: Paths) -> None:
     found = problems(paths, {
-        "upstream": {}, "retention_days": "30", "default_backend": 7, "ca": "missing.pem", "upstream_proxy": "http://p:1",
+        "upstream": {}, "retention_days": "30", "default_backend": 7, "ca": "missing.pem", "upstream_proxy": "socks5://p:1",
         "upstreams": {
             "no-port.example.com": {"connect": "10.0.0.1:443"},
             "*.example.com:443": {"connect": "10.0.0.1:443"},
@@ -64,7 +64,8 @@ def test_all_problems_are_reported_at_once(paths: Paths) -> None:
     for expected in (
         "upstream: unknown key", "retention_days: expected a whole number", "default_backend: expected",
         "ca: there is no file",
-        "upstream_proxy: not supported yet", "upstreams.no-port.example.com: not a host:port",
+        'upstream_proxy: expected a text "http://host:port", or "http://user:password@host:port", found str',
+        "upstreams.no-port.example.com: not a host:port",
         "upstreams.*.example.com:443: not",
         "upstreams.a.example.com:443.connect: not an addr:port", "upstreams.a.example.com:443.verify: unknown key",
         "upstreams.b.example.com:443: expected an object", "upstreams.c.example.com:443.connect: expected",
@@ -119,3 +120,28 @@ def test_settings_someone_else_could_have_written_are_refused(paths: Paths, spoi
 
 def test_a_hostile_key_is_shown_safely(paths: Paths) -> None:
     assert "\x1b" not in "".join(problems(paths, {"\x1b]0;x\x07": 1, "upstreams": {"\x1b[2J": {"connect": 1}}}))
+
+
+def test_a_proxy_is_a_place_and_perhaps_a_password(paths: Paths) -> None:
+    for said, expected in (
+        ("http://proxy.corp.example:3128", ("proxy.corp.example", 3128, "")),
+        ("http://10.0.0.5:8080/", ("10.0.0.5", 8080, "")),
+        ("http://me:p%40ss@proxy.corp.example:3128", ("proxy.corp.example", 3128, "Basic bWU6cEBzcw==")),
+    ):
+        configure(paths, {"upstream_proxy": said})
+        assert Settings.load(paths).upstream_proxy == expected
+
+
+@pytest.mark.parametrize(
+    "said", ["proxy:3128", "https://proxy.example:1", "http://proxy", "http://a b:1", "http://me:secret@p.example", 3128]
+)
+def test_what_is_no_proxy_is_refused_without_its_password(paths: Paths, said: object) -> None:
+    (problem,) = problems(paths, {"upstream_proxy": said})
+    assert problem.startswith("upstream_proxy: ") and "secret" not in problem
+
+
+def test_the_documentation_has_every_setting(paths: Paths) -> None:
+    (problem,) = problems(paths, {"unknown": 1})
+    known = problem.rpartition("known are ")[2].split(", ")
+    page = (Path(__file__).parents[2] / "docs/settings.md").read_text()
+    assert {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")} == set(known)

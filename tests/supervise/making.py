@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from claude_bottle.model.capability import Capability
-from claude_bottle.model.changes import BudgetChange, CapabilityChange, Change, CredentialChange, EgressChange
+from claude_bottle.model.changes import BudgetChange, CapabilityChange, Change, CredentialChange, EgressChange, MoneyChange
 from claude_bottle.model.policy import TUNNEL, Rule
 from claude_bottle.model.requests import Request
 from claude_bottle.supervise.decision import Decision, check
@@ -82,5 +82,5 @@ fragments = st.builds(
     st.lists(st.sampled_from(["RUN make", "ENV A=b", "RUN " + "x" * 100, "RUN a \\\n  b"]), min_size=1, max_size=3),
     st.booleans(),
 )  # fmt: skip
-budgets = st.integers(1, 1 << 40).map(BudgetChange)
+budgets = st.integers(1, 1 << 40).map(BudgetChange) | st.integers(1, 1_000_000).map(lambda cents: MoneyChange(cents / 100))
 changes: st.SearchStrategy[Change] = st.one_of(egresses, credentials, tools, fragments, budgets)

@@ -27,9 +27,9 @@ def rules(*hosts: str, **rule: Any) -> dict[str, Any]:
     return {"kind": "egress", "rules": [{"host": host, **rule} for host in hosts]}
 
 
-@given(JSON, st.sampled_from(["egress", "credential", "capability", "budget"]))
+@given(JSON, st.sampled_from(["egress", "credential", "capability", "budget", "money"]))
 def test_no_json_of_a_gate_is_anything_but_a_change_or_refused(data: Any, kind: str) -> None:
-    keys = {"egress": "rules", "credential": "rule", "capability": "capability", "budget": "egress_bytes"}
+    keys = {"egress": "rules", "credential": "rule", "capability": "capability", "budget": "egress_bytes", "money": "usd"}
     for said in (data, {"kind": kind, keys[kind]: data}, {"kind": kind, keys[kind]: [data]}):
         try:
             change_of(said, ())

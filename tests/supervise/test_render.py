@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_bottle.model.changes import BudgetChange, Change, CredentialChange
+from claude_bottle.model.changes import BudgetChange, Change, CredentialChange, MoneyChange
 from claude_bottle.model.policy import TUNNEL, Rule
 from claude_bottle.model.requests import MAX_REASON
 from claude_bottle.redact import columns, printable
@@ -77,6 +77,7 @@ def test_reach_is_all_that_the_bottle_has_with_what_is_new_first_and_marked() ->
         (CredentialChange(Rule("api.github.com", paths=("/repos/**",), credential="github")),
          ["+ credential  github", "+ any method  https://api.github.com/repos/**  with github"]),
         (tool("ripgrep", "jq"), ["+ apt  ripgrep", "+ apt  jq"]),
+        (MoneyChange(2.5), ["+ budget of money  $2.50 more at the model's API"]),
         (BudgetChange(10_000_000), ["+ egress budget  10 MB more (10000000 bytes)"]),
     ],
 )  # fmt: skip
@@ -88,6 +89,7 @@ def test_what_a_change_looks_like(change: Change, expected: list[str]) -> None:
     ("change", "expected"),
     [(egress(), "crates.io"), (egress("crates.io", "pypi.org"), "crates.io (+1)"), (tool(), "apt ripgrep"),
      (BudgetChange(1000), "1 kB more egress"),
+     (MoneyChange(5), "$5.00 more"),
      (CredentialChange(Rule("a.b", paths=("/x",), credential="c")), "credential c")],
 )  # fmt: skip
 def test_a_change_in_few_words(change: Change, expected: str) -> None:

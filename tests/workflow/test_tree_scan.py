@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,19 @@ def test_a_look_pauses_before_the_next(tmp_path: Path) -> None:
     scan.changes()
     (tmp_path / "new").write_text("1")
     assert scan.changes() == []
+
+
+def test_a_look_that_the_machine_held_up_is_not_paid_for_with_a_long_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each directory's entries come late, as on a machine with too much to do; that took none of its time."""
+    scandir = os.scandir
+
+    def late(*where: int) -> object:
+        time.sleep(0.2)
+        return scandir(*where)
+
+    monkeypatch.setattr(os, "scandir", late)
+    scan = TreeScan(tmp_path)
+    scan.changes()
+    assert scan.pause == tree_scan._LEAST_PAUSE

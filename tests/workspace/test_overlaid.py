@@ -73,7 +73,7 @@ def test_a_file_that_the_host_changed_meanwhile_is_a_conflict_and_told(yard: Yar
     plant(begun.upper, {"a": "bottle\n", "made": "bottle\n"})
     plant(yard.host, {"a": "host\n", "made": "host\n"})
     work = opened(yard, begun)
-    assert {"a", "made"} <= set(work.lost())
+    assert {"a", "made"} <= set(work.host_edits())
     assert work.before("a") is None
     work.close()
     assert carry(yard, begun) == {"a": "conflict", "made": "conflict"}

@@ -190,7 +190,7 @@ def test_while_the_bottle_changes_everything_only_its_own_bytes_go_over(yard: Ya
         for turn in range(8):
             with yard.work() as work, quarantine() as place, Directory(yard.host) as host:
                 captured = CapturedWork(work, yard.place / f"captured-{turn}")
-                for entry in snapshot(captured.result.path).values():
+                for entry in snapshot(yard.place / f"captured-{turn}").values():
                     assert entry[0] != "file" or set(bytes(entry[2])) <= set(b"inside\nhost\n"), entry  # type: ignore[arg-type]
                 steps = Landing(captured, host, place).steps(captured.changes())
                 applying.apply(captured, host, steps, allowed=EVERY_TRIGGER, on_conflict=applying.REPLACE)

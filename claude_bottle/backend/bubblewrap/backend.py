@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend import tree
+from claude_bottle.backend import overlay, tree
 from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Check, Images, Outlet
-from claude_bottle.backend.bubblewrap import launcher, orphans, overlay, owners, prereqs, programs, seccomp
+from claude_bottle.backend.bubblewrap import bounds, launcher, orphans, owners, prereqs, programs, seccomp
 from claude_bottle.backend.bubblewrap.bottle import BubblewrapBottle
 from claude_bottle.backend.bubblewrap.layer_overlay import Pile
-from claude_bottle.backend.bubblewrap.protections import limits, protections, supplementary_groups
+from claude_bottle.backend.bubblewrap.protections import protections, supplementary_groups
 from claude_bottle.errors import BottleError
 from claude_bottle.model.plan import BottlePlan, Workspace
 from claude_bottle.values import replace
@@ -32,7 +32,6 @@ IMAGE = "this host's /usr, read-only"
 
 class BubblewrapBackend(Backend):
     name = "bubblewrap"
-    overlays = True
 
     def prepare(self, spec: BottleSpec, *, stage_dir: Path) -> BottlePlan:
         from claude_bottle.backend import planning
@@ -41,11 +40,15 @@ class BubblewrapBackend(Backend):
             spec,
             backend=self.name,
             image=IMAGE,
-            limits=limits,
+            limits=bounds.limits,
             protections=protections(root=os.geteuid() == 0, groups=supplementary_groups()),
-            no_overlay=overlay.why_not,
+            no_overlay=self.no_overlay,
+            files_here=True,
         )
         return planning.with_layers(self, spec, plan)
+
+    def no_overlay(self, source: str, state_root: str) -> str:
+        return overlay.why_not(source, state_root)
 
     def check(self) -> list[Check]:
         return prereqs.check(self._trial)
@@ -83,18 +86,20 @@ class BubblewrapBackend(Backend):
     @contextmanager
     def _on(self, plan: BottlePlan, boot: Boot, layers: tuple[Path, ...]) -> Iterator[Bottle]:
         host = owners.host_uid(boot.identity) if os.geteuid() == 0 else None
-        recipe = launcher.Recipe(programs.find_programs(), seccomp.filter_program(), host, tmp_bytes(), Pile.of(layers))
         everything = replace(boot, mounts=(*plan.mounts, *boot.mounts))
         if boot.copy_from:
             tree.copy_into(boot.copy_from, boot.workspace)
-        bottle = BubblewrapBottle(boot.identity, plan, launcher.start(everything, recipe), recipe)
-        try:
-            yield bottle
-        finally:
-            bottle.close()
+        with bounds.held(boot.identity, boot.home, plan.limits) as held:
+            recipe = launcher.Recipe(programs.find_programs(), seccomp.filter_program(), host, Pile.of(layers), held)
+            bottle = BubblewrapBottle(boot.identity, plan, launcher.start(everything, recipe), recipe)
+            try:
+                yield bottle
+            finally:
+                bottle.close()
 
     def recover(self, identity: str, home: Path, workspace: Path) -> None:
         orphans.end_left_with(home)
+        bounds.remove_left(identity, home)
 
     def _trial(self) -> None:
         import tempfile
@@ -110,7 +115,3 @@ class BubblewrapBackend(Backend):
             if code != 0:
                 raise BottleError("the trial bottle did not run a program", why=f"true ended with {code}")
 
-
-def tmp_bytes() -> int:
-    """How much each of the bottle's private tmpfs may hold: a quarter of the machine's memory."""
-    return max(256 << 20, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)

@@ -14,8 +14,9 @@ import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 
+from claude_bottle.backend import standstill
 from claude_bottle.backend.base import Bottle, Process
-from claude_bottle.backend.bubblewrap import enter, launcher, standstill, terminals
+from claude_bottle.backend.bubblewrap import enter, launcher, terminals
 from claude_bottle.backend.bubblewrap.launcher import Recipe, Sandbox
 from claude_bottle.errors import BottleError
 from claude_bottle.model.plan import BottlePlan
@@ -80,7 +81,7 @@ class BubblewrapBottle(Bottle):
             raise BottleError("cannot enter the bottle", why="it has been taken down")
         self.processes = [process for process in self.processes if process.poll() is None]
         words = self._recipe.programs.enter_command(list(argv))
-        command = enter.Command(words, env, cwd, stdio, controlling_tty)
+        command = enter.Command(words, env, cwd, stdio, controlling_tty, self._recipe.bounds)
         process = BubblewrapProcess(*enter.enter(self._sandbox.first_pidfd, command, self._recipe.program))
         self.processes.append(process)
         return process
@@ -98,6 +99,10 @@ class BubblewrapBottle(Bottle):
 
     def fileno(self) -> int:
         return self._sandbox.first_pidfd
+
+    def out_of_memory(self) -> bool:
+        group = self._recipe.bounds.group
+        return not self._closed and group is not None and group.out_of_memory()
 
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ from claude_bottle.backend import childhood
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.base import GID, UID
 from claude_bottle.backend.bubblewrap import opener, owners
+from claude_bottle.backend.bubblewrap.bounds import Bounds
 from claude_bottle.errors import BottleError
 from claude_bottle.values import dataclass
 
@@ -43,6 +44,7 @@ class Command:
     cwd: str
     stdio: tuple[int, int, int]
     controlling_tty: bool
+    bounds: Bounds = Bounds()
 
 
 def enter(first_pidfd: int, command: Command, program: bytes) -> tuple[int, int]:
@@ -105,6 +107,7 @@ def understand(said: bytes) -> tuple[int, dict[str, object] | None]:
 
 def _go_in(command: Command, program: bytes) -> None:
     """The joining process: everything that needs rights, then a sibling inside that has none."""
+    command.bounds.take_in()
     ns.prctl(ns.PR_SET_DUMPABLE, 0)
     if os.geteuid() == 0:
         os.setgroups([])
@@ -157,6 +160,7 @@ def _execute(command: Command, program: bytes) -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     ns.prctl(ns.PR_SET_PDEATHSIG, signal.SIGKILL)
     os.chdir(command.cwd)
+    command.bounds.apply()
     ns.install_filter(program)
     os.execve(command.argv[0], command.argv, dict(command.env))
 

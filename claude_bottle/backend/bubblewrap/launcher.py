@@ -19,9 +19,10 @@ from pathlib import Path
 from claude_bottle.backend import childhood, idmaps, registration
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.base import GID, HOSTNAME, UID, Boot
-from claude_bottle.backend.bubblewrap import mounts, opener, orphans, owners, rootfs, staging, terminals
+from claude_bottle.backend.bubblewrap import bounds, opener, orphans, owners, rootfs, staging, terminals
 from claude_bottle.backend.bubblewrap.layer_overlay import Pile
 from claude_bottle.backend.bubblewrap.programs import Programs
+from claude_bottle.backend.stage import STAGE
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.values import dataclass
 
@@ -49,14 +50,14 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the child needs beside `Boot`: programs, filter, the host uid of the bottle's user (None: our own), and the
-    layers of its root file system."""
+    """What the child needs beside `Boot`: programs, filter, the host uid of the bottle's user (None: our own), the
+    layers of its root file system, and what it may use."""
 
     programs: Programs
     program: bytes
     host: int | None
-    tmp_bytes: int
     pile: Pile = Pile()
+    bounds: bounds.Bounds = bounds.Bounds()
 
 
 def start(boot: Boot, recipe: Recipe) -> Sandbox:
@@ -79,7 +80,7 @@ def start(boot: Boot, recipe: Recipe) -> Sandbox:
         os.close(descriptor)
     try:
         _provide(child, boot, recipe, ours)
-        return _await(child, lifeline[1], echo[0], status[0], report[0], errors)
+        return _await(child, recipe, lifeline[1], echo[0], status[0], report[0], errors)
     except BaseException:
         os.close(lifeline[1])
         orphans.end_with_its_child(child)
@@ -112,6 +113,7 @@ def _provide(child: int, boot: Boot, recipe: Recipe, sync: socket.socket) -> Non
 
 def _await(
     child: int,
+    recipe: Recipe,
     lifeline: int,
     echo: int,
     status: int,
@@ -132,7 +134,7 @@ def _await(
         for process in (first, child):
             pidfds.append(os.pidfd_open(process))
             regret.callback(os.close, pidfds[-1])
-        _verify(first, child)
+        _verify(first, child, recipe)
         sandbox = Sandbox(child, pidfds[1], first, pidfds[0], terminals.directory(first), lifeline)
         regret.pop_all()
     return sandbox
@@ -160,7 +162,7 @@ def _facts(process: int) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
-def _verify(first: int, holder: int) -> None:
+def _verify(first: int, holder: int, recipe: Recipe) -> None:
     """The layers as the kernel reports them, not as we asked for them; EnvironmentLacks if one is missing."""
     facts = _facts(first)
     wrong = [name for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if int(facts[name], 16)]
@@ -169,6 +171,9 @@ def _verify(first: int, holder: int) -> None:
         wrong.append("SigIgn")
     if facts["PPid"] != str(holder) or facts["NSpid"].split()[-1] != "1" or "0" in facts["Uid"].split():
         wrong.append("Uid")
+    group = recipe.bounds.group
+    if group is not None and not group.holds(first):
+        wrong.append("cgroup")
     if wrong:
         why = f"first process: {', '.join(wrong)}"
         raise _lacks("a layer of the sandbox is not in force", why, refused="CapBnd" in wrong)
@@ -179,6 +184,7 @@ def _become_bwrap(boot: Boot, recipe: Recipe, given: list[int], keeper: int) -> 
     gate = boot.registration
     childhood.arrange_descriptors(given + ([gate.fileno()] if gate else []), inheritable=6)
     childhood.forget_signals()
+    recipe.bounds.take_in(bounds.FIRST)
     os.umask(0o022)  # the keeper's is 077, which would close the bottle's own directories to its user
     os.setsid()
     _die_with(keeper)
@@ -202,7 +208,7 @@ def _become_bwrap(boot: Boot, recipe: Recipe, given: list[int], keeper: int) -> 
     os.write(_ARGUMENTS, b"\0".join(word.encode() for word in _options(boot, recipe)) + b"\0")
     os.lseek(_ARGUMENTS, 0, os.SEEK_SET)
     command = ["bwrap", "--args", str(_ARGUMENTS), "--", *recipe.programs.init_command(rootfs.INIT)]
-    os.execve(recipe.programs.bwrap_path(mounts.STAGE), command, {})
+    os.execve(recipe.programs.bwrap_path(STAGE), command, {})
 
 
 def _die_with(keeper: int) -> None:
@@ -228,7 +234,7 @@ def _options(boot: Boot, recipe: Recipe) -> list[str]:
                "--seccomp", str(_FILTER), "--json-status-fd", str(_STATUS)]  # fmt: skip
     staged = tuple(f"mount-{index}" for index in range(len(boot.mounts)))
     return options + rootfs.arguments(
-        home="home", workspace="workspace", mounts=boot.mounts, staged=staged, tmp_size=recipe.tmp_bytes,
+        home="home", workspace="workspace", mounts=boot.mounts, staged=staged, tmp_size=recipe.bounds.tmp,
         system=recipe.pile.system(),
     )  # fmt: skip
 

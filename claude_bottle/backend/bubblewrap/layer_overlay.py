@@ -15,7 +15,7 @@ from typing import NamedTuple
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend import sources
 from claude_bottle.backend.bubblewrap.layer_store import CACHE, ROOT
-from claude_bottle.backend.bubblewrap.mounts import STAGE
+from claude_bottle.backend.stage import STAGE
 from claude_bottle.errors import EnvironmentLacks
 
 _USR, _ETC, _CACHE = "layered-usr", "layered-etc", "layered-cache"

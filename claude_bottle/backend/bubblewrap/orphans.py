@@ -12,7 +12,7 @@ import os
 import signal
 from pathlib import Path
 
-from claude_bottle.backend.bubblewrap.mounts import STAGE
+from claude_bottle.backend.stage import STAGE
 
 
 def end_with_its_child(bwrap: int) -> None:

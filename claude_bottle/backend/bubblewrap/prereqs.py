@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from claude_bottle.backend import childhood, idmaps, sources
+from claude_bottle.backend import childhood, idmaps, sources, stage
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.base import Check
-from claude_bottle.backend.bubblewrap import mounts, opener, owners, programs, seccomp
+from claude_bottle.backend.bubblewrap import opener, owners, programs, seccomp
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.state.temporary import temporary_directory
 
@@ -133,7 +133,7 @@ def _make_namespaces() -> None:
     else:
         owners.enter_own_namespace(ns.CLONE_NEWNS | ns.CLONE_NEWNET)
         ns.mount("", "/", "", ns.MS_REC | ns.MS_SLAVE)
-        os.close(mounts.make_stage(1 << 20))
+        os.close(stage.make_stage(1 << 20))
     opener.bring_up_loopback()
 
 

@@ -8,13 +8,9 @@ beside the ideal and why. Looks at our own groups at most; the layers themselves
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from claude_bottle.backend import layers
-from claude_bottle.model.plan import UNLIMITED, Limit, Protection
-
-if TYPE_CHECKING:
-    from claude_bottle.manifest.bottle import Limits
+from claude_bottle.model.plan import Protection
 
 
 def protections(*, root: bool, groups: tuple[str, ...] = ()) -> tuple[Protection, ...]:
@@ -36,9 +32,3 @@ def supplementary_groups() -> tuple[str, ...]:
             names.append(str(number))
     return tuple(names)
 
-
-def limits(wanted: Limits) -> tuple[Limit, ...]:
-    """No resource limit is enforced by this backend yet, and the plan says so."""
-    memory = None if wanted.memory is None else f"{wanted.memory >> 20}m"
-    said = {"memory": memory, "cpus": wanted.cpus, "pids": wanted.pids, "disk": None}
-    return tuple(Limit(name, UNLIMITED if value is None else str(value), enforced=False) for name, value in said.items())

@@ -12,8 +12,8 @@ import os
 import stat
 
 from claude_bottle.backend.base import GID, HOSTNAME, UID, USER
-from claude_bottle.backend.bubblewrap.mounts import STAGE
 from claude_bottle.backend.bubblewrap.programs import find_cat
+from claude_bottle.backend.stage import STAGE
 from claude_bottle.harness.base import HOME, WORKSPACE
 from claude_bottle.model.plan import Mount
 

@@ -10,9 +10,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from claude_bottle.backend import idmaps, protected, sources
+from claude_bottle.backend import idmaps, overlay, protected, sources
+from claude_bottle.backend import stage as staged
 from claude_bottle.backend.base import UID, Boot
-from claude_bottle.backend.bubblewrap import mounts, overlay, rootfs, terminals
+from claude_bottle.backend.bubblewrap import rootfs, terminals
 from claude_bottle.backend.bubblewrap.layer_overlay import Pile
 
 STAGE_BYTES = 64 << 20
@@ -32,16 +33,16 @@ def fill(boot: Boot, programs: Sequence[tuple[str, str]], pile: Pile, host: int 
     opened = [sources.open_source(source, shift if host else None) for source in _sources(boot, programs, pile)]
     private = {path: sources.open_source(sources.Source(str(path), "held", True), shift if host else None).tree
                for guard in boot.guards if (path := guard.source) is not None}  # fmt: skip
-    stage = mounts.make_stage(STAGE_BYTES)
+    stage = staged.make_stage(STAGE_BYTES)
     for one in opened:
-        mounts.attach(one, stage)
+        staged.attach(one, stage)
     if boot.overlay is not None:
-        overlay.mount(boot.overlay, host)
+        overlay.mount(boot.overlay, None if host is None else (host, host))
     if boot.guards:
         _guard(boot, stage, private)
     authorities = rootfs.write_files(stage, trust=bool(boot.ca_bundle), cache=pile.cache_file)
     pile.mount(stage)
-    terminals.mount(mounts.STAGE, UID if host is None else host)
+    terminals.mount(staged.STAGE, UID if host is None else host)
     os.close(stage)
     for descriptor in made.values():
         os.close(descriptor)

@@ -16,19 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from claude_bottle import log
 from claude_bottle.backend.docker import argv, graft, seeding
-from claude_bottle.backend.docker.launcher import BOOT_SECONDS, facts, identify
+from claude_bottle.backend.docker.begun import identify
+from claude_bottle.backend.docker.launcher import BOOT_SECONDS, facts
 from claude_bottle.backend.docker.wire import Wire
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.harness.base import HOME, WORKSPACE
 from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from claude_bottle.backend.base import Boot
     from claude_bottle.backend.docker.engine import Engine
     from claude_bottle.backend.docker.rundir import RunDir
-    from claude_bottle.backend.protected import Guard
     from claude_bottle.proc import Popen
 
 _SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
@@ -57,12 +55,14 @@ class Attached:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to start: the container's words, who the bottle's user is, and whether the engine's kernel is this one."""
+    """How to start: the container's words and who the bottle's user is. `here`: the engine's kernel is this one;
+    `grouped`: it gives its containers control groups."""
 
     container: argv.Container
     uid: int
     gid: int
     here: bool
+    grouped: bool = True
 
 
 def start(engine: Engine, boot: Boot, recipe: Recipe, run_dir: RunDir) -> Attached:
@@ -89,8 +89,8 @@ def start(engine: Engine, boot: Boot, recipe: Recipe, run_dir: RunDir) -> Attach
         _verify(ready, sources if recipe.here else None, recipe.uid)
         cid = run_dir.cid()
         first = _verify_made(engine, cid, recipe)
-        if recipe.container.grafted:
-            _graft(first, recipe, boot.guards)
+        if recipe.container.covered:
+            _graft(first, boot)
         log.mark("bottle verified")
         owner = recipe.uid, recipe.gid
         seeding.fill(engine, cid, boot.home, HOME, owner, ignoring=False)
@@ -139,16 +139,16 @@ def _verify(ready: dict[str, Any], sources: dict[str, list[int]] | None, uid: in
                                do="name real paths that nobody changes meanwhile")  # fmt: skip
 
 
-def _graft(first: int, recipe: Recipe, guards: Sequence[Guard]) -> None:
+def _graft(first: int, boot: Boot) -> None:
     if not first:
-        raise EnvironmentLacks(f"cannot show {recipe.container.grafted} in a bottle there",
+        raise EnvironmentLacks(f"cannot show {boot.workspace} in a bottle there",
                                why="it belongs to root, and the engine's containers are not on this machine",
                                do="work on a copy (--cwd), or start the bottle as an ordinary user")  # fmt: skip
     pidfd = os.pidfd_open(first)
     # Who the bottle's user is on this host, which need not be who it is inside.
     uid, gid = (int(facts(first)[kind].split()[0]) for kind in ("Uid", "Gid"))
     try:
-        graft.graft(pidfd, recipe.container.grafted, (uid, gid), guards)
+        graft.cover(pidfd, boot, (uid, gid))
     finally:
         os.close(pidfd)
 
@@ -177,16 +177,17 @@ def _verify_made(engine: Engine, cid: str, recipe: Recipe) -> int:
     wrong = [name for name, right in asked.items() if not right]
     if wrong:
         raise EnvironmentLacks("a layer of the bottle is not in force", why=f"the engine made it without: {', '.join(wrong)}")
-    return _here(int(pid), cid) if recipe.here else 0
+    return _here(int(pid), cid if recipe.grouped else "") if recipe.here else 0
 
 
 _LIMITS = {"memory": ("Memory",), "pids": ("PidsLimit",), "cpus": ("NanoCpus",)}
 
 
 def _here(pid: int, cid: str) -> int:
-    """`pid` if it is, to this host too, the first process of that container; else 0."""
+    """`pid` if it is, to this host too, the first process of that container; else 0. `cid` "": nothing here says whose it
+    is."""
     try:
         groups = Path(f"/proc/{pid}/cgroup").read_text()
-        return pid if cid and cid in groups and facts(pid)["NSpid"].split()[-1] == "1" else 0
+        return pid if cid in groups and facts(pid)["NSpid"].split()[-1] == "1" else 0
     except (OSError, KeyError):
         return 0

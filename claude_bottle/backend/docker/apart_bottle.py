@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.base import BASE_ENV, Bottle, Process
-from claude_bottle.backend.docker import export, homecoming, memory, owners, recovery
+from claude_bottle.backend.docker import export, homecoming, memory, owners, reader
 from claude_bottle.backend.docker.bottle import BIRTH_SECONDS, END_SECONDS
 from claude_bottle.backend.docker.launcher import facts
 from claude_bottle.backend.docker.program import Program
@@ -27,6 +27,7 @@ from claude_bottle.backend.tree import opened
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import HOME, WORKSPACE
 from claude_bottle.state.beneath import make_dirs_beneath, plain_parts
+from claude_bottle.state.removal import remove_tree
 
 if TYPE_CHECKING:
     from claude_bottle.backend.base import Boot
@@ -145,8 +146,19 @@ class ApartBottle(Bottle):
                 signal.signal(signal.SIGWINCH, before)
 
     def open_port(self, port: int) -> socket.socket:
-        raise BottleError(f"cannot open port {port} in the bottle", why="its gate runs in a container of its own",
-                          do="name the port in the manifest, and start again")  # fmt: skip
+        raise BottleError(f"cannot open port {port} in the bottle for this host", why="its gate runs in a container")
+
+    def hand_port(self, port: int, nonce: str) -> None:
+        what = f"cannot open port {port} in the bottle"
+        if self._ended:
+            raise BottleError(what, why="it has been taken down")
+        command = {"argv": [], "tty": False, "port": port, "nonce": nonce}
+        with open(os.devnull, "r+b") as null:
+            try:
+                channel = self._attached.wire.start(command, (null.fileno(),) * 3, BIRTH_SECONDS)
+            except BottleError as failure:
+                raise BottleError(what, why=failure.what) from None
+        ApartProcess(self._attached.wire, channel, 0).wait()
 
     def alive(self) -> bool:
         return not self._ended and not self._attached.wire.gone and not select.select([self.fileno()], [], [], 0)[0]
@@ -170,26 +182,36 @@ class ApartBottle(Bottle):
             self._engine, self._attached.cid, self._attached.first, self._attached.pidfd
         )
 
-    def fetch_home(self, names: Sequence[str] = ()) -> None:
+    def fetch_home(self, names: Sequence[str] = ()) -> Sequence[str]:
         if names:
-            self._fetch_names(names)
-            return
-        recovery.bring(self._engine, f"{self.name}-home", HOME, self._boot.home)
+            return self._fetch_names(names)
+        volumes = [reader.Volume(f"{self.name}-home", self._boot.home)]
         if self._attached.private:
-            recovery.bring(self._engine, f"{self.name}-work", WORKSPACE, self._boot.workspace)
+            volumes.append(reader.Volume(f"{self.name}-work", self._boot.workspace))
+        return reader.bring(self._engine, volumes)
 
-    def _fetch_names(self, names: Sequence[str]) -> None:
+    def _fetch_names(self, names: Sequence[str]) -> Sequence[str]:
         """What lies at `names` into a directory beside the home, and from there name by name, as from a volume."""
-        beside = self._boot.home.parent
-        with tempfile.TemporaryDirectory(prefix=".fetched-", dir=beside) as place, opened(Path(place)) as held:
-            for name in names:
-                *parents, _ = plain_parts(name)
-                below = make_dirs_beneath(held, "/".join(parents))
-                try:
-                    export.copy_name(self._engine, self._attached.cid, f"{HOME}/{name}", below)
-                finally:
-                    os.close(below)
-            homecoming.fetch_names(held, self._boot.home, HOME, (), names)
+        with temporary_beside(self._boot.home) as place:
+            fetched, notes = place / "home", list[str]()
+            fetched.mkdir()
+            try:
+                with opened(fetched) as held:
+                    for name in names:
+                        self._fetch_name(held, name)
+            except BottleError:
+                # As the engine hands it out it may be too much, or never end: all of the home, then, which costs a container.
+                notes = reader.bring(self._engine, [reader.Volume(f"{self.name}-home", fetched)])
+            with opened(fetched) as held:
+                return [*notes, *homecoming.fetch_names(held, self._boot.home, HOME, (), names)]
+
+    def _fetch_name(self, held: int, name: str) -> None:
+        *parents, _ = plain_parts(name)
+        below = make_dirs_beneath(held, "/".join(parents))
+        try:
+            export.copy_name(self._engine, self._attached.cid, f"{HOME}/{name}", below)
+        finally:
+            os.close(below)
 
     def release(self) -> None:
         if self._released:
@@ -201,6 +223,16 @@ class ApartBottle(Bottle):
         owners.remove(self._engine, owners.find(self._engine, self._owner, self._boot.identity))
         self._run_dir.remove()
         self._released = True
+
+
+@contextmanager
+def temporary_beside(home: Path) -> Iterator[Path]:
+    """A directory beside the home, of whatever depth what is written there may become."""
+    place = Path(tempfile.mkdtemp(prefix=".fetched-", dir=home.parent))
+    try:
+        yield place
+    finally:
+        remove_tree(place)
 
 
 def _size() -> tuple[int, int]:

@@ -61,7 +61,7 @@ def _recipe(
         engine, plan, boot.identity, run_dir, labels=labels, files=run_dir.name_user(uid, gid), mounts=mounts,
         boot=boot, machine=machine, meeting=gate_container.shared(boot.identity, labels, readonly=True),
     )  # fmt: skip
-    return apart.Recipe(container, uid, gid, machine.here)
+    return apart.Recipe(container, uid, gid, machine.here, machine.unlimited != placement.ENFORCES.keys())
 
 
 def _mounts(plan: BottlePlan, boot: Boot, machine: Machine) -> tuple[Mount, ...]:

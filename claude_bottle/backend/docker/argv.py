@@ -35,8 +35,8 @@ class Container:
     """Everything about one container. `labels` are on the container and its volumes; `workspace` is the host directory
     bound to /workspace, None for a volume; `files` are host files shown read-only (path, target); `volumes` are the
     directories that the image declares as volumes; `meeting` is the mount in which it meets a gate in a container of its
-    own, at RUN_DIR ("": the gate is on this host). `grafted`: the host directory
-    that /workspace is covered with once it is up, "" for none."""
+    own, at RUN_DIR ("": the gate is on this host). `covered`: /workspace
+    is an empty place, which the keeper covers once it is up (see `graft`)."""
 
     name: str
     labels: tuple[tuple[str, str], ...]
@@ -51,12 +51,12 @@ class Container:
     volumes: tuple[str, ...] = ()
     tmp_bytes: int = 256 << 20
     meeting: str = ""
-    grafted: str = ""
+    covered: bool = False
 
     @property
     def private(self) -> bool:
         """Whether /workspace is a volume."""
-        return self.workspace is None and not self.grafted
+        return self.workspace is None and not self.covered
 
 
 def run(container: Container) -> list[str]:
@@ -79,7 +79,7 @@ def run(container: Container) -> list[str]:
     words += [word for limit in container.limits for word in limit_words(limit)]
     for target, mode, extra in _TMPFS:
         words.append(f"--tmpfs={target}:rw,{extra}nosuid,nodev,mode={mode},size={container.tmp_bytes}")
-    if container.grafted:
+    if container.covered:
         words.append(f"--tmpfs={WORKSPACE}:ro,nosuid,nodev,mode=0555,size=4096")
     words += [f"--mount={value}" for value in _mounts(container)]
     return [*words, "--", check_image(container.image), "-I", "-S", "-c", RELAY if apart else INIT]
@@ -121,7 +121,7 @@ def csv(fields: list[str]) -> str:
 
 def limit_words(limit: Limit) -> list[str]:
     """The options that enforce one limit of the plan; none for one that is not enforced."""
-    if not limit.enforced:
+    if not limit.enforced or limit.kept_here:
         return []
     if not _AMOUNT.fullmatch(limit.value):
         raise BottleError(f"cannot limit {limit.name} to {limit.value}", do="write a number, as in 512 or 1.5 or 4g")

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.backend import overlay
 from claude_bottle.backend.base import (
     GID,
     UID,
@@ -34,16 +35,13 @@ from claude_bottle.backend.docker import (
     graft,
     guarded,
     images,
-    launcher,
     owners,
     placement,
     prereqs,
     protections,
-    recovery,
     starting,
 )
 from claude_bottle.backend.docker.begun import Underway
-from claude_bottle.backend.docker.bottle import DockerBottle
 from claude_bottle.backend.docker.engine import Engine, client_env
 from claude_bottle.backend.docker.placement import Machine
 from claude_bottle.backend.docker.recipe import Recipe
@@ -75,12 +73,12 @@ class DockerBackend(Backend):
         from claude_bottle.backend import planning
 
         paths = Paths.default()
-        recipes, machine = images.recipes_for(spec, paths), None
+        recipes, machine = images.recipes_for(spec, paths), placement.machine(self._engine)
         gate: tuple[Recipe, ...] = ()
         if self._gate_place() == placement.CONTAINER:
             from claude_bottle.backend.docker import gate_image
 
-            gate, machine = gate_image.beside(recipes, paths), placement.machine(self._engine)
+            gate = gate_image.beside(recipes, paths)
         plan = planning.compose(
             spec,
             backend=self.name,
@@ -88,6 +86,7 @@ class DockerBackend(Backend):
             limits=partial(protections.limits, machine=machine),
             protections=protections.protections(protections.BESIDE if gate else protections.HERE, machine),
             image_build=tuple(recipe.to_dict() for recipe in (*recipes, *gate)),
+            no_overlay=self.no_overlay,
         )
         return planning.with_layers(self, spec, plan)
 
@@ -121,6 +120,13 @@ class DockerBackend(Backend):
     def images(self) -> Images:
         return images.EngineImages(self._engine)
 
+    def no_overlay(self, source: str, state_root: str) -> str:
+        if os.geteuid() != 0:
+            return "in a container only root can have one"
+        if self._gate_place() == placement.CONTAINER:
+            return "its gate runs in a container, so its files may lie elsewhere"
+        return overlay.why_not(source, state_root)
+
     def check(self) -> list[Check]:
         return prereqs.check(self._engine, anywhere=self._gate_place() == placement.CONTAINER)
 
@@ -136,7 +142,7 @@ class DockerBackend(Backend):
             return None
         labels = owners.labels(plan.slug, owners.installation(Paths.default()), plan)
         words = gate_container.words(plan.slug, image, labels, str(SECCOMP))
-        return GateCommand((self.program, *words), client_env())
+        return GateCommand((self.program, *words), client_env(), (self.program, *gate_container.line(plan.slug)))
 
     def end_gate(self, plan: BottlePlan) -> None:
         gate_container.remove(self._engine, owners.installation(Paths.default()), plan.slug)
@@ -157,12 +163,12 @@ class DockerBackend(Backend):
         owner, run_dir = owners.installation(Paths.default()), RunDir(Paths.default(), identity)
         uid, gid = bottle_user(plan)
 
-        def recipe(nonce: str) -> launcher.Recipe:
+        def recipe(nonce: str) -> begun.Recipe:
             # A planned image has the agent program in it already.
             shown = real_sources(plan.mounts if plan.image_build else (*plan.mounts, *mounts))
             labels, files = owners.labels(identity, owner, plan), self._files(run_dir, uid, gid)
             container = describe(self._engine, plan, identity, run_dir, labels=labels, files=files, mounts=shown, boot=boot)
-            return launcher.Recipe(container, nonce, uid, gid)
+            return begun.Recipe(container, nonce, uid, gid)
 
         return begun.begin(self._engine, owner, identity, run_dir, recipe, early=early)
 
@@ -174,6 +180,9 @@ class DockerBackend(Backend):
             with apart_launch.launched(self._engine, plan, boot) as apart:
                 yield apart
             return
+        from claude_bottle.backend.docker import launcher
+        from claude_bottle.backend.docker.bottle import DockerBottle
+
         way = boot.begun if isinstance(boot.begun, Underway) else self._begin(plan, boot.mounts, boot.identity, boot=boot)
         asked = way.take()
         try:
@@ -190,7 +199,18 @@ class DockerBackend(Backend):
             if not bottle.used:
                 bottle.release()  # nothing ran in it, so nothing is in it that did not come from here
 
+    def fetch_work(self, identity: str, place: Path) -> None:
+        from claude_bottle.backend.docker import reader
+
+        if notes := reader.bring(self._engine, [reader.Volume(f"{owners.container_name(identity)}-work", place)]):
+            from claude_bottle import log
+            from claude_bottle.backend.tree import left_out
+
+            log.warn(left_out(notes))
+
     def recover(self, identity: str, home: Path, workspace: Path) -> None:
+        from claude_bottle.backend.docker import recovery
+
         owner, run_dir = owners.installation(Paths.default()), RunDir(Paths.default(), identity)
         recovery.recover(self._engine, owners.find(self._engine, owner, identity), run_dir, home, workspace)
 
@@ -220,8 +240,8 @@ def describe(
     """The container of a launch. `boot`: where its guards are known already. `machine`: the engine's, where that is not
     simply this one; for the rest see `argv.Container`."""
     bound = plan.workspace.source if plan.workspace.mode == "bind" else None
-    grafted = graft.needed(bound, mapped=machine is not None and machine.mapped)
-    if boot is not None and not grafted:
+    covered = plan.workspace.mode == "overlay" or graft.needed(bound, mapped=machine is not None and machine.mapped)
+    if boot is not None and not covered:
         mounts = (*mounts, *guarded.mounts(boot, bottle_user(plan)))
     return argv.Container(
         name=owners.container_name(identity),
@@ -233,8 +253,8 @@ def describe(
         mounts=mounts,
         files=files,
         limits=plan.limits,
-        workspace=None if grafted else bound,
-        grafted=bound or "" if grafted else "",
+        workspace=None if covered else bound,
+        covered=covered,
         volumes=owners.declared_volumes(engine, plan.image),
         tmp_bytes=protections.tmp_bytes(machine.memory if machine else 0),
         meeting=meeting,

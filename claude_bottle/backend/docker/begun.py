@@ -11,15 +11,41 @@ import os
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.base import Begun
-from claude_bottle.backend.docker import launcher, owners
+from claude_bottle.backend.docker import argv, owners, starting
 from claude_bottle.errors import BottleError
+from claude_bottle.state.beneath import open_beneath
+from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from claude_bottle.backend.docker.engine import Engine
-    from claude_bottle.backend.docker.launcher import Asked, Recipe
     from claude_bottle.backend.docker.rundir import RunDir
+    from claude_bottle.backend.docker.starting import Starting
+    from claude_bottle.model.plan import Mount
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to start: the container's words and who the bottle's user is."""
+
+    container: argv.Container
+    nonce: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A container that the engine has been asked for. `sources`: what its mounts were when it was; `listener`: where its
+    first process comes to."""
+
+    recipe: Recipe
+    run_dir: RunDir
+    listener: socket.socket
+    sources: dict[str, list[int]]
+    started: Starting
 
 
 class Underway(Begun):
@@ -50,7 +76,7 @@ class Underway(Begun):
 def begin(
     engine: Engine, owner: str, identity: str, run_dir: RunDir, describe: Callable[[str], Recipe], *, early: bool = False
 ) -> Underway:
-    """Make the directory and ask the engine. `describe` gives the words for a nonce; for `early` see `launcher.ask`.
+    """Make the directory and ask the engine. `describe` gives the words for a nonce; for `early` see `ask`.
     Whatever is raised, nothing is left."""
     owners.make_way(engine, owner, identity)
 
@@ -62,8 +88,36 @@ def begin(
     nonce = os.urandom(16).hex()
     listener = run_dir.make(nonce)
     try:
-        return Underway(launcher.ask(engine, describe(nonce), run_dir, listener, early=early), owner, take_back)
+        return Underway(ask(engine, describe(nonce), run_dir, listener, early=early), owner, take_back)
     except BaseException:
         listener.close()
         take_back()
         raise
+
+
+def ask(engine: Engine, recipe: Recipe, run_dir: RunDir, listener: socket.socket, *, early: bool = False) -> Asked:
+    """Have it started. `early`: by another process than the one that goes on; NeedsClient where that cannot be. Whatever is
+    raised, the container may exist: remove it by label."""
+    sources = {mount.target: identify(mount) for mount in recipe.container.mounts}
+    words = argv.run(recipe.container)
+    try:
+        started = starting.by_engine(engine, words, run_dir.cid_file)
+    except starting.NeedsClient:
+        if early:
+            raise
+        started = starting.by_client(engine, words, run_dir.path)
+    return Asked(recipe, run_dir, listener, sources, started)
+
+
+def identify(mount: Mount) -> list[int]:
+    """What a mount's source is, opened without following a link: what appears inside must be that very thing."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        opened = open_beneath(root, mount.source.lstrip("/"), os.O_PATH)
+    except (OSError, ValueError) as failure:
+        raise BottleError(f"cannot show {mount.source} in a bottle", why=str(failure)) from None
+    finally:
+        os.close(root)
+    found = os.fstat(opened)
+    os.close(opened)
+    return [found.st_dev, found.st_ino]

@@ -15,9 +15,10 @@ import select
 import signal
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from claude_bottle.backend import standstill
 from claude_bottle.backend.base import Bottle, Process
 from claude_bottle.backend.docker import homecoming, memory, owners
 from claude_bottle.backend.docker.program import Program
@@ -122,6 +123,11 @@ class DockerBottle(Bottle):
     def fileno(self) -> int:
         return self._sandbox.pidfd
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        with standstill.standing_still(self._sandbox.first, [one.pid for one in self.processes if one.poll() is None]):
+            yield
+
     def close(self) -> None:
         if self._ended:
             return
@@ -137,14 +143,17 @@ class DockerBottle(Bottle):
             self._engine, self._sandbox.cid, self._sandbox.first, self._sandbox.pidfd
         )
 
-    def fetch_home(self, names: Sequence[str] = ()) -> None:
+    def fetch_home(self, names: Sequence[str] = ()) -> Sequence[str]:
         without = [mount.target for mount in (*self.plan.mounts, *self._boot.mounts)]
         if names:
-            homecoming.fetch_names(self._sandbox.home, self._boot.home, HOME, without, names)
-            return
-        homecoming.fetch(self._sandbox.home, self._boot.home, HOME, without)
+            return homecoming.fetch_names(self._sandbox.home, self._boot.home, HOME, without, names)
+        notes = homecoming.fetch(self._sandbox.home, self._boot.home, HOME, without)
         if self._sandbox.work is not None:
-            homecoming.fetch(self._sandbox.work, self._boot.workspace, WORKSPACE, without)
+            notes += homecoming.fetch(self._sandbox.work, self._boot.workspace, WORKSPACE, without)
+        return notes
+
+    def work(self) -> int | None:
+        return None if self._ended or self._sandbox.work is None else os.dup(self._sandbox.work)
 
     def release(self) -> None:
         if self._released:

@@ -1,9 +1,10 @@
-"""Reads the tar stream in which an engine hands out a container's files, and writes it beneath one directory.
+"""Reads the tar stream in which an engine hands out a running container's files, and writes it beneath one directory.
 
-The stream is hostile: the agent chose every name, link and size in it. So this is its own reader of the two dialects
-that engines write (POSIX.1-2001 pax and GNU long names), strict and streaming: a damaged, absolute, climbing, doubled,
-sparse or endless entry ends the whole. Every name is opened beneath the directory, component by component, no link
-followed; only regular files, directories and links as such are made, owned by us, without set-id bits.
+For what is small and wanted every second, the conversation; all of a volume is read by `reader`. The stream is hostile: the
+agent chose every name, link and size in it. So this is its own reader of the two dialects that engines write (POSIX.1-2001
+pax and GNU long names), strict and streaming: a damaged, absolute, climbing, doubled, sparse or endless entry ends the whole.
+Every name is opened beneath the directory, component by component, no link followed; only regular files, directories and
+links as such are made, owned by us, without set-id bits.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from claude_bottle.backend.docker.engine import Engine
 
 BLOCK, CHUNK, SPAN = 512, 1 << 20, 1 << 16
-MAX_ENTRIES, MAX_DEPTH, MAX_BYTES = 2_000_000, 128, 64 << 30
+# Of bytes as the stream has them, which knows no holes: more than this is not a conversation any more.
+MAX_ENTRIES, MAX_DEPTH, MAX_BYTES = 200_000, 128, 2 << 30
 MAX_PATH, MAX_EXTENSION = 4096, 1 << 20
 _PADDING = 1 << 20
 _FILE, _DIRECTORY, _LINK, _HARD_LINK = "file", "directory", "link", "hard link"
@@ -31,12 +33,6 @@ _ABSENT = ("could not find the file", "no such container:path", "could not be fo
 _REFUSED, _CUT = "what came out of the container is refused", "it ends in the middle"
 _SKIPPED = (b"3", b"4", b"6")  # devices and fifos
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def copy_out(engine: Engine, container: str, path: str, directory: int) -> None:
-    """What `container` (running or not) has in the directory `path`, into the empty `directory`. BottleError when it
-    cannot be had whole."""
-    _copy(engine, f"{container}:{path}/.", directory)
 
 
 def copy_name(engine: Engine, container: str, path: str, directory: int) -> bool:

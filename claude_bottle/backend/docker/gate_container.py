@@ -63,3 +63,8 @@ def words(identity: str, image: str, labels: tuple[tuple[str, str], ...], seccom
     found += [f"--label={name}={value}" for name, value in labels]
     found.append(f"--mount={shared(identity, labels, readonly=False)}")
     return [*found, "--", check_image(image), "-I", PLACE]
+
+
+def line(identity: str) -> list[str]:
+    """Arguments that, with a name after them, open a line to it from what works for it on this host."""
+    return ["exec", "--interactive", "--", name_of(identity), "python3", "-I", PLACE, "line"]

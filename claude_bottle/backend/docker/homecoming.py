@@ -17,19 +17,22 @@ from claude_bottle.state.beneath import make_dirs_beneath, open_beneath, plain_p
 from claude_bottle.state.replacing import replace as replace
 
 
-def fetch(source: int, target: Path, shown_as: str, without: Iterable[str]) -> None:
-    """All of the directory `source`, which the bottle sees at `shown_as`, into the place of `target`. `without`: paths
-    inside that are mounts of the host's."""
+def fetch(source: int, target: Path, shown_as: str, without: Iterable[str]) -> list[str]:
+    """All of the directory `source`, which the bottle sees at `shown_as`, into the place of `target`; what was too deep, and
+    left out. `without`: paths inside that are mounts of the host's."""
     copy = Copy(without=_beneath(shown_as, without))
 
     def fill(directory: int) -> None:
         copy.whole(source, directory)
-        copy.demand_all()
+        copy.demand_all(but=copy.deep)
 
     replace(target, fill)
+    return copy.left_out()
 
 
-def fetch_names(source: int, target: Path, shown_as: str, without: Iterable[str], names: Sequence[str]) -> None:
+def fetch_names(
+    source: int, target: Path, shown_as: str, without: Iterable[str], names: Sequence[str]
+) -> list[str]:  # fmt: skip
     """As `fetch`, but only what lies at `names`, into the same places beneath `target`, replacing file by file."""
     copy = Copy(fresh=False, without=_beneath(shown_as, without))
     with opened(target) as directory:
@@ -49,7 +52,8 @@ def fetch_names(source: int, target: Path, shown_as: str, without: Iterable[str]
                 raise BottleError(f"cannot fetch {name}", why=str(failure)) from failure
             finally:
                 os.close(held)
-    copy.demand_all()
+    copy.demand_all(but=copy.deep)
+    return copy.left_out()
 
 
 def _beneath(shown_as: str, paths: Iterable[str]) -> frozenset[str]:

@@ -1,9 +1,9 @@
 """A container's first process: sets up the bottle's network, drops everything, and starts programs for the keeper.
 
-One standalone file for any image with Python 3.9, run as `python3 -I -S`; it may touch this container and the one
-connection it makes to the keeper. Before the agent exists it has five capabilities of its own namespaces; afterwards it
-is the agent's user with none, and pid 1, so no signal from inside reaches it. Losing the keeper ends it, and the kernel
-then ends everything else; whatever it says is checked by the keeper.
+Standalone, with messages.py beside it, for any image with Python 3.9, run as `python3 -I -S`; it may touch this container
+and the one connection it makes to the keeper. Before the agent exists it has five capabilities of its own namespaces;
+afterwards it is the agent's user with none, and pid 1, so no signal from inside reaches it. Losing the keeper ends it, and
+the kernel then ends everything else; whatever it says is checked by the keeper.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import json
 import os
 import select
-import signal
-import socket
 import struct
-import termios
+
+if __package__:
+    from claude_bottle.backend.docker.messages import hear, loads, say, signal, socket
+else:  # in the container
+    from messages import hear, loads, say, signal, socket  # type: ignore[import-not-found, no-redef]
 
 TYPE_CHECKING = False  # typing's own costs 3 ms of every start
 if TYPE_CHECKING:
@@ -33,21 +34,15 @@ RANGE_ADDRESS, RANGE_MASK = "198.18.0.1", "255.254.0.0"  # RFC 2544: never on th
 # linux/sockios.h, linux/prctl.h, linux/capability.h, asm-generic/ioctls.h
 _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK, _IFF_UP_RUNNING = 0x8914, 0x8916, 0x891C, 0x1 | 0x40
 _SET_DUMPABLE, _CAPBSET_DROP, _SET_NO_NEW_PRIVS, _AMBIENT, _AMBIENT_CLEAR = 4, 24, 38, 47, 4
-_CAPABILITY_VERSION_3, _TIOCSPTLCK, _TIOCGPTPEER = 0x20080522, 0x40045431, 0x5441
+_CAPABILITY_VERSION_3, _TIOCSCTTY, _TIOCSPTLCK, _TIOCGPTPEER = 0x20080522, 0x540E, 0x40045431, 0x5441
 _SIGINFO = struct.Struct("=IiiI112x")  # signalfd(2): number, errno, code, sender, …
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def say(channel: socket.socket, fds: list[int] | tuple[()] = (), **message: Any) -> None:
-    socket.send_fds(channel, [json.dumps(message).encode()], list(fds))
-
-
-def hear(channel: socket.socket) -> tuple[Message, list[int]]:
-    """(message, descriptors); ends this process, and with it the bottle, when the keeper is gone."""
-    data, fds, _, _ = socket.recv_fds(channel, 1 << 16, 8, socket.MSG_CMSG_CLOEXEC)
-    if not data:
-        os._exit(0)
-    return json.loads(data), fds
+def checked(result: int) -> int:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
 
 
 def set_up(control: socket.socket) -> None:
@@ -124,12 +119,6 @@ def drop(uid: int, gid: int) -> None:
     os.umask(0o022)
 
 
-def checked(result: int) -> int:
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
-
-
 def describe(failure: OSError) -> str:
     return f"{failure.strerror}: {failure.filename}" if failure.filename else str(failure.strerror)
 
@@ -148,7 +137,7 @@ def execute(order: Message, stdio: list[int], status: socket.socket) -> NoReturn
             os.dup2(fd, place)
         os.setsid()
         if order["tty"]:
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            fcntl.ioctl(0, _TIOCSCTTY, 0)
         os.chdir(order["cwd"])
         say(status, op="born")
         os.closerange(3, 4096)  # all of them are closed by exec too
@@ -208,7 +197,7 @@ class Init:
         if self.closed:
             raise OSError(errno.ESHUTDOWN, "it is being taken down")
         with open(fds[0], "rb", closefd=False) as file:
-            command = json.loads(file.read())
+            command = loads(file.read())
         status = socket.socket(fileno=os.dup(fds[4]))
         pid = os.fork() or execute(command, fds[1:4], status)
         self.children[pid] = status
@@ -262,7 +251,7 @@ class Init:
                 if not data:
                     self.poll.unregister(fd)  # its keeper has lost interest
                     return
-                wanted = json.loads(data)
+                wanted = loads(data)
                 (os.killpg if wanted["group"] else os.kill)(pid, wanted["signal"])
 
 

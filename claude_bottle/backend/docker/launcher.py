@@ -1,4 +1,4 @@
-"""Starting a container and making it a bottle: run it, hear its first process, verify, hand over the listeners, fill it.
+"""Making a container that has been asked for a bottle: hear its first process, verify, hand over the listeners, fill it.
 
 The keeper does not wait for the engine but for the container's first process, which connects to the keeper's
 socket and is then led through its first moment. Nothing it says about its own confinement counts: capabilities, filter
@@ -20,21 +20,19 @@ from typing import TYPE_CHECKING
 
 from claude_bottle import log
 from claude_bottle.backend import registration, tree
-from claude_bottle.backend.docker import argv, graft, starting
+from claude_bottle.backend.docker import graft
 from claude_bottle.backend.docker.control import Control, close_all
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.harness.base import HOME, WORKSPACE
 from claude_bottle.state import ignore
-from claude_bottle.state.beneath import open_beneath
 from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
-
     from claude_bottle.backend.base import Boot
+    from claude_bottle.backend.docker.begun import Asked, Recipe
     from claude_bottle.backend.docker.engine import Engine
     from claude_bottle.backend.docker.rundir import RunDir
     from claude_bottle.backend.docker.starting import Starting
-    from claude_bottle.model.plan import Mount
 
 BOOT_SECONDS = 60.0
 # How long a container whose client has returned may take to be heard of.
@@ -62,42 +60,6 @@ class Sandbox:
         self.control.close()
         close_all([fd for fd in (self.pidfd, self.home, self.work) if fd is not None])
         self.started.complaint()
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to start: the container's words and who the bottle's user is."""
-
-    container: argv.Container
-    nonce: str
-    uid: int
-    gid: int
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A container that the engine has been asked for. `sources`: what its mounts were when it was; `listener`: where its
-    first process comes to."""
-
-    recipe: Recipe
-    run_dir: RunDir
-    listener: socket.socket
-    sources: dict[str, list[int]]
-    started: Starting
-
-
-def ask(engine: Engine, recipe: Recipe, run_dir: RunDir, listener: socket.socket, *, early: bool = False) -> Asked:
-    """Have it started. `early`: by another process than the one that goes on; NeedsClient where that cannot be. Whatever is
-    raised, the container may exist: remove it by label."""
-    sources = {mount.target: identify(mount) for mount in recipe.container.mounts}
-    words = argv.run(recipe.container)
-    try:
-        started = starting.by_engine(engine, words, run_dir.cid_file)
-    except starting.NeedsClient:
-        if early:
-            raise
-        started = starting.by_client(engine, words, run_dir.path)
-    return Asked(recipe, run_dir, listener, sources, started)
 
 
 def complete(engine: Engine, boot: Boot, asked: Asked) -> Sandbox:
@@ -176,8 +138,8 @@ def _lead(control: Control, boot: Boot, asked: Asked, pidfd: int) -> Sandbox:
             raise EnvironmentLacks("the bottle could not set itself up", why=str(ready.get("why"))[:500])
         _verify(control.peer(), ready, sources, recipe.uid)
         _verify_network(sockets[0])
-        if recipe.container.grafted:
-            graft.graft(pidfd, recipe.container.grafted, (recipe.uid, recipe.gid), boot.guards)
+        if recipe.container.covered:
+            graft.cover(pidfd, boot, (recipe.uid, recipe.gid))
         log.mark("bottle verified")
         if boot.registration is not None:
             registration.register(boot.registration, boot.nonce, list(ready["listeners"]), sockets[1:])
@@ -201,20 +163,6 @@ def _memory(content: bytes) -> int:
     os.write(fd, content)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
-
-
-def identify(mount: Mount) -> list[int]:
-    """What a mount's source is, opened without following a link: what appears inside must be that very thing."""
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        opened = open_beneath(root, mount.source.lstrip("/"), os.O_PATH)
-    except (OSError, ValueError) as failure:
-        raise BottleError(f"cannot show {mount.source} in a bottle", why=str(failure)) from None
-    finally:
-        os.close(root)
-    found = os.fstat(opened)
-    os.close(opened)
-    return [found.st_dev, found.st_ino]
 
 
 def facts(process: int) -> dict[str, str]:

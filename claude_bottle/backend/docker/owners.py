@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SCHEMA = "1"
 IDENTITY, NONCE, INSTALLATION = "claude-bottle.identity", "claude-bottle.nonce", "claude-bottle.installation"
 PLAN, VERSION, IMAGE = "claude-bottle.plan", "claude-bottle.schema", "claude-bottle.image"
+# What its volumes are read with, where that is another image than its own.
+READER = "claude-bottle.reader"
 # For an engine to finish what it has begun.
 _PATIENCE = 30.0
 # The same for what may as well be a running bottle's, which it never finishes.
@@ -76,8 +78,11 @@ def container_name(identity: str) -> str:
 
 def labels(identity: str, owner: str, plan: BottlePlan) -> tuple[tuple[str, str], ...]:
     """What every object of one launch carries."""
+    from claude_bottle.backend.docker.gate_container import image_of
+
+    gate = image_of(plan)
     return ((IDENTITY, identity), (INSTALLATION, owner), (NONCE, os.urandom(8).hex()), (PLAN, plan.digest),
-            (VERSION, SCHEMA), (IMAGE, plan.image))  # fmt: skip
+            (VERSION, SCHEMA), (IMAGE, plan.image), *([(READER, gate)] if gate else []))  # fmt: skip
 
 
 def declared_volumes(engine: Engine, image: str) -> tuple[str, ...]:

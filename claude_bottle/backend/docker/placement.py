@@ -17,19 +17,22 @@ if TYPE_CHECKING:
     from claude_bottle.backend.docker.engine import Engine
 
 HOST, CONTAINER = "host", "container"
+# Limit → what an engine calls its being able to enforce it.
+ENFORCES = {"memory": "MemoryLimit", "pids": "PidsLimit", "cpus": "CpuCfsQuota"}
 _SECONDS = 20
 
 
 class Machine(NamedTuple):
     """Where an engine's containers run. `here`: on this very kernel, reached by a socket of this machine; the numbers are
     0 where they are this machine's. `desktop`: in a virtual machine that shows this one's files. `mapped`: its
-    containers' users have other ids here."""
+    containers' users have other ids here. `unlimited`: the names of the limits that the engine cannot enforce."""
 
     here: bool
     desktop: bool = False
     processors: int = 0
     memory: int = 0
     mapped: bool = False
+    unlimited: frozenset[str] = frozenset()
 
 
 def gate_place(engine: Engine, wanted: str) -> str:
@@ -37,13 +40,12 @@ def gate_place(engine: Engine, wanted: str) -> str:
     of this host."""
     if wanted in (HOST, CONTAINER):
         return wanted
-    where = machine(engine, sizes=False)
+    where = machine(engine)
     return HOST if where.here and not where.mapped else CONTAINER
 
 
-def machine(engine: Engine, *, sizes: bool = True) -> Machine:
-    """An engine that does not answer counts as this machine's: what it lacks is told when it is needed. `sizes`: ask for
-    those, too."""
+def machine(engine: Engine) -> Machine:
+    """An engine that does not answer counts as this machine's: what it lacks is told when it is needed."""
     if engine.program != "docker":
         return Machine(here=True)  # one without a daemon
     local = _is_local(engine)
@@ -55,21 +57,30 @@ def machine(engine: Engine, *, sizes: bool = True) -> Machine:
         return Machine(here=local)
     desktop = "Desktop" in str((version.get("Platform") or {}).get("Name"))
     here = bool(local and not desktop and version.get("KernelVersion") in (None, platform.release()))
-    info: dict[str, Any] = {}
-    if sizes or here:
-        try:
-            info = engine.info()
-        except BottleError:
-            pass  # its launch will tell
+    try:
+        info = engine.info()
+    except BottleError:
+        info = {}  # its launch will tell
     if here:
-        return Machine(here=True, mapped=maps_users(info))
-    return Machine(False, desktop, int(info.get("NCPU") or 0), int(info.get("MemTotal") or 0))
+        return Machine(here=True, mapped=maps_users(info), unlimited=unenforced(info))
+    return Machine(False, desktop, int(info.get("NCPU") or 0), int(info.get("MemTotal") or 0), unlimited=unenforced(info))
 
 
 def maps_users(info: dict[str, Any]) -> bool:
     """Whether an engine that says this of itself gives its containers' users other ids: by a remap, or since it has none
     but its user's."""
-    return any("userns" in str(option) or "rootless" in str(option) for option in info.get("SecurityOptions") or ())
+    return rootless(info) or any("userns" in str(option) for option in info.get("SecurityOptions") or ())
+
+
+def rootless(info: dict[str, Any]) -> bool:
+    """Whether an engine that says this of itself is an ordinary user's own."""
+    return any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
+
+
+def unenforced(info: dict[str, Any]) -> frozenset[str]:
+    """The limits that an engine which says this of itself leaves out of what it is asked for: one of an ordinary user's
+    where control groups are root's, or on a kernel without a controller."""
+    return frozenset(limit for limit, key in ENFORCES.items() if info.get(key) is False)
 
 
 def _is_local(engine: Engine) -> bool | None:

@@ -51,6 +51,7 @@ class PodmanBackend(DockerBackend):
             limits=partial(limits, controllers=controllers),
             protections=_protections(),
             image_build=tuple(recipe.to_dict() for recipe in recipes),
+            no_overlay=self.no_overlay,
         )
         return planning.with_layers(self, spec, plan)
 

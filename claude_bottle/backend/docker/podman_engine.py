@@ -78,12 +78,12 @@ def translate(words: Sequence[str], *, rootless: bool) -> list[str]:
 
 
 def volumes_of(words: Sequence[str]) -> list[list[str]]:
-    """The requests that make the named volumes which a container is about to use."""
+    """The requests that make the named volumes which a container is about to use; one without labels is there already."""
     made = []
     for word in _split(words)[0] if words[0] == "run" else ():
         fields = _volume(word)
-        if fields and fields.get("source"):
-            labels = [value for name, value in _pairs(word) if name == "volume-label"]
+        labels = [value for name, value in _pairs(word) if name == "volume-label"]
+        if fields and fields.get("source") and labels:
             made.append(["volume", "create", *(f"--label={label}" for label in labels), "--", fields["source"]])
     return made
 

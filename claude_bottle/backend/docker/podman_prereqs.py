@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle.backend.base import Check
+from claude_bottle.backend.docker.prereqs import DELEGATE, UNIFIED, absent
 from claude_bottle.errors import BottleError, EnvironmentLacks
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ FLOOR = (4, 0)
 # So many ids an ordinary user needs beside their own, for the users of an image.
 _IDS = 65536
 _NEEDED = (("memory limit", "memory"), ("process limit", "pids"), ("cpu limit", "cpu"))
-_UNIFIED = "boot with systemd.unified_cgroup_hierarchy=1"
-_DELEGATE = (
-    "sudo mkdir -p /etc/systemd/system/user@.service.d\n"
-    "printf '[Service]\\nDelegate=cpu memory pids\\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf\n"
-    "sudo systemctl daemon-reload   and log in again"
-)
 _SUBORDINATE = "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER && podman system migrate"
 
 Info = dict[str, Any]
@@ -44,10 +39,8 @@ def controllers(found: Info) -> frozenset[str]:
 
 def check(engine: Podman) -> list[Check]:
     """Every piece; the first that is missing ends the list."""
-    from claude_bottle.backend.docker import prereqs
-
-    if (absent := prereqs.absent(engine)) is not None:
-        return [absent]
+    if (nothing := absent(engine)) is not None:
+        return [nothing]
     try:
         found = engine.info()
         _demand(found)
@@ -92,14 +85,14 @@ def _demand(found: Info) -> None:
 
 def _limits(found: Info) -> list[Check]:
     given, old = controllers(found), _of(found, "host", "cgroupVersion") == "v1"
-    fix = _UNIFIED if old else _DELEGATE if _rootless(found) else "boot with cgroup_enable=memory"
+    fix = UNIFIED if old else DELEGATE if _rootless(found) else "boot with cgroup_enable=memory"
     checks = [
         Check(name, "ok", "") if wanted in given
         else Check(name, "weaker", "not enforced" + (": control groups of version 1 are root's" if old else ""), fix)
         for name, wanted in _NEEDED
     ]  # fmt: skip
     if old:
-        checks.append(Check("cgroups", "weaker", "version 1", _UNIFIED))
+        checks.append(Check("cgroups", "weaker", "version 1", UNIFIED))
     return checks
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend import layers
+from claude_bottle.backend import allowance, layers
 from claude_bottle.model.plan import UNLIMITED, Limit, Protection
 
 if TYPE_CHECKING:
     from claude_bottle.backend.docker.placement import Machine
     from claude_bottle.manifest.bottle import Limits
 
-_PIDS = 4096
 HERE, BESIDE = "on this host", "in a container of its own, beside the bottle's"
 
 
@@ -31,22 +30,14 @@ def protections(gate: str = HERE, machine: Machine | None = None) -> tuple[Prote
 
 def limits(wanted: Limits, machine: Machine | None = None) -> tuple[Limit, ...]:
     """What the manifest says; for what it does not say, what keeps a bottle from starving its machine: this one, or the
-    one its engine runs on."""
-    processors = (machine and machine.processors) or os.cpu_count() or 1
-    memory = (machine and machine.memory) or memory_bytes()
-    values = {
-        "memory": f"{(wanted.memory or memory * 3 // 4) >> 20}m",
-        "cpus": f"{min(wanted.cpus or processors, processors):g}",  # an engine refuses more than there are
-        "pids": str(wanted.pids or _PIDS),
-    }
-    found = [Limit(name, value, enforced=True, by="cgroup") for name, value in values.items()]
+    one its engine runs on. What the engine there cannot enforce is said not to be."""
+    values = allowance.amounts(wanted, *((machine.processors, machine.memory) if machine else ()))
+    unlimited = machine.unlimited if machine else frozenset()
+    found = [Limit(name, value, enforced=name not in unlimited, by="" if name in unlimited else "cgroup")
+             for name, value in values.items()]  # fmt: skip
     return (*found, Limit("disk", UNLIMITED, enforced=False))
-
-
-def memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def tmp_bytes(memory: int = 0) -> int:
     """How much each of the bottle's private tmpfs may hold: a quarter of the machine's `memory` (0: of this one's)."""
-    return max(256 << 20, (memory or memory_bytes()) // 4)
+    return max(256 << 20, (memory or allowance.memory_bytes()) // 4)

@@ -16,15 +16,17 @@ import time
 if __package__:
     from claude_bottle.backend.docker import init, streams
     from claude_bottle.backend.docker.framing import CHUNK, MESSAGE, Frames, frame
+    from claude_bottle.backend.docker.messages import say
 else:  # in the container
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import init  # type: ignore[import-not-found, no-redef]
     import streams  # type: ignore[import-not-found, no-redef]
     from framing import CHUNK, MESSAGE, Frames, frame  # type: ignore[import-not-found, no-redef]
+    from messages import say  # type: ignore[import-not-found, no-redef]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     Message = dict[str, Any]
 
@@ -78,6 +80,22 @@ def register(nonce: str, listeners: list[tuple[str, socket.socket]]) -> None:
         listener.close()
 
 
+class Relay(streams.Relay):
+    """As it serves here, where a program may also be no more than a listener for the gate."""
+
+    def become(self, command: Message, stdio: list[int], status: socket.socket) -> NoReturn:
+        if "port" not in command:
+            super().become(command, stdio, status)
+        # A child, since it may have to wait; with the rights of any other, and out of their reach like its parent.
+        try:
+            register(command["nonce"], [(f"port-{command['port']}", init.listen("0.0.0.0", command["port"]))])
+            say(status, op="born")
+        except OSError as failure:
+            say(status, op="failed", why=init.describe(failure))
+        finally:
+            os._exit(0)
+
+
 def first_order() -> Message:
     """What the keeper wants of this bottle: the one frame that comes before `ready` is told."""
     frames, data = Frames(), b""
@@ -101,7 +119,7 @@ def main() -> None:
         tell(op="refused" if isinstance(failure, Refused) else "failed", why=init.describe(failure))
         raise
     tell(**told)
-    streams.Relay().serve()
+    Relay().serve()
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ class Relay(init.Init):
             stdio = self.terminal(program, command) if command["tty"] else self.pipes(program)
             if self.closed:
                 raise OSError(0, "it is being taken down")
-            pid = os.fork() or init.execute(command, stdio, theirs)
+            pid = os.fork() or self.become(command, stdio, theirs)
         except OSError as failure:
             self.tell(number, op="failed", why=init.describe(failure))
             for fd in [*program.sources.values(), program.sink]:
@@ -139,6 +139,10 @@ class Relay(init.Init):
         for fd in [*program.sources.values(), program.sink]:
             os.set_blocking(fd, False)
         self.watch(program)
+
+    def become(self, command: Message, stdio: list[int], status: socket.socket) -> NoReturn:
+        """The child's side of a fork."""
+        init.execute(command, stdio, status)
 
     def pipes(self, program: Program) -> list[int]:
         (read0, program.sink), (program.sources[1], write1), (program.sources[2], write2) = os.pipe(), os.pipe(), os.pipe()

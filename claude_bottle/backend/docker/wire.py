@@ -144,12 +144,15 @@ class Wire:
         poll.register(self._wake, select.POLLIN)
         if not self.gone:
             poll.register(self._sock, select.POLLIN | (select.POLLOUT if self._out else 0))
-        for fd, events in poll.poll(self._patience()):
-            if fd == self._wake:
-                os.eventfd_read(self._wake)
-                while self._jobs:
-                    self._jobs.popleft()()
-            elif fd in held:
+        ready = poll.poll(self._patience())
+        if any(fd == self._wake for fd, _ in ready):
+            # Alone: what is typed after a window got its size must not arrive before it. The rest is ready in the next turn.
+            os.eventfd_read(self._wake)
+            while self._jobs:
+                self._jobs.popleft()()
+            ready = []
+        for fd, events in ready:
+            if fd in held:
                 held[fd].ready(fd, events)
             elif events & ~select.POLLOUT:
                 self._receive()

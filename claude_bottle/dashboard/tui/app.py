@@ -23,6 +23,7 @@ from claude_bottle.dashboard.lines import WIDE, line, wrapped
 from claude_bottle.dashboard.tui.aside import aside
 from claude_bottle.dashboard.tui.bar import Bar
 from claude_bottle.dashboard.tui.growing import Egress, JournalPage, Transcript, WatchPage
+from claude_bottle.dashboard.tui.looking import CheckpointsPage, GrantsPage, WorkPage
 from claude_bottle.dashboard.tui.pages import Bottles, Page, Requests
 from claude_bottle.dashboard.tui.patch_dialog import PatchDialog
 from claude_bottle.dashboard.tui.reading import Reading
@@ -47,7 +48,9 @@ class Dashboard(App[None], inherit_bindings=False):
     #pages { height: 1fr; }
     #note { height: auto; max-height: 6; padding: 0 1; }
     """
-    page_types: ClassVar[tuple[type[Page], ...]] = (Bottles, Requests, Egress, JournalPage, Transcript, WatchPage)
+    page_types: ClassVar[tuple[type[Page], ...]] = (
+        Bottles, Requests, Egress, JournalPage, Transcript, WatchPage, GrantsPage, WorkPage, CheckpointsPage,
+    )  # fmt: skip
 
     def __init__(self, paths: Paths) -> None:
         super().__init__(ansi_color=True)
@@ -124,6 +127,8 @@ class Dashboard(App[None], inherit_bindings=False):
             self.open_page(self.pages[(self.pages.index(self.page) + step) % len(self.pages)])
         elif key in ("left_square_bracket", "right_square_bracket"):
             self._other_bottle(1 if key.startswith("right") else -1)
+        elif self.page.pressed(key):
+            pass
         elif key == "enter":
             self._open()
         elif key == "a":
@@ -166,14 +171,20 @@ class Dashboard(App[None], inherit_bindings=False):
             said.append((f"   ! {waiting} waiting for you", ASKING))
         self._show_note()
         self.top.say(said, [(f"◆ {self.marker} ", BOLD)])
-        tabs = []
-        for number, page in enumerate(self.pages, 1):
-            mark = f" ({waiting})" if isinstance(page, Requests) and waiting else ""
-            here = page is self.page
-            tabs += [(f"{'▸' if here else ' '}{number} {page.name_}{mark} ", HERE if here else Style())]
-        self.tabs.say(tabs)
+        self.tabs.say(self._tabs(waiting))
         hints = [(f" {self.page.hints}  {KEYS.format(len(self.pages))} ", DIM)]
         self.hints.say(hints, [(f" {self.identity} " if self.page.of_one else "", BOLD)])
+
+    def _tabs(self, waiting: int) -> list[tuple[str, Style]]:
+        """The pages' names, or shorter ones, so that all of them are seen."""
+        marks = [f" ({waiting})" if isinstance(page, Requests) and waiting else "" for page in self.pages]
+        whole, short = [page.name_ for page in self.pages], [page.short for page in self.pages]
+        for names, gap in ((whole, " "), (whole, ""), (short, "")):
+            said = [f"{'▸' if page is self.page else ' '}{number} {name}{mark}{gap}"
+                    for number, (page, name, mark) in enumerate(zip(self.pages, names, marks, strict=True), 1)]  # fmt: skip
+            if sum(map(len, said)) <= self.size.width:
+                break
+        return [(text, HERE if page is self.page else Style()) for text, page in zip(said, self.pages, strict=True)]
 
     def _other_bottle(self, step: int) -> None:
         known = list(self.board.bottles)

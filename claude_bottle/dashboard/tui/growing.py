@@ -96,14 +96,14 @@ class Tailing(Growing):
 
 
 class Egress(Tailing):
-    name_, hints = "egress", f"[g] grant  {_OTHER}  [enter] more"
+    name_, short, hints = "egress", "egress", f"[g] grant  {_OTHER}  [enter] more"
 
     def made(self, events: list[dict[str, Any]]) -> Sequence[Line]:
         return egress.lines(events)
 
 
 class JournalPage(Tailing):
-    name_, hints = "journal", f"{_OTHER}  [enter] more"
+    name_, short, hints = "journal", "journal", f"{_OTHER}  [enter] more"
 
     def made(self, events: list[dict[str, Any]]) -> Sequence[Line]:
         return [line(journal_line(event), "", event) for event in events]
@@ -112,7 +112,7 @@ class JournalPage(Tailing):
 class Transcript(Growing):
     """The conversation; the newest turns."""
 
-    name_, hints, cursor = "transcript", _OTHER, False
+    name_, short, hints, cursor, sided = "transcript", "talk", _OTHER, False, False
 
     def __init__(self, board: Board) -> None:
         super().__init__(board)
@@ -150,7 +150,7 @@ class Transcript(Growing):
 class WatchPage(Growing):
     """What its agent does: files, commands, hosts."""
 
-    name_, hints = "watch", f"{_OTHER}  [enter] more"
+    name_, short, hints = "watch", "watch", f"{_OTHER}  [enter] more"
 
     def __init__(self, board: Board) -> None:
         super().__init__(board)

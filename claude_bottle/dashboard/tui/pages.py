@@ -24,7 +24,8 @@ SIDE_FROM = 150
 
 
 class Page(Horizontal):
-    """`about` names what the page is of: every bottle, or one."""
+    """`of_one`: of the chosen bottle, not of all; `short` is its name where there is little room, `sided` whether
+    there is anything to show beside its lines."""
 
     DEFAULT_CSS = """
     Page { height: 1fr; }
@@ -32,8 +33,8 @@ class Page(Horizontal):
     Page > .side { width: 80; height: 1fr; padding: 0 1; border-left: solid ansi_bright_black; display: none; }
     Page.wide > .side { display: block; }
     """
-    name_, hints, of_one = "", "", False
-    follow, cursor = False, True
+    name_, short, hints, of_one = "", "", "", False
+    follow, cursor, sided = False, True, True
 
     def __init__(self, board: Board) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class Page(Horizontal):
         self.show_side()
 
     def show_side(self) -> None:
-        self.set_class(self.app.size.width >= SIDE_FROM, "wide")
+        self.set_class(self.sided and self.app.size.width >= SIDE_FROM, "wide")
         if self.has_class("wide"):
             self.side.show(self.detail(self.list.chosen))
 
@@ -67,14 +68,18 @@ class Page(Horizontal):
     def detail(self, key: Any) -> Sequence[Line]:
         return []
 
+    def pressed(self, key: str) -> bool:
+        """A key that is this page's own; whether it is."""
+        return False
+
     @property
     def width(self) -> int:
-        side = SIDE if self.app.size.width >= SIDE_FROM else 0
+        side = SIDE if self.sided and self.app.size.width >= SIDE_FROM else 0
         return self.app.size.width - side - 3
 
 
 class Bottles(Page):
-    name_, hints = "bottles", "[enter] open"
+    name_, short, hints = "bottles", "bottles", "[enter] open"
 
     def lines(self) -> Sequence[Line]:
         return bottles.lines(self.board, self.width)
@@ -85,7 +90,7 @@ class Bottles(Page):
 
 
 class Requests(Page):
-    name_, hints = "requests", "[enter] read and decide"
+    name_, short, hints = "requests", "asks", "[enter] read and decide"
 
     def lines(self) -> Sequence[Line]:
         return asking.lines(self.board)

@@ -10,7 +10,7 @@ _PATHS = "home and workspace have the names they have on this host"
 _ALONE = "it has no network of its own, so no listeners to hand over"
 _NO_FIRST = "there is no first process of its own, so orphans are the host's"
 
-_NO_WAY_OUT = "a listener cannot be passed to a gate that has its listeners already; name the port in the manifest"
+_NO_WAY_OUT = "the listener of a new port goes to the gate there, where it works as soon, and none comes to this host"
 
 # What is no sandbox cannot keep.
 _NO_SANDBOX = {

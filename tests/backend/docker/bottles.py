@@ -57,7 +57,7 @@ def plan(place: Place, **changes: Any) -> BottlePlan:
 @contextmanager
 def launched(place: Place, *, identity: str = "", gate: Gate | None = None, **options: Any) -> Iterator[DockerBottle]:
     """A bottle that is released at the end. `options` are the plan's fields or the boot's."""
-    boot_fields = {name: options.pop(name) for name in ("ports", "ca_bundle", "copy_from") if name in options}
+    boot_fields = {name: options.pop(name) for name in ("ports", "ca_bundle", "copy_from", "overlay") if name in options}
     mounts = tuple(Mount(*mount) for mount in options.pop("mounts", ()))
     boot = Boot(identity or place.identity, place.home, place.workspace, gate.theirs if gate else None, "00ff", **boot_fields)
     with DockerBackend().launch(plan(place, mounts=mounts, **options), boot=boot) as bottle:

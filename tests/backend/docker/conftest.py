@@ -20,7 +20,7 @@ from tests.docker_engine import SETTINGS, Engine, base_image, docker_client, doc
 __all__ = ["base_image", "docker_client", "docker_engine", "docker_host"]
 
 _DOCKERFILE = """FROM {base}
-COPY init.py /opt/claude-bottle/init.py
+COPY init.py messages.py /opt/claude-bottle/
 RUN useradd --no-log-init -m -u 1000 -s /bin/bash agent && mkdir -p /workspace
 ENV LD_PRELOAD=/image.so HTTP_PROXY=http://image.test
 USER 1000
@@ -37,14 +37,15 @@ def agent_image(docker_engine: Engine, base_image: str) -> str:
 
 def build_agent_image(engine: Engine, base_image: str) -> str:
     """An image whose own settings are all in our way."""
-    init = Path(package.__file__).with_name("init.py").read_bytes()
+    ours = {name: Path(package.__file__).with_name(name).read_bytes() for name in ("init.py", "messages.py")}
     text = _DOCKERFILE.format(base=base_image).encode()
-    tag = f"claude-bottle-tests/agent:{hashlib.sha256(init + text).hexdigest()[:12]}"
+    content = b"".join(ours.values()) + text
+    tag = f"claude-bottle-tests/agent:{hashlib.sha256(content).hexdigest()[:12]}"
     with engine.lock("agent-image"):
         if not engine.docker("image", "ls", "--quiet", tag):
             context = io.BytesIO()
             with tarfile.open(fileobj=context, mode="w") as archive:
-                for name, content in (("Dockerfile", text), ("init.py", init)):
+                for name, content in {"Dockerfile": text, **ours}.items():
                     member = tarfile.TarInfo(name)
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))

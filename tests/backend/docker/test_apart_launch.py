@@ -1,4 +1,5 @@
-"""Bottles apart on a real daemon: a layer that was lost on the way to the engine is noticed before anything runs."""
+"""Bottles apart on a real daemon: a layer that was lost on the way to the engine is noticed before anything runs, and what an
+agent leaves comes home whatever it is."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from claude_bottle.backend import get_bottle_backend
+from claude_bottle.backend.docker import owners, reader
 from claude_bottle.errors import EnvironmentLacks
 from claude_bottle.testing.conformance import Place
 from claude_bottle.testing.conformance.place import shell
@@ -73,3 +75,64 @@ def test_large_files_many_and_links_go_in_and_come_back(apart: Place) -> None:
     assert (apart.home / "large").read_bytes() == bytes(range(256)) * (1 << 16)
     assert (apart.home / "link").readlink() == Path("file-7")
     assert not (apart.home / "file-2").exists()
+
+
+LEAVE = r"""
+import os
+os.chdir("/home/agent")
+os.makedirs(".claude/projects")
+for place in (".", ".claude/projects"):
+    with open(place + "/endless", "wb") as file:
+        file.truncate(1 << 42)
+    os.mkfifo(place + "/pipe")
+with open(".claude/projects/conversation", "w") as file:
+    file.write("said")
+os.mkdir("closed")
+with open("closed/file", "w") as file:
+    file.write("kept")
+os.chmod("closed/file", 0)
+os.chmod("closed", 0)
+for _ in range(140):
+    os.mkdir("d")
+    os.chdir("d")
+"""
+
+
+@pytest.mark.threat(95)
+def test_pipes_endless_files_and_depth_keep_nothing_from_coming_home_while_it_runs_or_afterwards(apart: Place) -> None:
+    with apart.up() as bottle:
+        assert shell(bottle, f"python3 -c '{LEAVE}'").code == 0
+        bottle.fetch_home([".claude/projects"])
+        assert (apart.home / ".claude/projects/conversation").read_text() == "said"
+        bottle.close()
+        (note,) = bottle.fetch_home()
+    assert note.endswith("d/d: too deep")
+    assert (apart.home / ".claude/projects/conversation").read_text() == "said"
+    assert (apart.home / "closed/file").read_text() == "kept"
+    for name in ("endless", ".claude/projects/endless"):
+        found = (apart.home / name).stat()
+        assert (found.st_size, found.st_blocks) == (1 << 42, 0)
+    assert not list(apart.home.rglob("pipe"))
+    assert apart.identity not in apart.backend.leftovers()
+
+
+def test_what_reads_the_volumes_has_no_network_no_right_but_to_read_and_nothing_to_write(
+    apart: Place, docker_host: Engine
+) -> None:
+    with apart.up() as bottle:
+        volume = f"{bottle.name}-home"
+        labels = json.loads(docker_host.docker("volume", "inspect", "--format={{json .Labels}}", volume))
+        words = reader.run_words(f"{volume}-reader", [volume], labels, labels[owners.READER])
+        docker_host.docker("create", *(word for word in words[1 : words.index("--") + 2] if word != "--rm"))
+        try:
+            made = json.loads(docker_host.docker("inspect", f"{volume}-reader"))[0]
+        finally:
+            docker_host.docker("rm", f"{volume}-reader")
+    host = made["HostConfig"]
+    assert (host["NetworkMode"], host["CapDrop"]) == ("none", ["ALL"])
+    assert [name.removeprefix("CAP_") for name in host["CapAdd"]] == ["DAC_OVERRIDE"]
+    assert (host["ReadonlyRootfs"], host["Privileged"]) == (True, False)
+    assert {option.partition("=")[0] for option in host["SecurityOpt"]} == {"no-new-privileges", "seccomp"}
+    assert [(mount["Type"], mount["RW"]) for mount in made["Mounts"]] == [("volume", False)]
+    assert made["Config"]["Image"].startswith("claude-bottle/gate:")
+    assert made["Config"]["Labels"][owners.IDENTITY] == apart.identity

@@ -236,7 +236,7 @@ while True:
             target.mkdir()
             directory = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                export.copy_out(Engine(), bottle.name, "/home/agent", directory)
+                export.copy_name(Engine(), bottle.name, "/home/agent", directory)
             except BottleError:
                 pass  # refused is as good
             finally:
@@ -255,7 +255,7 @@ while True:
 def test_a_container_that_is_gone_is_an_error(place: Place, yard: Path) -> None:
     directory = os.open(yard, os.O_RDONLY | os.O_DIRECTORY)
     with pytest.raises(BottleError) as gone:
-        export.copy_out(Engine(), "claude-bottle-none", "/home/agent", directory)
+        export.copy_name(Engine(), "claude-bottle-none", "/home/agent", directory)
     os.close(directory)
     assert "No such container" in gone.value.why
 
@@ -275,7 +275,7 @@ def test_a_client_may_write_its_padding_late(yard: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("PATH", str(program.parent))
     directory = os.open(yard, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        export.copy_out(Engine(), "any", "/home/agent", directory)
+        export.copy_name(Engine(), "any", "/home/agent", directory)
     finally:
         os.close(directory)
 

@@ -27,12 +27,11 @@ def yard(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def fetch(yard: Path, names: tuple[str, ...] = ()) -> None:
+def fetch(yard: Path, names: tuple[str, ...] = ()) -> list[str]:
     with tree.opened(yard / "source") as source:
         if names:
-            homecoming.fetch_names(source, yard / "home", HOME, (), names)
-        else:
-            homecoming.fetch(source, yard / "home", HOME, ())
+            return homecoming.fetch_names(source, yard / "home", HOME, (), names)
+        return homecoming.fetch(source, yard / "home", HOME, ())
 
 
 def contents(directory: Path) -> dict[str, str]:
@@ -70,13 +69,27 @@ def test_a_file_that_is_all_hole_takes_no_room_and_keeps_nothing_from_coming_hom
                 assert file.read(1 << 20).strip(b"\0") == data
 
 
-@pytest.mark.parametrize(("limit", "value"), [("MAX_ENTRIES", 3), ("MAX_DEPTH", 2)])
-def test_too_many_and_too_deep_are_told(yard: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
+def test_too_many_are_told(yard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (yard / "source" / "a/b/c/d").mkdir(parents=True)
-    monkeypatch.setattr(tree, limit, value)
+    monkeypatch.setattr(tree, "MAX_ENTRIES", 3)
     with pytest.raises(BottleError):
         fetch(yard)
     assert contents(yard / "home") == {"former": "former"}
+
+
+@pytest.mark.threat(95)
+def test_what_is_too_deep_is_left_out_and_named_and_keeps_nothing_else_away(
+    yard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (yard / "source" / "a/b/c/d").mkdir(parents=True)
+    (yard / "source" / "file").write_text("beside")
+    monkeypatch.setattr(tree, "MAX_DEPTH", 2)
+    assert fetch(yard) == ["a/b/c: too deep"]
+    assert contents(yard / "home") == {"file": "beside"}
+    assert (yard / "home/a/b/c").is_dir()
+    (yard / "source" / "file").write_text("again")
+    assert fetch(yard, ("a", "file")) == ["a/b/c: too deep"]
+    assert contents(yard / "home") == {"file": "again"}
 
 
 def test_links_stay_links_and_pipes_sockets_and_devices_stay_away(yard: Path) -> None:

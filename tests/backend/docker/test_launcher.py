@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from claude_bottle.backend import namespaces
-from claude_bottle.backend.docker import argv, launcher
+from claude_bottle.backend.docker import argv, begun, launcher
 from claude_bottle.backend.docker.bottle import DockerBottle
 from claude_bottle.backend.docker.rundir import RunDir
 from claude_bottle.errors import BottleError, EnvironmentLacks
@@ -293,7 +293,7 @@ def test_a_mount_through_a_link_is_refused(place: Place) -> None:
 def test_a_mount_that_is_swapped_on_the_way_is_noticed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     (place.root / "granted").mkdir()
     (place.root / "secret").mkdir()
-    found = launcher.identify
+    found = begun.identify
 
     def swap_after(mount: Any) -> list[int]:
         seen = found(mount)
@@ -301,7 +301,7 @@ def test_a_mount_that_is_swapped_on_the_way_is_noticed(place: Place, monkeypatch
         (place.root / "granted").symlink_to("secret")
         return seen
 
-    monkeypatch.setattr(launcher, "identify", swap_after)
+    monkeypatch.setattr(begun, "identify", swap_after)
     mounts = [(f"{place.root}/granted", "/opt/x", "ro")]
     with pytest.raises(EnvironmentLacks, match="does not lead"), launched(place, mounts=mounts):
         pass

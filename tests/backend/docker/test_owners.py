@@ -62,7 +62,7 @@ def test_what_a_dead_keeper_left_is_brought_home(place: Place) -> None:
     (place.home / "old").write_text("goes")
     (place.home / "kept").write_text("stays")
     script = "cd; rm old; mkdir -p a/b; echo new > a/b/c; chmod 700 a/b/c; ln -s /etc/passwd l; mkfifo f"
-    killed_keeper(place, script + "; echo w > /workspace/work")
+    killed_keeper(place, script + "; echo w > /workspace/work; truncate -s 4T /workspace/endless")
     get_bottle_backend("docker").recover(place.identity, place.home, place.workspace)
     found = sorted(str(path.relative_to(place.home)) for path in place.home.rglob("*"))
     assert found == ["a", "a/b", "a/b/c", "kept", "l"]
@@ -70,6 +70,8 @@ def test_what_a_dead_keeper_left_is_brought_home(place: Place) -> None:
     assert (place.home / "a/b/c").stat().st_mode & 0o7777 == 0o700
     assert {path.lstat().st_uid for path in place.home.rglob("*")} == {os.geteuid()}
     assert (place.workspace / "work").read_text() == "w\n"
+    endless = (place.workspace / "endless").stat()
+    assert (endless.st_size, endless.st_blocks) == (1 << 42, 0)
     assert place.objects() == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_bottle.backend.docker import prereqs, protections
+from claude_bottle.backend.docker import argv, prereqs, protections
 from claude_bottle.backend.docker.engine import Engine
 from claude_bottle.backend.docker.placement import CONTAINER, HOST, Machine, gate_place, machine
 from claude_bottle.errors import EnvironmentLacks
@@ -97,6 +97,13 @@ def test_an_engine_that_maps_users_has_its_gate_beside_the_bottle(told: Told, op
     plain = protections.protections(protections.BESIDE)
     mapped = protections.protections(protections.BESIDE, machine(Engine()))
     assert {layer.name for layer in mapped} - {layer.name for layer in plain} == {"own user namespace"}
+
+
+def test_what_an_engine_cannot_enforce_is_planned_as_not_enforced(told: Told) -> None:
+    told.says(HERE, info={"MemoryLimit": True, "PidsLimit": False, "CpuCfsQuota": False})
+    found = protections.limits(Limits(), machine(Engine()))
+    assert {limit.name for limit in found if not limit.enforced} == {"pids", "cpus", "disk"}
+    assert not any(argv.limit_words(limit) for limit in found if not limit.enforced)
 
 
 def test_docker_desktop_is_elsewhere_even_with_this_kernel(told: Told) -> None:

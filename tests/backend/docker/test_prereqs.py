@@ -72,11 +72,11 @@ def test_the_floor_is_20_10(client: Path, version: str, enough: bool) -> None:
 @pytest.mark.parametrize(
     ("said", "name", "state"),
     [
-        ({"CgroupVersion": "1"}, "cgroups", "weaker"), ({"MemoryLimit": False}, "memory limit", "missing"),
-        ({"PidsLimit": False}, "process limit", "missing"), ({"CpuCfsQuota": False}, "cpu limit", "missing"),
+        ({"CgroupVersion": "1"}, "cgroups", "weaker"), ({"MemoryLimit": False}, "memory limit", "weaker"),
+        ({"PidsLimit": False}, "process limit", "weaker"), ({"CpuCfsQuota": False}, "cpu limit", "weaker"),
         ({"SecurityOptions": []}, "seccomp", "missing"), ({}, "user namespace", "weaker"),
-        ({"SecurityOptions": ["name=seccomp", "name=userns"]}, "user namespace", "missing"),
-        ({"SecurityOptions": ["name=seccomp", "name=rootless"]}, "user namespace", "missing"),
+        ({"SecurityOptions": ["name=seccomp", "name=userns"]}, "docker", "missing"),
+        ({"SecurityOptions": ["name=seccomp", "name=rootless"]}, "docker", "missing"),
     ],
 )  # fmt: skip
 def test_what_is_less_than_it_could_be_has_a_way_out(client: Path, said: dict[str, Any], name: str, state: str) -> None:
@@ -86,6 +86,13 @@ def test_what_is_less_than_it_could_be_has_a_way_out(client: Path, said: dict[st
 
 def test_an_engine_that_maps_users_may_have_its_gate_beside_the_bottle(client: Path) -> None:
     assert says(client, gate="container", SecurityOptions=["name=seccomp", "name=userns"])["user namespace"].state == "ok"
+
+
+def test_what_is_weaker_in_an_ordinary_users_own_engine_has_the_way_out_of_its_kernel(client: Path) -> None:
+    said = {"SecurityOptions": ["name=seccomp", "name=rootless"], "MemoryLimit": False}
+    assert "ordinary user's own" in says(client, gate="container", **said)["docker"].detail
+    assert "Delegate" in says(client, gate="container", **said)["memory limit"].fix
+    assert "unified" in says(client, gate="container", CgroupVersion="1", **said)["memory limit"].fix
 
 
 def test_where_nobody_installed_an_engine_doctor_is_content(client: Path, tmp_path: Path) -> None:

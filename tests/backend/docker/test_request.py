@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from claude_bottle.backend.docker import argv, begun, endpoint, launcher, request, starting
+from claude_bottle.backend.docker import argv, begun, endpoint, request, starting
 from claude_bottle.backend.docker.backend import DockerBackend
 from claude_bottle.backend.docker.engine import Engine
 from claude_bottle.model.plan import Limit, Mount
@@ -39,7 +39,7 @@ def variants(place: Place, name: str) -> Iterator[argv.Container]:
     whole = full(place, name)
     yield whole
     yield replace(whole, workspace=str(place.root / "work"), mounts=(), files=(), limits=(), volumes=())
-    yield replace(whole, grafted=str(place.root / "work"), limits=(Limit("memory", "1g", True), Limit("cpus", "2", True)))
+    yield replace(whole, covered=True, limits=(Limit("memory", "1g", True), Limit("cpus", "2", True)))
 
 
 def told(place: Place, name: str) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def test_a_launch_goes_on_with_what_was_begun(place: Place, monkeypatch: pytest.
     from claude_bottle.backend.base import Boot
 
     way = DockerBackend().begin(plan(place), ())
-    monkeypatch.setattr(launcher, "ask", None)
+    monkeypatch.setattr(begun, "ask", None)
     boot = Boot(place.identity, place.home, place.workspace, None, "00ff", begun=way)
     with DockerBackend().launch(plan(place), boot=boot) as bottle:
         assert way is not None

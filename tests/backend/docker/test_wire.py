@@ -85,6 +85,25 @@ def ended(channel: Channel) -> int:
     return channel.code
 
 
+def test_what_is_said_before_a_key_is_pressed_arrives_before_it() -> None:
+    """A window's size and what is typed come to the thread in different ways, here at the same time."""
+    ours, theirs = socket.socketpair()
+    keyboard, typed = socket.socketpair()
+    with theirs, keyboard, typed:
+        wire = Wire(ours)
+        channel = Channel(1, wire._send, (typed.fileno(), typed.fileno()))
+        wire._begin(channel, b"")
+        wire.instruct(channel, op="resize", rows=33, cols=111)
+        keyboard.send(b"stty size\n")
+        frames, kinds = Frames(), list[int]()
+        while len(kinds) < 2:
+            wire._turn()
+            kinds += [kind for kind, _, _ in frames.feed(theirs.recv(1 << 16))]
+        assert kinds == [MESSAGE, 0]
+        wire._discard(channel)
+        wire.let_go()
+
+
 @pytest.fixture
 def line() -> Iterator[Line]:
     made = Line()

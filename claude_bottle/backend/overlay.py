@@ -1,10 +1,10 @@
 """A workspace that lies over the operator's directory: their files read-only below, a private layer above.
 
-Mounted on the stage, in the launcher's own mount namespace, so that it needs neither root nor a bwrap that knows overlays,
-and costs the same for a directory of any size. The attributes by which overlayfs hides things are the user's own
+Mounted on the stage, in a mount namespace of the mounter's own, so that it costs the same for a directory of any size and
+this host's table of mounts never has it. The attributes by which overlayfs hides things are the user's own
 (`userxattr`), for root too: one who may write them is then one who may read the layer later. As root both layers are
 id-mapped, and the mounter is the bottle's user as far as files are concerned, because it is what the layer's files are made
-as.
+as. On disk they are the owner's of the state root, whoever the bottle's user is: the next one may run elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend import sources
 from claude_bottle.backend.base import Overlay
-from claude_bottle.backend.bubblewrap.mounts import STAGE
+from claude_bottle.backend.stage import STAGE
 from claude_bottle.errors import EnvironmentLacks
 
 _LOWER, _LAYERS, MERGED = "lower", "layers", "workspace"
@@ -31,7 +31,7 @@ def layers(overlay: Overlay) -> list[sources.Source]:
     ]
 
 
-def mount(overlay: Overlay, user: int | None) -> None:
+def mount(overlay: Overlay, user: tuple[int, int] | None) -> None:
     """Mount it as MERGED on the stage. `user`: the bottle's uid and gid on the host, for root. EnvironmentLacks where the
     kernel cannot."""
     below = [f"{STAGE}/{_LAYERS}/{name}" for name in overlay.below]
@@ -42,7 +42,7 @@ def mount(overlay: Overlay, user: int | None) -> None:
     target = f"{STAGE}/{MERGED}"
     os.mkdir(target, 0o755)
     try:
-        with ns.files_as(user, user) if user is not None else contextlib.nullcontext():
+        with ns.files_as(*user) if user is not None else contextlib.nullcontext():
             ns.mount("overlay", target, "overlay", ns.MS_NOSUID | ns.MS_NODEV, options)
     except OSError as failure:
         raise _lacks(overlay, failure.strerror or str(failure)) from None

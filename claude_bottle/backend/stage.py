@@ -1,6 +1,7 @@
-"""The stage: where host directories lie, as detached copies, until bwrap mounts them.
+"""The stage: where host directories lie, as detached copies, until they become part of a bottle.
 
-Runs in the launcher's private mount namespace. Bwrap only ever sees the staged name of a source, never its path.
+In a private mount namespace of a process that makes a bottle, or a mount for one. Bwrap, and the kernel's list of what an
+overlay is made of, only ever have the staged name of a source, never its path.
 """
 
 from __future__ import annotations
