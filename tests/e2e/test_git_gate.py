@@ -91,7 +91,9 @@ def test_claude_pushes_a_branch_and_hears_why_the_rest_is_stopped(
 
 @needs_sshd
 @pytest.mark.parametrize("project", ["bubblewrap", "docker"], indirect=True)
-def test_a_bottle_pushes_by_ssh_and_its_commits_are_signed_with_keys_that_it_never_sees(project: Project, tmp_path: Path) -> None:
+def test_a_bottle_pushes_by_ssh_and_its_commits_are_signed_with_keys_that_it_never_sees(
+    project: Project, tmp_path: Path
+) -> None:
     server, forge = SshServer(tmp_path / "sshd"), Repositories(tmp_path / "forge")
     try:
         server.agent()
@@ -101,13 +103,14 @@ def test_a_bottle_pushes_by_ssh_and_its_commits_are_signed_with_keys_that_it_nev
         lines = f"[gpg]\n\tformat = ssh\n[user]\n\tsigningKey = {server.home}/signing\n"
         (server.home / ".gitconfig").write_text(lines)
         ssh = {"user": USER, "directory": f"{forge.place}/"}
-        rule = {"host": HOST, "git": {"repositories": ["acme/shop"], "push": ["refs/heads/bottle/*"], "sign": True, "ssh": ssh}}
+        grant = {"repositories": ["acme/shop"], "push": ["refs/heads/bottle/*"], "sign": True, "ssh": ssh}
         shell = {"shell": {"bottle": "git", "harness": "shell"}}
-        project.write({"version": 1, "bottles": {"git": {"egress": [rule]}}, "agents": shell})
+        project.write({"version": 1, "bottles": {"git": {"egress": [{"host": HOST, "git": grant}]}}, "agents": shell})
         project.trust()
         assert "over ssh as" in project.do("start", "shell", "--dry-run")
         source = BEGIN.replace("git@", f"{USER}@") + """
-git fetch --quiet origin bottle/work && git reset --quiet --keep FETCH_HEAD && env && ls -laR "$HOME" && git log --show-signature
+git fetch --quiet origin bottle/work && git reset --quiet --keep FETCH_HEAD
+env && ls -laR "$HOME" && git log --show-signature
 """
         done = project.run("run", "shell", "--", "sh", "-c", source)
         assert done.returncode == 0, done.stderr

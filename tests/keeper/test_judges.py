@@ -149,7 +149,8 @@ def test_nothing_of_a_judgement_is_left_once_the_bottle_ends(tmp_path: Path) -> 
     made = Bench(tmp_path / "judges")
     sock = ask(made)[1]
     assert sock is not None
-    job = {"commands": [], "tips": [], "grant": {"repositories": ["a"]}, "repository": "x", "approved": False, "let_through": []}
+    job = {"commands": [], "tips": [], "grant": {"repositories": ["a"]}, "repository": "x", "approved": False,
+           "let_through": []}  # fmt: skip
     sock.sendall(judging.saying(judging.JOB, **job))
     sock.settimeout(SECONDS)
     assert sock.recv(5)[:1] == judging.GO
