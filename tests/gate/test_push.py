@@ -370,7 +370,7 @@ def test_where_no_judge_can_be_had_nothing_is_pushed(make: Make) -> None:
     forge = make(judges=False)
     forge.commit(branch="bottle/x")
     done = forge.run("push", "origin", "bottle/x")
-    assert "remote: claude-bottle: push_refused: pushes cannot be judged where this gate runs" in done.stderr
+    assert "remote: claude-bottle: push_refused: nothing could be pushed by any rule when this bottle began" in done.stderr
     assert forge.refs().keys() == {"refs/heads/main"}
 
 
@@ -401,11 +401,13 @@ COMMAND = pktline.line(f"{ZERO} {'1' * 40} refs/heads/bottle/x\0report-status si
         (pktline.line(b"1" * 40 + b" refs/heads/bottle/x\0report-status"), b"a command that is none"),
         (pktline.line(f"{ZERO} {'1' * 40} refs/heads/bottle/x\0report-status push-options".encode()), b"push options"),
         (pktline.line(f"{ZERO} {'1' * 64} refs/heads/bottle/x\0object-format=sha256".encode()), b"a command that is none"),
+        (pktline.line(f"{ZERO}{'0' * 24} {'1' * 64} refs/heads/bottle/x\0".encode()), b"of another kind than it says"),
+        (pktline.line(f"{ZERO} {'1' * 40} refs/heads/bottle/x\0object-format=sha256".encode()), b"of another kind than it says"),
         (COMMAND + pktline.line(f"{ZERO} {'2' * 40} refs/heads/bottle/x".encode()), b"the same ref twice"),
         (pktline.line(f"{ZERO} {ZERO} refs/heads/bottle/x\0".encode()), b"changes nothing"),
         (b"".join(pktline.line(f"{ZERO} {'1' * 40} refs/heads/bottle/{n}".encode()) for n in range(40)), b"more than 32"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_case_85_commands_that_are_none_are_refused_before_the_remote_hears_of_them(
     forge: Forge, commands: bytes, said: bytes
@@ -442,6 +444,22 @@ def test_case_85_a_compressed_or_mislabelled_push_is_refused(forge: Forge, heade
     before = len(forge.remote.arrived)
     assert forge.post(COMMAND, b"PACK", headers=headers).startswith(b"HTTP/1.1 400")
     assert len(forge.remote.arrived) == before
+
+
+def test_a_repository_with_sha256_ids_is_fetched_and_a_push_to_it_is_refused_in_words(forge: Forge) -> None:
+    bare, seed = forge.bare.parent / "long.git", forge.place / "long"
+    git(forge.place, "init", "--quiet", "--bare", "--object-format=sha256", "--initial-branch=main", str(bare))
+    git(forge.place, "init", "--quiet", "--object-format=sha256", "--initial-branch=main", str(seed))
+    git(seed, "commit", "--quiet", "--allow-empty", "-m", "one")
+    git(seed, "push", "--quiet", str(bare), "main")
+    forge.gate.state.replace_policy([rule(repositories=("acme/long",))], revision=2)
+    forge.agent = forge.place / "clone"
+    forge.clone(url=URL.replace("shop", "long"))
+    assert forge.do("rev-parse", "origin/main") == git(seed, "rev-parse", "HEAD")
+    forge.do("commit", "--quiet", "--allow-empty", "-m", "two")
+    done = forge.run("push", "origin", "HEAD:refs/heads/bottle/x")
+    assert "remote:   refs/heads/bottle/x: repositories with SHA-256 ids can be fetched, but not pushed to" in done.stderr
+    assert git(bare, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
 
 
 def test_the_question_whether_one_may_push_is_answered_here(forge: Forge) -> None:
