@@ -25,6 +25,9 @@ from tests.waiting import SECONDS
 
 PACKAGE = Path(claude_bottle.__file__).resolve().parent
 TESTS = Path(__file__).resolve().parent
+NAME, SUBORDINATE = "tester", 300_000
+# Bind mounts in a namespace of its own: $0 is the directory with the files.
+_NAMED = 'for f in passwd group subuid subgid; do mount --bind "$0/$f" "/etc/$f" || exit; done; exec "$@"'
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,18 @@ def an_ordinary_user(place: Path) -> Person:
     if python is None:
         pytest.skip("cannot run here: no Python of this version that an ordinary user can execute")
     return Person("user", uid, python, str(library), own, prefix)
+
+
+def named(place: Path, person: Person) -> tuple[str, ...]:
+    """What makes a command of root's see this person with a name and subordinate ids, in a mount namespace only; the files
+    for it are made in `place`."""
+    etc, uid = place / "etc", person.uid
+    etc.mkdir()
+    (etc / "passwd").write_text(Path("/etc/passwd").read_text() + f"{NAME}:x:{uid}:{uid}::{person.place}:/bin/sh\n")
+    (etc / "group").write_text(Path("/etc/group").read_text() + f"{NAME}:x:{uid}:\n")
+    for name in ("subuid", "subgid"):
+        (etc / name).write_text(f"{NAME}:{SUBORDINATE}:65536\n")
+    return ("unshare", "--mount", "--propagation=slave", "sh", "-c", _NAMED, str(etc))
 
 
 def readable_interpreter(prefix: Sequence[str]) -> str | None:

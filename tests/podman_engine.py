@@ -21,12 +21,9 @@ import pytest
 
 from tests.docker_daemon import roomy
 from tests.docker_image import TAG, root_file_system
-from tests.ordinary_user import Person, an_ordinary_user
+from tests.ordinary_user import Person, an_ordinary_user, named
 
 SETTINGS = ("CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF")
-_SUBORDINATE = 300_000
-# Bind mounts in a namespace of its own: $0 is the directory with the files.
-_NAMED = 'for f in passwd group subuid subgid; do mount --bind "$0/$f" "/etc/$f" || exit; done; exec "$@"'
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ def podman_user() -> Iterator[tuple[Person, Podman]]:
         for name in ("runtime", "storage"):
             (own / name).mkdir(mode=0o700)
             os.chown(own / name, person.uid, person.uid)
-        names = ("unshare", "--mount", "--propagation=slave", "sh", "-c", _NAMED, str(_identities(place, person)))
+        names = named(place, person)
         base = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(own), "LANG": "C.UTF-8",
                 "XDG_RUNTIME_DIR": str(own / "runtime")}  # fmt: skip
         try:
@@ -154,18 +151,6 @@ def podman_user() -> Iterator[tuple[Person, Podman]]:
                 yield replace(person, prefix=found.prefix, env=env), found
         finally:
             _end_all_of(place)
-
-
-def _identities(place: Path, person: Person) -> Path:
-    """/etc's files with one user more."""
-    etc = place / "etc"
-    etc.mkdir()
-    uid = person.uid
-    (etc / "passwd").write_text(Path("/etc/passwd").read_text() + f"tester:x:{uid}:{uid}::{person.place}:/bin/sh\n")
-    (etc / "group").write_text(Path("/etc/group").read_text() + f"tester:x:{uid}:\n")
-    for name in ("subuid", "subgid"):
-        (etc / name).write_text(f"{uid}:{_SUBORDINATE}:65536\n")
-    return etc
 
 
 def _end_all_of(place: Path) -> None:

@@ -34,6 +34,26 @@ def into(source: Path, workspace: Path, branch: str, include: tuple[str, ...]) -
     return _clone(git_source.find(source), workspace, branch, None, include, 0)
 
 
+def without_files(source: Path, target: Path) -> None:
+    """A repository in `target` with all that the one of the work tree `source` has, its branch and its index; the files are
+    there or come by themselves. Errors as of `into`."""
+    found = git_source.find(source)
+    told = settings(git_source.config(found))
+    repository = _make(target, told)
+    _take_objects(found, repository)
+    refs, at, index = git_source.refs(found), git_source.head(found), git_source.index(found)
+    _take_refs(repository, refs, git_source.shallow(found))
+    _configure(repository, told)
+    (repository / "info").mkdir(exist_ok=True)
+    (repository / "info" / "exclude").write_bytes(git_source.excluded(found))
+    (repository / "HEAD").write_text(f"ref: {at}\n" if at.startswith("refs/") else f"{at}\n")
+    if index is not None:
+        (repository / "index").write_bytes(index[0])
+        os.utime(repository / "index", ns=(index[1], index[1]))
+    elif refs.get(at, at):
+        git(repository, "read-tree", refs.get(at, at))
+
+
 def _clone(
     found: git_source.GitSource, target: Path, branch: str, commit: str | None, include: tuple[str, ...], depth: int
 ) -> str:

@@ -145,19 +145,40 @@ def refs(source: GitSource) -> dict[str, str]:
     return found
 
 
-def objects(source: GitSource) -> Iterator[tuple[str, int]]:
-    """(name below `objects/`, descriptor) of every file that holds objects; the caller closes it. Refused for a repository
-    that takes objects from another one."""
+def demand_whole(source: GitSource) -> None:
+    """Refused for a repository that does not hold all of its objects itself."""
     for name in ("alternates", "http-alternates"):
         if _read(source.shared, f"objects/info/{name}", _TEXT):
             raise Refused(f"the git repository of {source.work} takes objects from another one",
                           why=f".git/objects/info/{name}", do="git repack -a -d, then remove that file")  # fmt: skip
+    if any(name.endswith(".promisor") for name in _names(source.shared, "objects/pack")):
+        raise Refused(f"{source.work} is a partial clone", why="it does not hold all of its objects",
+                      do='git fetch --refetch --no-filter, or say "mode": "copy"')  # fmt: skip
+
+
+def inner_work_trees(work: Path) -> list[tuple[str, str]]:
+    """(name, path) of the linked work trees that lie within the work tree `work`, whose repository is its own, and which the
+    repository knows as they know it."""
+    found = []
+    for name in _names(work / ".git", "worktrees") if not os.path.islink(work / ".git") else ():
+        back = os.fsdecode(_read(work / ".git", f"worktrees/{name}/gitdir", _TEXT) or b"").rstrip("\r\n")
+        path = os.path.relpath(back, work).removesuffix("/.git") if os.path.isabs(back) else ""
+        try:
+            there = _read(work, f"{path}/.git", _TEXT) if path and not path.startswith("..") else None
+        except ValueError:
+            continue
+        if there == b"gitdir: " + os.fsencode(work / ".git" / "worktrees" / name) + b"\n":
+            found.append((name, path))
+    return found
+
+
+def objects(source: GitSource) -> Iterator[tuple[str, int]]:
+    """(name below `objects/`, descriptor) of every file that holds objects; the caller closes it. Refused as by
+    `demand_whole`."""
+    demand_whole(source)
     for directory in _names(source.shared, "objects"):
         pattern = _LOOSE if _FAN.fullmatch(directory) else _PACK if directory == "pack" else None
         for name in _names(source.shared, f"objects/{directory}") if pattern else ():
-            if name.endswith(".promisor"):
-                raise Refused(f"{source.work} is a partial clone", why="it does not hold all of its objects",
-                              do='git fetch --refetch --no-filter, or say "mode": "copy"')  # fmt: skip
             if pattern and pattern.fullmatch(name):
                 fd = _open(source.shared, f"objects/{directory}/{name}", os.O_RDONLY)
                 if fd is not None:

@@ -9,10 +9,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.backend import work_trees
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import WORKSPACE
 from claude_bottle.model.plan import Workspace
-from claude_bottle.state import host_edits, layers
+from claude_bottle.state import layers
 from claude_bottle.state.paths import Paths
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def planned_workspace(
             said.append(f"a copy in the place of an overlay: {why}")
         else:
             said += _edits(paths, spec.resume_of, source)
-    if mode in ("copy", "overlay"):
-        said += _elsewhere(source)
+    if mode != "clone":
+        said += _elsewhere(source, mode)
     return Workspace(mode, WORKSPACE, source, bottle.include if mode == "clone" else ()), said
 
 
@@ -80,12 +81,19 @@ def _edits(paths: Paths, identity: str | None, source: str) -> list[str]:
     begun = layers.load(paths, identity) if identity else None
     if begun is None or str(begun.source) != source:
         return []
+    from claude_bottle.state import host_edits
+
     changed = host_edits.unlike(begun, host_edits.edited(begun))
     return [host_edits.describe(changed)] if changed else []
 
 
-def _elsewhere(source: str) -> list[str]:
-    """A linked worktree's or submodule's repository does not come along."""
-    if os.path.isfile(os.path.join(source, ".git")):
-        return ['.git is a file here: the repository lies elsewhere and is not seen; "mode": "clone" brings it along']
-    return []
+def _elsewhere(source: str, mode: str) -> list[str]:
+    """What becomes of the repository of a linked worktree or submodule."""
+    if not work_trees.elsewhere(Path(source)):
+        return []
+    if mode == "bind":
+        return ['.git is a file here: the repository lies elsewhere and is not seen; "mode": "overlay" brings it along']
+    why = work_trees.why_not(Path(source))
+    if why:
+        return [f".git is a file here: the repository lies elsewhere and is not seen, since it cannot be copied: {why}"]
+    return [".git is a file here: the repository, which lies elsewhere, comes along as a copy"]

@@ -62,10 +62,16 @@ def _await(pids: Sequence[int], held: dict[int, int]) -> None:
     for pid in pids:
         while pid in held and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
-                if _state(pid) in "RSD":
+                if _state(pid) in "RSD" and not _lent(pid):
                     time.sleep(_PAUSE)
                     continue
             break
+
+
+def _lent(pid: int) -> bool:
+    """Whether it has lent its memory to a child that stands still (vfork, as shells do): it does not run before that child
+    has given it back, and counts as waiting for a disk until then."""
+    return _state(pid) == "D" and any(_state(child) == "T" and _memory(child) == _memory(pid) for child in _children(pid))
 
 
 def _below(first: int, started: Sequence[int]) -> list[int]:
@@ -87,6 +93,11 @@ def _children(pid: int) -> list[int]:
             with contextlib.suppress(OSError):
                 found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
     return found
+
+
+def _memory(pid: int) -> str:
+    """How much it has of each kind: the same in two that share it."""
+    return Path(f"/proc/{pid}/statm").read_text()
 
 
 def _state(pid: int) -> str:

@@ -41,7 +41,8 @@ class Downward:
     def pass_on(self, line: bytes, descriptors: tuple[int, ...] = ()) -> None:
         with self._alone:
             sent = socket.send_fds(self._control, [line], descriptors)
-            self._control.sendall(line[sent:])
+            if rest := line[sent:]:  # not even nothing can be sent to one that has ended
+                self._control.sendall(rest)
 
 
 class Upward:

@@ -121,16 +121,17 @@ def _down(control: socket.socket, lines: late.Lines) -> None:
     down = late.Downward(control)
     door = late.Door(down, SOCKET, listen)
     stdin = os.fdopen(0, "rb", closefd=False)
-    down.pass_on(stdin.readline(MAX_WIRE + 1))
-    while line := stdin.readline():
-        message = json.loads(line)
-        if message["op"] == "door":
-            door.open(message)
-        elif message["op"] == "answer":
-            lines.answered(message)
-        else:
-            down.pass_on(line)
-    os._exit(0)  # the keeper is gone
+    with contextlib.suppress(BrokenPipeError):  # a gate that has ended may still be heard: its parent waits for that
+        down.pass_on(stdin.readline(MAX_WIRE + 1))
+        while line := stdin.readline():
+            message = json.loads(line)
+            if message["op"] == "door":
+                door.open(message)
+            elif message["op"] == "answer":
+                lines.answered(message)
+            else:
+                down.pass_on(line)
+        os._exit(0)  # the keeper is gone
 
 
 def _up(control: socket.socket, up: late.Upward) -> None:

@@ -16,7 +16,6 @@ from claude_bottle.errors import BottleError
 from claude_bottle.keeper import live_work, workspaces
 from claude_bottle.keeper.gate_events import record_gate_event
 from claude_bottle.model import events
-from claude_bottle.state import host_edits
 from claude_bottle.state.work_note import UNEXPORTED
 from claude_bottle.workspace import opening
 
@@ -141,9 +140,9 @@ class Settlement:
 
     def _note_edits(self) -> None:
         """What the host changed below a layer of the bottle's: said, since the bottle has seen some of it."""
-        changed = workspaces.changed_below(self._order)
+        changed, words = workspaces.changed_below(self._order)
         if changed:
-            self._warnings.append(host_edits.describe(changed))
+            self._warnings.append(words)
             self._booted.audit.record(events.HOST_EDITS, count=len(changed), paths=changed[:_NAMED])
 
     def _note_settling(self) -> None:

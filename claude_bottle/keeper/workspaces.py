@@ -10,7 +10,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from claude_bottle.state import host_edits, layers
+from claude_bottle.backend import tree as copying
+from claude_bottle.backend import work_trees
+from claude_bottle.state import layers
 from claude_bottle.state.layers import Layers
 from claude_bottle.workspace import base
 from claude_bottle.workspace.directory import Directory
@@ -45,15 +47,31 @@ def begin(order: Order) -> Beginning:
     if order.former is not None or order.forked:
         return _go_on(order, source)
     if work.mode == "overlay":
-        with Directory(source) as tree:
-            base.record_refs(tree, order.paths.base(order.identity))
-        return Beginning(overlay=_overlay(layers.begin(order.paths, order.identity, source)))
+        begun = layers.begin(order.paths, order.identity, source)
+        if not _settle_work_trees(order, source, begun.upper, layer=True):
+            with Directory(source) as tree:
+                base.record_refs(tree, order.paths.base(order.identity))
+        return Beginning(overlay=_overlay(begun))
     if work.mode == "clone":
         _clone(order, source, work.include)
         return Beginning()
     # Before the copy: what the operator changes in between is then taken for the bottle's at worst, and the host has it.
+    if work_trees.wanted(source):
+        copying.copy_into(source, order.workspace)
+        _settle_work_trees(order, source, order.workspace, layer=False)
+        base.record(source, order.paths.base(order.identity))
+        return Beginning()
     base.record(source, order.paths.base(order.identity))
     return Beginning(copy_from=source)
+
+
+def _settle_work_trees(order: Order, source: Path, place: Path, *, layer: bool) -> bool:
+    """Whether the workspace has a repository of its own by that, whose refs are then what was handed in."""
+    if not work_trees.wanted(source) or not work_trees.settle(source, place, layer=layer):
+        return False
+    with Directory(place) as tree:
+        base.record_refs(tree, order.paths.base(order.identity), source)
+    return True
 
 
 def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
@@ -68,14 +86,17 @@ def _clone(order: Order, source: Path, include: tuple[str, ...]) -> None:
     base.record(order.workspace, order.paths.base(order.identity), belongs_to=source, ignoring=False)
 
 
-def changed_below(order: Order) -> list[str]:
-    """What the host has changed below a bottle's layer and the bottle has not the same, as paths."""
+def changed_below(order: Order) -> tuple[list[str], str]:
+    """What the host has changed below a bottle's layer and the bottle has not the same, as paths and in one sentence."""
     begun = layers.load(order.paths, order.identity) if order.plan.workspace.mode == "overlay" else None
     if begun is None:
-        return []
+        return [], ""
+    from claude_bottle.state import host_edits
+
     with os.scandir(begun.upper) as written:
         worked = any(written)  # else there is nothing that could come back
-    return host_edits.unlike(begun, host_edits.edited(begun, note=worked))
+    changed = host_edits.unlike(begun, host_edits.edited(begun, note=worked))
+    return changed, host_edits.describe(changed) if changed else ""
 
 
 def _go_on(order: Order, source: Path) -> Beginning:

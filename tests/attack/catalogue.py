@@ -49,7 +49,7 @@ CASES = {
     27: "sends UDP, ICMP, broadcast, raw packets: nothing leaves",
     28: "asks other resolvers and other record types: no answer, no query goes out",
     29: "hides data in names: judged before anything is resolved, the resolver hears nothing",
-    30: "spends the labels below a granted name as a channel: only exact names are granted, no wildcard is",
+    30: "spends the labels below a wildcard as a channel: plain names, few at a time and in all; without one none is granted",
     31: "uses a granted name that leads or is rebound inwards: the address checked is the address dialled",
     32: "spells addresses short, octal, hexadecimal, as integers: not a name",
     33: "names this machine, its engine or its cloud: refused",
@@ -68,7 +68,7 @@ CASES = {
     46: "reuses an allowed connection for another path or host, or follows a redirect: judged per request",
     47: "plays tricks with paths and methods: one spelling is matched and sent, or refused",
     48: "uses odd, own and overriding methods: a rule sees what goes up, and no override does",
-    49: "switches to WebSocket: refused, asked for or not",
+    49: "switches to WebSocket: refused where no rule says so, asked for or not",
     50: "speaks HTTP/2, by offer, upgrade or at once: not offered, not understood",
     51: "names another place in the URL than its connection's: refused",
     52: "is led to a server with an expired, foreign or wrong certificate: 502, no request",
@@ -154,11 +154,13 @@ CASES = {
 }  # fmt: skip
 # Tests elsewhere that stand for a case: of a part alone, or where no bottle is needed or can do it.
 BESIDE = {
+    30: ["tests/gate/test_wide_names.py", "tests/model/test_wildcards.py"], 49: ["tests/gate/test_websocket.py"],
     4: ["tests/backend/test_filesystem.py::test_case_4_a_source_reached_through_a_link_is_refused",
         "tests/backend/docker/test_launcher.py::test_a_mount_that_is_swapped_on_the_way_is_noticed"],
     24: ["tests/backend/docker/test_launcher.py::test_what_the_engine_tells_of_it_passes_the_bench"],
     54: ["tests/workspace/push/test_judge.py"], 55: ["tests/workspace/push/test_judge.py"],
-    117: ["tests/state/test_journal.py::test_a_full_disk_stops_the_keeper_before_an_event_is_lost",
+    117: ["tests/keeper/test_diskspace.py",
+          "tests/state/test_journal.py::test_a_full_disk_stops_the_keeper_before_an_event_is_lost",
           "tests/keeper/test_audit.py::test_what_a_bottle_can_cause_uses_up_none_of_the_reserve",
           "tests/keeper/test_audit.py::test_case_117_a_journal_of_the_greatest_length_halts_the_gate_for_good_and_takes_the_ending"],
     119: ["tests/model/test_urlpath.py"],

@@ -101,7 +101,7 @@ class Shop:
             source = source.replace(f" {name}", f" {value!r}", 1)
         done = self.operator.run("run", "agent", "--", "/usr/bin/python3", "-I", "-c", source)
         assert done.returncode == 0, done.stderr
-        return done.stderr.split("claude-bottle resume ")[1].split()[0]
+        return done.stderr.split("to resume this bottle: claude-bottle resume ")[1].split()[0]
 
     def own_git(self) -> dict[str, bytes]:
         """What git obeys in the operator's repository."""

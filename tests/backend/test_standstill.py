@@ -70,3 +70,28 @@ with launch() as bottle:
     show([said, process.poll()])
 """
     assert keep(person, source) == ["", None]
+
+
+LENDS = """
+import ctypes
+libc, stack = ctypes.CDLL(None), ctypes.create_string_buffer(1 << 16)
+top = ctypes.c_void_p(ctypes.addressof(stack) + (1 << 16))
+CLONE_VM, CLONE_VFORK, SIGCHLD = 0x100, 0x4000, 17
+print("up", flush=True)
+libc.clone(libc.pause, top, CLONE_VM | CLONE_VFORK | SIGCHLD, None)
+"""
+
+
+def test_one_that_waits_for_a_child_with_its_memory_is_not_waited_for(person: Person) -> None:
+    """It is in the state of one that waits for a disk for as long as the child stands still."""
+    source = PROGRAMS + f"""
+standstill._SECONDS = 1e9
+with launch() as bottle:
+    end, other = os.pipe()
+    process = start(bottle, "/usr/bin/python3", "-c", {LENDS!r}, out=other)
+    assert os.read(end, 2) == b"up"
+    eventually(lambda: len(states(bottle, process)) == 2 and "D" in states(bottle, process))
+    with bottle.standing_still():
+        show(states(bottle, process))
+"""
+    assert sorted(keep(person, source)) == ["D", "T"]

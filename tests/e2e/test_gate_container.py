@@ -231,4 +231,11 @@ def test_a_running_bottles_work_is_shown_and_taken_as_the_engine_streams_it(proj
     assert project.run("apply", identity, "--include", "a").returncode == 0
     assert (project.place / "a").read_text() == "b\n"
     assert project.do("exec", identity, "--", "stat", "-c", "%a", "a") == "0\n"  # nothing of it was touched
+    # What cannot be read must not look as if the agent had removed it.
+    deep = "import os\nfor _ in range(140): os.mkdir('d'); os.chdir('d')"
+    project.do("exec", identity, "--", "python3", "-c", f"import os; os.mkdir('deep'); os.chdir('deep')\n{deep}")
+    refused = project.run("apply", identity)
+    assert refused.returncode == 1
+    assert "not all of the work" in refused.stderr
+    assert (project.place / "a").read_text() == "b\n"
     project.do("stop", identity)

@@ -92,10 +92,9 @@ def start(engine: Engine, boot: Boot, recipe: Recipe, run_dir: RunDir) -> Attach
         if recipe.container.covered:
             _graft(first, boot)
         log.mark("bottle verified")
-        owner = recipe.uid, recipe.gid
-        seeding.fill(engine, cid, boot.home, HOME, owner, ignoring=False)
+        seeding.fill(wire, boot.home, ignoring=False)
         if private:
-            seeding.fill(engine, cid, boot.copy_from or boot.workspace, WORKSPACE, owner, ignoring=boot.copy_from is not None)
+            seeding.fill(wire, boot.copy_from or boot.workspace, ignoring=boot.copy_from is not None)
         wire.run()
         undo_all.pop_all()
         run_dir.filled.touch()

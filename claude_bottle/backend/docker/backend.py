@@ -203,10 +203,11 @@ class DockerBackend(Backend):
         from claude_bottle.backend.docker import reader
 
         if notes := reader.bring(self._engine, [reader.Volume(f"{owners.container_name(identity)}-work", place)]):
-            from claude_bottle import log
             from claude_bottle.backend.tree import left_out
 
-            log.warn(left_out(notes))
+            # What is not there would look as if the agent had removed it, and `apply` would do the same.
+            raise BottleError(f"not all of the work of {identity} can be read while it runs", why=left_out(notes),
+                              do=f"remove that in it, or end it: claude-bottle stop {identity}")  # fmt: skip
 
     def recover(self, identity: str, home: Path, workspace: Path) -> None:
         from claude_bottle.backend.docker import recovery

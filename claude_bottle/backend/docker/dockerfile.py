@@ -18,7 +18,7 @@ DEFAULT_BASE = "debian:stable-slim"
 OURS = "/opt/claude-bottle"
 INIT = f"{OURS}/init.py"
 # What the context of `tools` holds, all of it beside this module.
-PROGRAMS = ("init.py", "messages.py", "framing.py", "streams.py", "relay.py")
+PROGRAMS = ("init.py", "messages.py", "framing.py", "streams.py", "packing.py", "filling.py", "relay.py")
 FILES = (*PROGRAMS, "prepare.sh")
 _PLAIN = re.compile(r"/[\w./+@ -]+", re.ASCII)
 

@@ -109,7 +109,7 @@ def make_way(engine: Engine, owner: str, identity: str) -> None:
 def _free(engine: Engine, owner: str, volume: str) -> bool:
     """Whether no volume has this name."""
     asked = engine.ask("GET", f"/volumes/{volume}")
-    if asked is not None:
+    if asked is not None and asked[0] in (200, 404):
         status, said = asked
         if status == 404:
             return True
@@ -118,7 +118,9 @@ def _free(engine: Engine, owner: str, volume: str) -> bool:
         result = engine.run(["volume", "inspect", "--format={{json .Labels}}", "--", volume], check=False)
         if result.code != 0 and b"no such volume" in result.err.lower():
             return True
-        found = (json.loads(result.out) or {}) if result.code == 0 else {}
+        if result.code != 0:
+            raise engine.failure(result.err)  # whose it is has not been said
+        found = json.loads(result.out) or {}
     if found.get(INSTALLATION) != owner:
         raise BottleError(f"the volume {volume} is not this installation's", why="another state root, or a person, made it",
                           do=f"{engine.program} volume rm {volume}   if nothing in it matters")  # fmt: skip

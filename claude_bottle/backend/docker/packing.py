@@ -1,9 +1,9 @@
-"""What lies in a bottle's volumes, as one stream: run in a container of its own that may read them and nothing else.
+"""What lies in a directory, as one stream: a bottle's volumes on their way home, and its files on their way in (`seeding`).
 
-Standalone, as `python3 -I -S -c` of this very text, and imported here for the shape of the stream. Every directory is
-entered by descriptor and no link is followed, so nothing but the volumes is read, whatever changes meanwhile; holes are
-passed over, so a file costs what it holds and not what it measures. What is no file, directory or link is left out; what is
-too deep is left out and named. Who reads the stream believes none of it (`unpacking`).
+Of volumes, it runs in a container of its own that may read them and nothing else: standalone, as `python3 -I -S -c` of this
+very text. Every directory is entered by descriptor and no link is followed, so nothing else is read, whatever changes
+meanwhile; holes are passed over, so a file costs what it holds and not what it measures. What is no file, directory or link
+is left out; what is too deep is left out and named. Who reads the stream here believes none of it (`unpacking`).
 """
 
 from __future__ import annotations
@@ -98,8 +98,11 @@ class Packing:
         for part in parts:
             self.waiting += part
         if len(self.waiting) >= PIECE or kind == WHOLE:
-            while self.waiting:
-                del self.waiting[: os.write(self.out, self.waiting)]
+            self.send()
+
+    def send(self) -> None:
+        while self.waiting:
+            del self.waiting[: os.write(self.out, self.waiting)]
 
 
 def dress(found: os.stat_result) -> bytes:

@@ -1,8 +1,8 @@
 """A container's first process where no descriptor can leave it: `init` with its stdin and stdout as the line to the keeper.
 
-Run as `python3 -I -S` beside init.py, streams.py and framing.py alone. It goes through init's first moment and loses
-everything in it; the listeners go to the gate over a socket in the directory that both containers see, once. The end of
-stdin ends it, and the kernel then ends everything else.
+Run as `python3 -I -S` beside the few files of ours that it imports. It goes through init's first moment and loses everything
+in it, then fills the volumes; the listeners go to the gate over a socket in the directory that both containers see, once.
+The end of stdin ends it, and the kernel then ends everything else.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import sys
 import time
 
 if __package__:
-    from claude_bottle.backend.docker import init, streams
+    from claude_bottle.backend.docker import filling, init, streams
     from claude_bottle.backend.docker.framing import CHUNK, MESSAGE, Frames, frame
     from claude_bottle.backend.docker.messages import say
 else:  # in the container
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import filling  # type: ignore[import-not-found, no-redef]
     import init  # type: ignore[import-not-found, no-redef]
     import streams  # type: ignore[import-not-found, no-redef]
     from framing import CHUNK, MESSAGE, Frames, frame  # type: ignore[import-not-found, no-redef]
@@ -113,12 +114,17 @@ def tell(**message: Any) -> None:
 
 def main() -> None:
     init.deafen()
+    order = first_order()
     try:
-        told = set_up(first_order())
+        tell(**set_up(order))
+        # What follows one answer waits for the next, so nothing is read too early.
+        with open(0, "rb", buffering=CHUNK, closefd=False) as stream:
+            for target in order["own"]:
+                filling.fill(stream, target)
+                tell(op="filled")
     except OSError as failure:
         tell(op="refused" if isinstance(failure, Refused) else "failed", why=init.describe(failure))
         raise
-    tell(**told)
     Relay().serve()
 
 

@@ -1,111 +1,80 @@
-"""Fills a bottle's volumes through the engine: a directory of this host as a tar stream, for `cp` to unpack there.
+"""Fills a bottle's volumes: directories of this host as the stream of `packing`, for the first process to write there.
 
 Opened beneath the directory, one component at a time and no link followed; regular files, directories and links as such,
-all of them the bottle's user's, without set-id bits or times of the future. What cannot be sent whole fails the launch.
+holes as holes. What cannot be sent whole fails the launch; of what a bottle has left, what is too deep is left out and told.
 """
 
 from __future__ import annotations
 
 import os
-import stat
-import tarfile
-import tempfile
-import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
+from claude_bottle import log
 from claude_bottle.backend import tree
+from claude_bottle.backend.docker.packing import WHOLE, Packing
 from claude_bottle.errors import BottleError
+from claude_bottle.redact import printable
 from claude_bottle.state import ignore
 
 if TYPE_CHECKING:
-    from claude_bottle.backend.docker.engine import Engine
+    from collections.abc import Callable
 
-_BUFFER = 1 << 18
-
-
-def fill(engine: Engine, container: str, source: Path, target: str, owner: tuple[int, int], *, ignoring: bool) -> None:
-    """What is in the directory `source`, into `target` in the container, as `owner`'s. `ignoring`: without what its
-    `.dockerignore` leaves out. BottleError when not all of it arrived."""
-    with tree.opened(source) as directory:
-        if not os.listdir(directory):
-            return
-        ignored = ignore.read(str(source)) if ignoring else ignore.Ignored(())
-        with tempfile.TemporaryFile() as errors:
-            client = engine.popen(["cp", "-", f"{container}:{target}"], stdin=-1, stdout=-3, stderr=errors)
-            try:
-                if client.stdin is None:
-                    raise BottleError("cannot fill a bottle")
-                try:
-                    with client.stdin as stream:
-                        _Archive(stream, owner, ignored).whole(directory)
-                except BrokenPipeError:
-                    pass  # it says why
-                code = client.wait()
-            finally:
-                client.kill()
-                client.wait()
-            errors.seek(0)
-            if code != 0:
-                raise engine.failure(errors.read(4096))
+    from claude_bottle.backend.docker.wire import Wire
 
 
-class _Archive:
-    def __init__(self, stream: IO[bytes], owner: tuple[int, int], ignored: ignore.Ignored) -> None:
-        self._owner, self._ignored, self._entries = owner, ignored, 0
-        self._tar = tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER)
+# For the bottle's disk to take what is on its way.
+_SECONDS = 120.0
 
-    def whole(self, directory: int) -> None:
-        self._below(directory, "", 0)
-        self._tar.close()
 
-    def _below(self, directory: int, path: str, depth: int) -> None:
-        if depth > tree.MAX_DEPTH:
-            raise BottleError("cannot fill a bottle", why=f"{path} is too deep")
-        for name in sorted(os.listdir(directory)):
-            self._entries += 1
-            if self._entries > tree.MAX_ENTRIES:
-                raise BottleError("cannot fill a bottle", why="too many files")
-            self._one(directory, name, f"{path}/{name}" if path else name, depth)
+def fill(wire: Wire, source: Path, *, ignoring: bool) -> None:
+    """What is in the directory `source`, into the next one that the first process waits to fill. `ignoring`: somebody's
+    project, without what its `.dockerignore` leaves out. BottleError when not all of it arrived."""
+    sending = Sending(wire.pour, ignore.read(str(source)) if ignoring else None)
+    try:
+        sending.tree(os.fsencode(source))
+        sending.say(WHOLE)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # it says why
+    except OSError as failure:
+        raise BottleError("cannot fill a bottle", why=str(failure)) from failure
+    said = wire.hear(_SECONDS)
+    if said.get("op") != "filled":
+        raise BottleError("cannot fill a bottle", why=str(said.get("why"))[:500])
+    if sending.too_deep:
+        log.warn(tree.left_out(sending.too_deep))
 
-    def _one(self, directory: int, name: str, path: str, depth: int) -> None:
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if stat.S_ISDIR(found.st_mode):
-            if self._ignored.prunes(path):
-                return
-            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-            try:
-                self._tar.addfile(self._member(path, tarfile.DIRTYPE, found, 0o700))
-                self._below(inner, path, depth + 1)
-            finally:
-                os.close(inner)
-        elif self._ignored.ignores(path):
-            return
-        elif stat.S_ISLNK(found.st_mode):
-            member = self._member(path, tarfile.SYMTYPE, found, 0)
-            member.linkname = os.readlink(name, dir_fd=directory)
-            self._tar.addfile(member)
-        elif stat.S_ISREG(found.st_mode):
-            self._file(directory, name, path)
 
-    def _file(self, directory: int, name: str, path: str) -> None:
-        reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-        with open(reading, "rb") as file:
-            found = os.fstat(reading)
-            if not stat.S_ISREG(found.st_mode):
-                return
-            member = self._member(path, tarfile.REGTYPE, found, 0o600)
-            member.size = found.st_size
-            try:
-                self._tar.addfile(member, file)
-            except OSError as failure:
-                if isinstance(failure, BrokenPipeError):
-                    raise
-                raise BottleError("cannot fill a bottle", why=f"{path}: {failure}") from failure
+class Sending(Packing):
+    """`ignored`: the rules of somebody's project, which must be had whole."""
 
-    def _member(self, path: str, kind: bytes, found: os.stat_result, least: int) -> tarfile.TarInfo:
-        member = tarfile.TarInfo(path)
-        member.type, member.mode = kind, (found.st_mode & 0o777) | least
-        member.uid, member.gid = self._owner
-        member.mtime = min(found.st_mtime, time.time())
-        return member
+    def __init__(self, pour: Callable[[bytes], object], ignored: ignore.Ignored | None) -> None:
+        super().__init__(-1)
+        self._pour, self._ignored, self._entries = pour, ignored, 0
+        self.too_deep: list[str] = []
+
+    def one(self, held: int, name: bytes, where: bytes, depth: int) -> int:
+        self._entries += 1
+        if self._entries > tree.MAX_ENTRIES:
+            raise BottleError("cannot fill a bottle", why="too many files")
+        path = os.fsdecode(where)
+        # A directory is entered all the same where something below it may be wanted.
+        if self._ignored and (self._ignored.prunes if _is_directory(held, name) else self._ignored.ignores)(path):
+            return -1
+        return super().one(held, name, where, depth)
+
+    def note(self, where: bytes, why: bytes) -> None:
+        said = f"{printable(os.fsdecode(where[-200:]))}: {why.decode()}"
+        if self._ignored is not None:
+            raise BottleError("cannot fill a bottle", why=said)
+        self.too_deep.append(said)
+
+    def send(self) -> None:
+        self._pour(bytes(self.waiting))
+        self.waiting.clear()
+
+
+def _is_directory(held: int, name: bytes) -> bool:
+    import stat
+
+    return stat.S_ISDIR(os.stat(name, dir_fd=held, follow_symlinks=False).st_mode)

@@ -40,11 +40,18 @@ class Wire:
     def say(self, message: dict[str, Any]) -> None:
         self._sock.sendall(frame(MESSAGE, 0, json.dumps(message).encode()))
 
+    def pour(self, data: bytes) -> None:
+        """What it has been told to expect, as it is. OSError when it does not take it."""
+        self._sock.sendall(data)
+
     def hear(self, seconds: float) -> dict[str, Any]:
         """The first thing it says. BottleError when it says nothing."""
         until = time.monotonic() + seconds
         while select.select([self._sock], [], [], max(0.0, until - time.monotonic()))[0]:
-            data = self._sock.recv(CHUNK)
+            try:
+                data = self._sock.recv(CHUNK)
+            except ConnectionResetError:
+                continue  # it ended without having read all, which is told before its last words (unix(7))
             try:
                 for kind, channel, content in self._frames.feed(data):
                     said = json.loads(content)

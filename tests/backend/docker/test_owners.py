@@ -75,6 +75,13 @@ def test_what_a_dead_keeper_left_is_brought_home(place: Place) -> None:
     assert place.objects() == []
 
 
+def test_an_engine_that_fails_to_say_whose_a_volume_is_is_asked_again_and_not_taken_for_anothers(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "ask", lambda *_, **__: (500, {"message": "it is busy"}))
+    owners.make_way(Engine(), owners.installation(Paths.default()), place.identity)
+
+
 def test_a_half_made_start_brings_nothing_home(place: Place) -> None:
     """Volumes that were never filled would otherwise replace a home by nothing."""
     (place.home / "kept").write_text("stays")
