@@ -25,8 +25,19 @@ USER = pwd.getpwuid(os.getuid()).pw_name
 
 def key(path: Path) -> str:
     """A new key pair at `path`; its public half."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("no ssh is installed (openssh-client)")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)], check=True)
     return path.with_name(f"{path.name}.pub").read_text().strip()
+
+
+def locked() -> bool:
+    """Whether our account is one that sshd lets nobody in to unless PAM says so: shadow(5), sshd(8)."""
+    try:
+        lines = Path("/etc/shadow").read_text().splitlines()
+    except OSError:
+        return False
+    return any(line.startswith(f"{USER}:!") for line in lines)
 
 
 class SshServer:
@@ -44,7 +55,11 @@ class SshServer:
         self._asked = place / "asked"
         self._asked.touch()
         record = place / "record"
-        record.write_text(f'#!/bin/sh\necho "$SSH_ORIGINAL_COMMAND" >> {self._asked}\nexec sh -c "$SSH_ORIGINAL_COMMAND"\n')
+        record.write_text(f"""#!/bin/sh
+echo "$SSH_ORIGINAL_COMMAND" >> {self._asked}
+echo "$SSH_AUTH_SOCK" >> {place}/lent
+exec sh -c "$SSH_ORIGINAL_COMMAND"
+""")
         record.chmod(0o755)
         (self.home / ".ssh" / "config").write_text(f"Host {HOST}\n  HostName 127.0.0.1\n  Port {self.port}\n")
         self.knows(self.host_key)
@@ -71,6 +86,10 @@ class SshServer:
         """The commands that clients had run."""
         return self._asked.read_text().splitlines()
 
+    def lent(self) -> list[str]:
+        """Sockets of agents that clients lent it."""
+        return [line for line in (self.place / "lent").read_text().splitlines() if line]
+
     def _config(self, record: Path) -> None:
         (self.place / "config").write_text(f"""
 HostKey {self.place}/host_key
@@ -79,7 +98,7 @@ ForceCommand {record}
 PermitRootLogin yes
 PasswordAuthentication no
 KbdInteractiveAuthentication no
-UsePAM no
+UsePAM {'yes' if locked() else 'no'}
 StrictModes no
 PidFile none
 AcceptEnv GIT_PROTOCOL

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from claude_bottle.gate.body import BadBody
 from claude_bottle.gate.ca import Authority
+from claude_bottle.gate.head import parse_request
 from claude_bottle.gate.judge_line import carrier_wish
 from claude_bottle.harness.git_env import git_environment
+from claude_bottle.keeper import carrier
 from claude_bottle.model.ssh_remote import SshRemote
 from tests.bench_of_judges import Bench
 from tests.gate.forge import Forge, git, rule
@@ -133,6 +138,36 @@ def refused(forge: Forge, server: SshServer, said: str) -> None:
     traffic = [one["event"]["data"] for one in forge.heard if one["op"] == "event" and one["event"]["kind"] == "traffic"]
     assert said in traffic[-1]["why"]
     assert len(server.asked()) == before
+
+
+def test_nothing_that_the_operators_configuration_allows_elsewhere_is_done_here(
+    make: Make, server: SshServer, tmp_path: Path
+) -> None:
+    config = server.home / ".ssh" / "config"
+    config.write_text(config.read_text() + f"""  ForwardAgent yes
+  StrictHostKeyChecking no
+  PermitLocalCommand yes
+  LocalCommand exit 1
+  RemoteCommand true
+  RequestTTY force
+  ControlMaster auto
+  ControlPath {tmp_path}/control
+  LocalForward {tmp_path}/forwarded 127.0.0.1:1
+""")
+    forge = make()
+    forge.clone(url=url())
+    assert server.lent() == []
+    assert not (tmp_path / "control").exists()
+    assert not (tmp_path / "forwarded").exists()
+    server.knows()
+    refused(forge, server, "its host key is not among the operator's known hosts")
+
+
+def test_a_question_that_unpacks_to_more_than_a_question_is_not_passed_on() -> None:
+    request = parse_request(b"POST /acme/shop.git/git-upload-pack HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n\r\n")
+    bomb = gzip.compress(bytes(65 << 20), 9)
+    with pytest.raises(BadBody, match="too long"):
+        deque(carrier._plain(request, iter([bomb])), maxlen=0)
 
 
 def test_a_remote_that_is_not_there_is_told_in_its_own_words(make: Make) -> None:
