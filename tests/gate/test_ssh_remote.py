@@ -224,31 +224,50 @@ def answer(line: socket.socket, wish: bytes) -> tuple[str, socket.socket | None]
     return said.decode(), socks[0] if socks else None
 
 
-def test_a_carrier_may_write_nothing_and_ends_with_its_gate(bench: Bench, server: SshServer, tmp_path: Path) -> None:
+def test_a_carrier_may_write_nothing(bench: Bench, server: SshServer, tmp_path: Path) -> None:
     config = server.home / ".ssh" / "config"
     config.write_text(config.read_text() + f"  ProxyCommand /bin/sh -c 'echo x > {tmp_path}/written; exec sleep 1000'\n")
+    with asked_for_refs(bench):
+        eventually(lambda: started("sleep"))
+        assert not (tmp_path / "written").exists()
+    eventually(lambda: not started("sleep"))
+
+
+def test_a_carrier_ends_with_its_gate_however_long_the_remote_would_take(
+    bench: Bench, server: SshServer, tmp_path: Path
+) -> None:
+    begun, held = tmp_path / "begun", tmp_path / "held"
+    os.mkfifo(held)
+    (server.place / "record").write_text(f"#!/bin/sh\ntouch {begun}\nexec cat {held}\n")
+    try:
+        with asked_for_refs(bench):
+            eventually(begun.exists)
+            assert started("ssh")
+        eventually(lambda: not started("ssh"))
+    finally:
+        os.close(os.open(held, os.O_RDWR))  # the remote ends, too
+
+
+def asked_for_refs(bench: Bench) -> socket.socket:
+    """A gate's line to a carrier that was asked what the remote has."""
     _, sock = answer(bench.line, b"1 " + carrier_wish(HOST, 443, SshRemote(USER, directory="/nowhere/")))
     assert sock is not None
     sock.sendall(f"GET /acme/shop.git/info/refs?service=git-upload-pack HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-    eventually(lambda: sleepers(os.getpid()))
-    assert not (tmp_path / "written").exists()
-    pids = sleepers(os.getpid())
-    sock.close()
-    eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
+    return sock
 
 
-def sleepers(parent: int) -> list[int]:
-    """Descendants that are `sleep 1000`."""
-    found, known = [], {parent}
+def started(program: str) -> list[int]:
+    """Processes below this one that run it."""
+    found, known = [], {os.getpid()}
     for _ in range(5):
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 above = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                argv = (entry / "cmdline").read_bytes()
+                argv = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
             if above in known:
                 known.add(int(entry.name))
-                if argv == b"sleep\x001000\x00":
+                if argv[0].rpartition(b"/")[2] == program.encode():
                     found.append(int(entry.name))
     return sorted(set(found))

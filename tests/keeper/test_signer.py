@@ -32,6 +32,7 @@ def test_what_is_no_commit_is_not_signed(data: bytes) -> None:
 def test_what_is_too_long_ends_it() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
+        theirs.setblocking(False)  # whoever would wait for it fails
         ours.sendall(SIZE.pack(MAX_COMMIT + 1))
         assert received(theirs) is None
 
