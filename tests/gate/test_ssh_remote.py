@@ -191,7 +191,8 @@ def test_a_push_that_the_remote_turns_down_is_told_as_such(make: Make) -> None:
 
 @pytest.fixture
 def bench(tmp_path: Path, server: SshServer) -> Iterator[Bench]:
-    made = Bench(tmp_path / "judges", (rule(credential=None, push=(), ssh=SshRemote(USER, directory="/nowhere/")),))
+    about: dict[str, Any] = {"credential": None, "push": (), "ssh": SshRemote(USER, directory="/nowhere/")}
+    made = Bench(tmp_path / "judges", (rule(repositories=("acme/shop", "-oProxyCommand/open"), **about),))
     yield made
     made.close()
 
@@ -204,7 +205,7 @@ def test_a_gate_that_was_taken_over_reaches_no_remote_but_those_that_rules_name(
     assert answer(line, b"7 ssh {}") == ("7 that is no remote", None)
     for path in (
         "acme/other.git/info/refs?service=git-upload-pack", "acme/shop.git/info/refs?service=git-receive-pack",
-        "-oProxyCommand=x/shop.git/info/refs?service=git-upload-pack", "etc/passwd", "junk", "",
+        "-oProxyCommand/open.git/info/refs?service=git-upload-pack", "etc/passwd", "junk", "",
     ):  # fmt: skip
         said, sock = answer(line, b"9 " + carrier_wish(HOST, 443, named))
         assert said == "9 " and sock is not None
