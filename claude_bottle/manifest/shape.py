@@ -123,6 +123,13 @@ class WorkspaceDoc(Struct, forbid_unknown_fields=True, frozen=True):
     include: list[Literal["uncommitted", "untracked"]] | UnsetType = UNSET
 
 
+class CheckpointsDoc(Struct, forbid_unknown_fields=True, frozen=True):
+    """Checkpoints that are taken by themselves."""
+
+    every: Literal["turn"]
+    keep: Annotated[int, Meta(ge=1, le=100)] = 10
+
+
 class MountDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """A path of the host shown in the bottle."""
 
@@ -145,6 +152,7 @@ class BottleDoc(Struct, forbid_unknown_fields=True, frozen=True):
     limits: LimitsDoc | UnsetType = UNSET
     capabilities: list[CapabilityDoc] = []
     budget: BudgetDoc | UnsetType = UNSET
+    checkpoints: CheckpointsDoc | UnsetType = UNSET
 
 
 class AgentDoc(Struct, forbid_unknown_fields=True, frozen=True):
