@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from tests.e2e.conftest import BACKENDS
 from tests.e2e.project import Project
 from tests.e2e.test_asking import POST
 
@@ -20,6 +23,7 @@ except urllib.error.HTTPError as refused:
 """
 
 
+@pytest.mark.parametrize("project", BACKENDS, indirect=True)
 def test_what_claude_spends_is_shown_and_a_bound_ends_it_over_a_resume(project: Project) -> None:
     manifest = project.place / "claude-bottle.json"
     said = json.loads(manifest.read_text())
