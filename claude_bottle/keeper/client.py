@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
@@ -215,19 +214,6 @@ class Control:
         while (message := self.next_message()) is not None:
             if message.get("op") == op:
                 return message
-        raise lost(self.identity)
-
-    def grant_capability(
-        self, capability: dict[str, object], progress: Callable[[str], None], *, request: str = "", note: str = ""
-    ) -> tuple[str, str]:  # fmt: skip
-        """Give the bottle a tool, which boots it again once it is built. How it went (`reboot_contract.Outcome`) and why.
-        `progress` gets the lines of the build. BottleError when it is no capability, or the keeper is lost."""
-        self.send({"op": "capability", "capability": capability, "request": request, "note": note})
-        while (message := self.next_message()) is not None:
-            if message.get("op") == "progress":
-                progress(str(message.get("line")))
-            elif message.get("op") == "capability":
-                return str(message.get("how")), str(message.get("why"))
         raise lost(self.identity)
 
     def wait(self) -> Outcome:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import frames
-from claude_bottle.keeper.control import HIGH, Connection, Message, Server
+from claude_bottle.keeper.control import Connection, Message, Server
 from claude_bottle.keeper.loop import READ
 from claude_bottle.keeper.order import PIPES
 from claude_bottle.model import events
@@ -34,7 +34,6 @@ MAX_GRACE = 3600.0
 PASSED_SIGNALS = (1, 2, 3, 15)
 # Of what a client's environment says, only the kind of its terminal matters inside.
 _TERM_LIMIT = 64
-_ID_LIMIT = 200
 
 
 class Clients:
@@ -200,22 +199,6 @@ class Clients:
             raise BottleError(f"the time to wait is 0 to {MAX_GRACE:g} seconds")
         self._stop(float(grace), message.get("keep") is True)
 
-    def _capability(self, connection: Connection, message: Message) -> None:
-        """An operator gives the bottle a tool: told how it goes, and what has come of it (`Control.grant_capability`)."""
-        from claude_bottle.keeper.reboot_contract import Approved
-        from claude_bottle.model.capability import Capability
-
-        self._demand_idle(connection)
-        request, note = message.get("request", ""), message.get("note", "")
-        if not isinstance(request, str) or not isinstance(note, str) or len(request) > _ID_LIMIT:
-            raise BottleError("a request's id and a note are texts")
-        approved = Approved(request, Capability.from_dict(message.get("capability")), note)
-        self.rebooter.apply(
-            approved,
-            lambda outcome: connection.send({"op": "capability", **outcome._asdict()}),
-            lambda line: connection.send({"op": "progress", "line": line}) if connection.queued < HIGH else None,
-        )
-
     def _status(self, connection: Connection, _message: Message) -> None:
         gate = self._booted.gate
         connection.send({
@@ -270,5 +253,4 @@ _OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
     "revoke": Clients._revoke,
     "grant": Clients._grant,
     "preview": Clients._preview,
-    "capability": Clients._capability,
 }

@@ -18,7 +18,6 @@ from claude_bottle.keeper.next_life import next_order, reopened, take_down
 from claude_bottle.keeper.reboot_contract import (
     APPLIED,
     FAILED,
-    NOTE_LIMIT,
     PRESERVED,
     Amend,
     Approved,
@@ -27,7 +26,6 @@ from claude_bottle.keeper.reboot_contract import (
     Told,
 )
 from claude_bottle.model import events
-from claude_bottle.redact import printable
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
@@ -43,21 +41,12 @@ GRACE_SECONDS = 3.0
 class _Wanted:
     """One approval under way."""
 
-    def __init__(self, approved: Approved, told: Told, progress: Progress | None) -> None:
-        self.approved, self._told, self._progress = approved, told, progress
-
-    @property
-    def note(self) -> str:
-        described = self.approved.capability.describe()
-        return self.approved.note or f"The operator granted what you asked for: {described}. It is installed now."
+    def __init__(self, approved: Approved, told: Told, progress: Progress) -> None:
+        self.approved, self._told, self.progress = approved, told, progress
 
     def tell(self, how: str, why: str = "") -> None:
         told, self._told = self._told, lambda _outcome: None
         told(Outcome(how, why))
-
-    def progress(self, line: str) -> None:
-        if self._progress:
-            self._progress(line)
 
 
 class Rebooter:
@@ -87,11 +76,9 @@ class Rebooter:
         """For attached terminals, between two lives of the bottle."""
         return f"claude-bottle: {self.busy}; the session goes on in a moment"
 
-    def apply(self, approved: Approved, told: Told, progress: Progress | None = None) -> None:
+    def apply(self, approved: Approved, told: Told, progress: Progress) -> None:
         wanted = _Wanted(approved, told, progress)
-        if len(approved.note) > NOTE_LIMIT or approved.note != printable(approved.note, keep_newlines=True):
-            self._fail(wanted, "its note is no plain text of a reasonable length")
-        elif self._keeper.order.plan.has(approved.capability):
+        if self._keeper.order.plan.has(approved.capability):
             self._keeper.booted.loop.later(0, lambda: wanted.tell(APPLIED))
         else:
             self._waiting.append(wanted)
@@ -103,7 +90,7 @@ class Rebooter:
         bottle is down then, its home is here, and the keeper settles."""
         keeper, granted = self._keeper, list(self._built)
         take_down(keeper)
-        note = "\n\n".join(one.note for one in granted)
+        note = "\n\n".join(one.approved.note for one in granted)
         order = next_order(keeper, self._plan, note, self._pipes, self.amend)
         keeper.begin_again(order)
         self.due, self._built = False, []
@@ -140,8 +127,8 @@ class Rebooter:
             self._record(wanted, "building")
             self._building = Building(
                 self._keeper.booted.loop,
-                lambda progress: order.backend.build_layer(plan, capability, progress, outlet),
-                wanted.progress, self._built_now,
+                lambda progress, outlet: order.backend.build_layer(plan, capability, progress, outlet), outlet,
+                wanted.progress, lambda said: self._record(wanted, "refused", why=said), self._built_now,
             )  # fmt: skip
         except BottleError as problem:
             self._built_now(problem)
