@@ -156,13 +156,16 @@ class Control:
         self.send({"op": "stop", "grace": timeout, "keep": keep})
         return self.wait()
 
-    def checkpoint(self, name: str = "") -> str:
+    def checkpoint(self, name: str, made: str) -> str:
         """Take a checkpoint; its name once it is there. BottleError when it could not be taken."""
-        self.send({"op": "checkpoint", "name": name})
-        while (message := self.next_message()) is not None:
-            if message.get("op") == "checkpointed":
-                return str(message["name"])
-        raise lost(self.identity)
+        self.send({"op": "checkpoint", "name": name, "made": made})
+        return str(self._answer("checkpointed").get("name"))
+
+    def rewind(self, to: str) -> str:
+        """Have the bottle go back to its checkpoint `to` and on from there; the name of the one that keeps what there was
+        until now. BottleError when nothing came of it."""
+        self.send({"op": "rewind", "to": to})
+        return str(self._answer("rewound").get("kept"))
 
     def work(self) -> int | None:
         """A descriptor of its private workspace, the caller's to close; None where its keeper can show none. BottleError

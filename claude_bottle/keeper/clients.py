@@ -59,7 +59,6 @@ class Clients:
     def renew(self, order: Order, booted: Booted) -> None:
         """The bottle has booted again: from now on requests are about this one."""
         self._order, self._booted = order, booted
-        self._end_checkpoints()
 
     def end_execs(self) -> None:
         """The bottle is gone, and with it what ran beside the agent: tell whoever waits for it."""
@@ -69,9 +68,10 @@ class Clients:
     def close(self) -> None:
         """No new clients from now on; those that are there stay."""
         self._server.close()
-        self._end_checkpoints()
+        self.end_checkpoints()
 
-    def _end_checkpoints(self) -> None:
+    def end_checkpoints(self) -> None:
+        """Wait for one that is being taken: the bottle goes down."""
         if self._checkpoints is not None:
             self._checkpoints.close()
             self._checkpoints = None
@@ -175,12 +175,25 @@ class Clients:
             self._booted.loop.unwatch(fd)
             os.close(fd)
 
-    def _checkpoint(self, connection: Connection, message: Message) -> None:
+    @property
+    def checkpoints(self) -> Checkpoints:
         if self._checkpoints is None:
             from claude_bottle.keeper.checkpoints import Checkpoints
 
             self._checkpoints = Checkpoints(self._order, self._booted)
-        self._checkpoints.ask(connection, message)
+        return self._checkpoints
+
+    def _checkpoint(self, connection: Connection, message: Message) -> None:
+        self.checkpoints.ask(connection, message)
+
+    def _rewind(self, connection: Connection, message: Message) -> None:
+        """Told when the bottle is up again as it was at the checkpoint (`Control.rewind`)."""
+        from claude_bottle.keeper.rewinding import Rewinding
+        from claude_bottle.state import checkpoints
+
+        self._demand_idle(connection)
+        to = checkpoints.load(self._order.paths, self._order.identity, str(message.get("to")))
+        self.rebooter.rewind(Rewinding(to, lambda what: _answer(connection, what)))
 
     def _work(self, connection: Connection, _message: Message) -> None:
         """The workspace for a reader on this host, where it does not lie there for everybody."""
@@ -235,6 +248,13 @@ class Clients:
         """Every connection is told when the agent has ended and when the bottle is settled; this one only that."""
 
 
+def _answer(connection: Connection, what: Message | BottleError) -> None:
+    if isinstance(what, BottleError):
+        connection.fail(what)
+    else:
+        connection.send(what)
+
+
 _OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
     "attach": Clients._attach,
     "exec": Clients._exec,
@@ -242,6 +262,7 @@ _OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
     "signal": Clients._signal,
     "closed": Clients._closed,
     "checkpoint": Clients._checkpoint,
+    "rewind": Clients._rewind,
     "work": Clients._work,
     "stop": Clients._stop_asked,
     "status": Clients._status,

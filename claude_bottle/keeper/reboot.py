@@ -1,9 +1,12 @@
-"""Carrying out an approved capability: build it beside the running bottle, then boot again with it, in the same keeper.
+"""Taking a bottle down and booting it again in the same keeper: with an approved capability, or back at a checkpoint.
+
+A capability is built beside the running bottle first.
 
 The order of things is what makes it applied exactly once: built (the agent runs on; a failure changes nothing) → written to
 plan and record, from where every later boot has it → conversation archived → agent asked to end → bottle and gate down,
 home brought here → another gate, bottle and agent, with a note in the conversation. A crash before the record is no
-application, one after it leaves an interrupted bottle that `resume` continues with the layer. See `reboot_contract`.
+application, one after it leaves an interrupted bottle that `resume` continues with the layer. See `reboot_contract`, and
+`rewinding` for the way back.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.main import Keeper
     from claude_bottle.keeper.order import Order, Pipes
+    from claude_bottle.keeper.rewinding import Rewinding
     from claude_bottle.model.plan import BottlePlan
 
 CAPABILITY = "capability"
@@ -61,10 +65,13 @@ class Rebooter:
         self._building: Building | None = None
         self._plan: BottlePlan = keeper.order.plan
         self._pipes: Pipes | None = None
+        self._rewinding: Rewinding | None = None
         self.due = False
 
     @property
     def busy(self) -> str:
+        if self._rewinding:
+            return self._rewinding.described
         if self.due:
             return f"booting again with {', '.join(one.approved.capability.describe() for one in self._built)}"
         if self._building:
@@ -85,17 +92,35 @@ class Rebooter:
             if self._building is None and not self.due:
                 self._next()
 
+    def rewind(self, to: Rewinding) -> None:
+        """Go back to a checkpoint. BottleError while something else is under way."""
+        keeper = self._keeper
+        if self.busy:
+            raise BottleError(f"{keeper.order.identity} is {self.busy}", do="rewind it when that is done")
+        if keeper.booted.terminal is None:
+            raise BottleError(f"{keeper.order.identity} has no session that could go on", why="it was started by `run`",
+                              do=f"claude-bottle stop --keep {keeper.order.identity}, then rewind it")  # fmt: skip
+        if keeper.booted.audit.halted:
+            raise BottleError("the journal cannot be written", why="nothing may change unrecorded")
+        self._rewinding = to
+        keeper.booted.audit.record(events.REBOOTING, durable=True, to=to.to.name)
+        self._end_this_life()
+
     def reboot(self) -> None:
         """The agent has ended as asked: take everything down and boot again. BottleError when it does not come up: the
         bottle is down then, its home is here, and the keeper settles."""
-        keeper, granted = self._keeper, list(self._built)
+        keeper, granted, back = self._keeper, list(self._built), self._rewinding
         take_down(keeper)
+        if back:
+            back.carry_out(keeper.order, keeper.booted)
         note = "\n\n".join(one.approved.note for one in granted)
-        order = next_order(keeper, self._plan, note, self._pipes, self.amend)
+        order = next_order(keeper, self._plan, note, self._pipes, self.amend, silent=back is not None)
         keeper.begin_again(order)
-        self.due, self._built = False, []
+        self.due, self._built, self._rewinding = False, [], None
         for one in granted:
             one.tell(APPLIED)
+        if back:
+            back.done()
         if self._waiting:
             self._next()
 
@@ -111,7 +136,9 @@ class Rebooter:
                 one.tell(PRESERVED, why)
             else:
                 self._fail(one, why)
-        self._waiting, self._built = [], []
+        if self._rewinding:
+            self._rewinding.failed(self._keeper.order.identity, why)
+        self._waiting, self._built, self._rewinding = [], [], None
 
     def _next(self) -> None:
         """Build the first that waits on top of what has been built."""
@@ -166,9 +193,13 @@ class Rebooter:
                 self._fail(one, str(problem))
             self._built = []
             return
-        self.due = True
         self._pipes = reopened(keeper.order, keeper.clients.outputs)
         keeper.booted.audit.record(events.REBOOTING, durable=True, layers=[layer.name for layer in self._plan.layers])
+        self._end_this_life()
+
+    def _end_this_life(self) -> None:
+        """Ask the agent to end; the keeper then calls `reboot`."""
+        keeper, self.due = self._keeper, True
         try:
             settle.snapshot(keeper.order, keeper.booted)
         except Exception as problem:  # its home is brought here once it is down

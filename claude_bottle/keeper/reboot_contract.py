@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.order import Order
+    from claude_bottle.keeper.rewinding import Rewinding
     from claude_bottle.model.capability import Capability
     from claude_bottle.state.record import BottleRecord
 
@@ -72,6 +73,10 @@ class Reboots(Protocol):
         that have been built by then come up in one reboot). Never raises: a capability this backend cannot build is
         FAILED. While it reboots the gate is another one: a request that waits in the old one is not answered, the note
         is its answer."""
+
+    def rewind(self, to: Rewinding) -> None:
+        """Take the bottle down, back to a checkpoint, and up again. BottleError while anything else is under way, or for a
+        bottle without a terminal."""
 
 
 def applied(record: BottleRecord, capability: Capability) -> bool:
