@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from pathlib import Path
-
-from claude_bottle.backend.git_safely import settings
 
 GIT = ".git"
 OBEYED = ("hooks", "config", "config.worktree", "commondir", "gitdir", "info/attributes")
@@ -48,6 +45,8 @@ def leads_to(file: Path) -> Path | None:
 def named(repository: Path, work: Path | None) -> dict[Path, bytes | None]:
     """The files and directories that the settings of a repository have git read or run, there or not, with what may hold
     the place of each. `work`: where its files lie."""
+    from claude_bottle.backend.git_safely import settings
+
     found: dict[Path, bytes | None] = {}
     for name in ("config", "config.worktree"):
         text = _read(repository / name) or b""
@@ -57,6 +56,8 @@ def named(repository: Path, work: Path | None) -> dict[Path, bytes | None]:
 
 
 def _named(config: Path, work: Path, found: dict[Path, bytes | None], depth: int) -> None:
+    from claude_bottle.backend.git_safely import settings
+
     text = _read(config)
     if not text or depth > _DEEPEST or not _TELLING.search(text):
         return
@@ -74,6 +75,8 @@ def _named(config: Path, work: Path, found: dict[Path, bytes | None], depth: int
 
 
 def _words(value: str) -> list[str]:
+    import shlex
+
     try:
         return shlex.split(value.lstrip("!"))
     except ValueError:

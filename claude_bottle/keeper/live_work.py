@@ -181,6 +181,37 @@ def _is_plain(name: str) -> bool:
     return not {"", ".", ".."} & set(name.split("/"))
 
 
+def made(paths: Paths, identity: str) -> frozenset[str]:
+    """The places that are held for this bottle."""
+    return frozenset(_noted(paths, identity)[1])
+
+
+def left_inside(paths: Paths, identity: str) -> list[str]:
+    """What the agent wrote into places of its own, and the directory has not: their names."""
+    found = []
+    for name in _NAMES:
+        place = kept(paths, identity) / name.replace("/", "-").lstrip(".")
+        with contextlib.suppress(OSError):
+            about = os.lstat(place)
+            if (about.st_size and stat.S_ISREG(about.st_mode)) or (stat.S_ISDIR(about.st_mode) and os.listdir(place)):
+                found.append(name)
+    return found
+
+
+def told_once(paths: Paths, identity: str) -> tuple[dict[str, object], list[str]]:
+    """What would run on the host and was changed in a live workspace: for the journal, and a line for each trigger; nothing
+    the next time."""
+    place = paths.live(identity)
+    if not os.path.lexists(place):
+        return {}, []
+    from claude_bottle.keeper import live_changes
+
+    note = live_changes.load(place)
+    told = live_changes.changed(note) if note else {}
+    os.unlink(place)
+    return live_changes.for_journal(told), live_changes.describe(told)
+
+
 def let_go(paths: Paths, identity: str) -> None:
     """Remove the empty places that were made for this bottle, unless another one holds them too; nothing happens when there
     are none. May be called again."""

@@ -60,7 +60,7 @@ def resume(identity: str, options: Options) -> int:
 
 def find(paths: Paths, identity: str) -> tuple[BottleRecord | None, BottleRecord | None]:
     """The record of its state, or of its archive when the state is gone. BottleError when it runs."""
-    from claude_bottle.keeper.settle import recover, settle_interrupted
+    from claude_bottle.keeper.interrupted import recover, settle_interrupted
 
     store = Store(paths)
     if store.exists(identity):

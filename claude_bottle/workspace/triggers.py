@@ -21,16 +21,20 @@ _IDLE_KEYS = frozenset({"name", "version", "description", "keywords", "author", 
                         "repository", "funding", "private"})  # fmt: skip
 
 
-def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    def one(pattern: str) -> str:
-        return "".join({"*": "[^/]*", "?": "[^/]"}.get(char) or re.escape(char) for char in pattern)
+def _one(pattern: str) -> str:
+    return "".join({"*": "[^/]*", "?": "[^/]"}.get(char) or re.escape(char) for char in pattern)
 
-    below = "|".join(one(pattern[:-1]) for pattern in patterns if pattern.endswith("/"))
-    last = "|".join(one(pattern) for pattern in patterns if not pattern.endswith("/"))
+
+def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    below = "|".join(_one(pattern[:-1]) for pattern in patterns if pattern.endswith("/"))
+    last = "|".join(_one(pattern) for pattern in patterns if not pattern.endswith("/"))
     return re.compile(rf"(?:.*/)?(?:(?:{below or '(?!)'})(?:/.*)?|(?:{last or '(?!)'}))", re.DOTALL)
 
 
 _EXPRESSIONS = {name: _expression(tuple(patterns.split())) for name, (_, patterns) in TABLE.items()}
+_LAST = {pattern.rstrip("/").rpartition("/")[2] for _, patterns in TABLE.values() for pattern in patterns.split()}
+_PLAIN = {name for name in _LAST if _one(name) == re.escape(name)}
+_WILD = re.compile("|".join(sorted(map(_one, _LAST - _PLAIN))))
 
 
 class Trigger(NamedTuple):
@@ -56,6 +60,15 @@ def judge(change: Change, before: bytes | None, after: bytes | None) -> tuple[Tr
     if change.after and change.after.kind == LINK and (why := leads(change.path, change.after.link)):
         found.append(Trigger(LINKS, why))
     return tuple(found)
+
+
+def named(path: str, *, directory: bool = False) -> str:
+    """The first trigger that a path has by its own name; "" for an ordinary one. Quick, for looks at whole trees."""
+    last = _folded(path.rpartition("/")[2])
+    if last not in _PLAIN and not _WILD.fullmatch(last):
+        return ""
+    folded = "/".join(_folded(part) for part in path.split("/")) + ("/." if directory else "")
+    return next((name for name, expression in _EXPRESSIONS.items() if expression.fullmatch(folded)), "")
 
 
 def _folded(part: str) -> str:

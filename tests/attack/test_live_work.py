@@ -9,6 +9,7 @@ import pytest
 
 from tests.attack.operators import Operator
 from tests.attack.test_workspaces import ATTACK, GIT, content, working
+from tests.waiting import eventually
 
 __all__ = ["working"]
 
@@ -90,3 +91,36 @@ def test_case_5_6_a_link_that_leads_to_settings_is_neither_replaced_nor_led_else
         bottle.python(ATTACK.replace("PATHS", repr([*paths, ".vscode/tasks.json", ".git/hooks/post-commit"])))
     assert {path: os.readlink(working.place / path) for path in links} == links
     assert content(working.place, paths[2:]) == before
+
+
+@pytest.mark.threat(5, 6)
+def test_case_5_6_what_no_mount_can_prevent_is_told_while_it_runs_and_at_the_end(working: Operator) -> None:
+    with working.start("bind") as bottle:
+        made = "mkdir deep/dir; mv deep/dir deep/er/; git init -q deep/er/dir; git -C deep/er/dir config core.fsmonitor evil"
+        settings = "mkdir -p pkg/.vscode; for one in pkg/.vscode/tasks.json CLAUDE.md work; do echo x > $one; done"
+        assert bottle.exec("sh", "-ec", f"{made}; {settings}").returncode == 0
+
+        def told() -> set[str]:
+            events = [event for event in working.journal(bottle.identity) if event["kind"] == "live_triggers"]
+            return {path for event in events for trigger in event["data"]["changed"].values() for path in trigger["paths"]}
+
+        eventually(lambda: "deep/er/dir/.git/config (new)" in told())
+        # The host's git writes its settings anew, and with that the old file's mount is gone.
+        shell(working, "git config x.y z")
+        eventually(lambda: ".git/config (changed)" in told())
+        said = working.run("stop", bottle.identity).stderr
+    lines = [line for line in said.splitlines() if "would run on this machine" in line]
+    assert [line.split("(")[1].split(")")[0] for line in lines] == ["git", "agent settings", "editor"]
+    assert ".git/config (changed)" in lines[0]
+    assert "deep/er/dir/.git (new)" in lines[0]
+    assert "CLAUDE.md (new)" in lines[1]
+    assert "pkg/.vscode/tasks.json (new)" in lines[2]
+
+
+@pytest.mark.threat(2)
+def test_case_2_what_was_kept_out_of_a_live_directory_is_not_lost_with_the_bottle(working: Operator) -> None:
+    shell(working, "rm -r .claude")
+    with working.start("bind", "/bin/sh", "-c", "echo '{}' > .claude/settings.json; read line") as bottle:
+        assert not list((working.place / ".claude").iterdir())
+        working.do("stop", bottle.identity)
+    assert any(".claude" in why for why in working.listing()[bottle.identity]["preserved"])
