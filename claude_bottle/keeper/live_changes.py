@@ -103,7 +103,7 @@ def for_journal(told: dict[str, list[tuple[str, str]]]) -> dict[str, object]:
 
 def describe(told: dict[str, list[tuple[str, str]]]) -> list[str]:
     """One line for each trigger, safe to print."""
-    titles = {REPOSITORY: "git", **{name: title for name, (title, _) in TABLE.items()}}
+    titles = {REPOSITORY: "git", **{name: words[0] for name, words in TABLE.items()}}
     return [f"would run on this machine ({titles[trigger]}), changed in the live workspace: {shown(paths)}"
             for trigger, paths in told.items()]  # fmt: skip
 

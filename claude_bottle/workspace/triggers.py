@@ -7,6 +7,7 @@ since some file systems have none, at any depth, since tools look in every direc
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 from typing import NamedTuple
@@ -21,20 +22,16 @@ _IDLE_KEYS = frozenset({"name", "version", "description", "keywords", "author", 
                         "repository", "funding", "private"})  # fmt: skip
 
 
-def _one(pattern: str) -> str:
-    return "".join({"*": "[^/]*", "?": "[^/]"}.get(char) or re.escape(char) for char in pattern)
-
-
 def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    below = "|".join(_one(pattern[:-1]) for pattern in patterns if pattern.endswith("/"))
-    last = "|".join(_one(pattern) for pattern in patterns if not pattern.endswith("/"))
+    def one(pattern: str) -> str:
+        return "".join({"*": "[^/]*", "?": "[^/]"}.get(char) or re.escape(char) for char in pattern)
+
+    below = "|".join(one(pattern[:-1]) for pattern in patterns if pattern.endswith("/"))
+    last = "|".join(one(pattern) for pattern in patterns if not pattern.endswith("/"))
     return re.compile(rf"(?:.*/)?(?:(?:{below or '(?!)'})(?:/.*)?|(?:{last or '(?!)'}))", re.DOTALL)
 
 
 _EXPRESSIONS = {name: _expression(tuple(patterns.split())) for name, (_, patterns) in TABLE.items()}
-_LAST = {pattern.rstrip("/").rpartition("/")[2] for _, patterns in TABLE.values() for pattern in patterns.split()}
-_PLAIN = {name for name in _LAST if _one(name) == re.escape(name)}
-_WILD = re.compile("|".join(sorted(map(_one, _LAST - _PLAIN))))
 
 
 class Trigger(NamedTuple):
@@ -60,15 +57,6 @@ def judge(change: Change, before: bytes | None, after: bytes | None) -> tuple[Tr
     if change.after and change.after.kind == LINK and (why := leads(change.path, change.after.link)):
         found.append(Trigger(LINKS, why))
     return tuple(found)
-
-
-def named(path: str, *, directory: bool = False) -> str:
-    """The first trigger that a path has by its own name; "" for an ordinary one. Quick, for looks at whole trees."""
-    last = _folded(path.rpartition("/")[2])
-    if last not in _PLAIN and not _WILD.fullmatch(last):
-        return ""
-    folded = "/".join(_folded(part) for part in path.split("/")) + ("/." if directory else "")
-    return next((name for name, expression in _EXPRESSIONS.items() if expression.fullmatch(folded)), "")
 
 
 def _folded(part: str) -> str:
@@ -115,3 +103,17 @@ def _package_keys(before: bytes | None, after: bytes | None) -> list[str] | None
         else:
             found.append(f'"{key}"')
     return found
+
+
+_LAST = {pattern.rstrip("/").rpartition("/")[2] for _, *some in TABLE.values() for one in some for pattern in one.split()}
+_WILD = {name for name in _LAST if "*" in name or "?" in name}
+_WILDLY = re.compile("|".join(fnmatch.translate(name) for name in sorted(_WILD)))
+
+
+def named(path: str, *, directory: bool = False) -> str:
+    """The first trigger that a path has by its own name; "" for an ordinary one. Quick, for looks at whole trees."""
+    last = _folded(path.rpartition("/")[2])
+    if last not in _LAST and not _WILDLY.match(last):
+        return ""
+    folded = "/".join(_folded(part) for part in path.split("/")) + ("/." if directory else "")
+    return next((name for name, expression in _EXPRESSIONS.items() if expression.fullmatch(folded)), "")
