@@ -115,12 +115,3 @@ def test_case_5_6_what_no_mount_can_prevent_is_told_while_it_runs_and_at_the_end
     assert "deep/er/dir/.git (new)" in lines[0]
     assert "CLAUDE.md (new)" in lines[1]
     assert "pkg/.vscode/tasks.json (new)" in lines[2]
-
-
-@pytest.mark.threat(2)
-def test_case_2_what_was_kept_out_of_a_live_directory_is_not_lost_with_the_bottle(working: Operator) -> None:
-    shell(working, "rm -r .claude")
-    with working.start("bind", "/bin/sh", "-c", "echo '{}' > .claude/settings.json; read line") as bottle:
-        assert not list((working.place / ".claude").iterdir())
-        working.do("stop", bottle.identity)
-    assert any(".claude" in why for why in working.listing()[bottle.identity]["preserved"])
