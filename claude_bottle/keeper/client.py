@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
@@ -157,13 +156,16 @@ class Control:
         self.send({"op": "stop", "grace": timeout, "keep": keep})
         return self.wait()
 
-    def checkpoint(self, name: str = "") -> str:
+    def checkpoint(self, name: str, made: str) -> str:
         """Take a checkpoint; its name once it is there. BottleError when it could not be taken."""
-        self.send({"op": "checkpoint", "name": name})
-        while (message := self.next_message()) is not None:
-            if message.get("op") == "checkpointed":
-                return str(message["name"])
-        raise lost(self.identity)
+        self.send({"op": "checkpoint", "name": name, "made": made})
+        return str(self._answer("checkpointed").get("name"))
+
+    def rewind(self, to: str) -> str:
+        """Have the bottle go back to its checkpoint `to` and on from there; the name of the one that keeps what there was
+        until now. BottleError when nothing came of it."""
+        self.send({"op": "rewind", "to": to})
+        return str(self._answer("rewound").get("kept"))
 
     def work(self) -> int | None:
         """A descriptor of its private workspace, the caller's to close; None where its keeper can show none. BottleError
@@ -215,19 +217,6 @@ class Control:
         while (message := self.next_message()) is not None:
             if message.get("op") == op:
                 return message
-        raise lost(self.identity)
-
-    def grant_capability(
-        self, capability: dict[str, object], progress: Callable[[str], None], *, request: str = "", note: str = ""
-    ) -> tuple[str, str]:  # fmt: skip
-        """Give the bottle a tool, which boots it again once it is built. How it went (`reboot_contract.Outcome`) and why.
-        `progress` gets the lines of the build. BottleError when it is no capability, or the keeper is lost."""
-        self.send({"op": "capability", "capability": capability, "request": request, "note": note})
-        while (message := self.next_message()) is not None:
-            if message.get("op") == "progress":
-                progress(str(message.get("line")))
-            elif message.get("op") == "capability":
-                return str(message.get("how")), str(message.get("why"))
         raise lost(self.identity)
 
     def wait(self) -> Outcome:

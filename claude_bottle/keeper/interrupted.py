@@ -41,6 +41,7 @@ def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
         if records.effective_status(record) != records.INTERRUPTED:
             return record
         recover(paths, record)
+        record = store.load(identity)
         told, lines = live_work.told_once(paths, identity)
         for line in lines:
             log.warn(line)
@@ -75,9 +76,12 @@ def _has_unexported(paths: Paths, identity: str) -> bool:
 
 
 def recover(paths: Paths, record: BottleRecord) -> None:
-    """End and bring home what the bottle of a dead keeper left in its backend; remove what it left in a live workspace."""
+    """End and bring home what the bottle of a dead keeper left in its backend; remove what it left in a live workspace;
+    complete its going back to a checkpoint."""
     from claude_bottle.backend import get_bottle_backend
+    from claude_bottle.keeper import restoring
 
     home, workspace = paths.home(record.identity), paths.workspace(record.identity)
     get_bottle_backend(record.backend).recover(record.identity, home, workspace)
     live_work.let_go(paths, record.identity)
+    restoring.complete(paths, record.identity)

@@ -34,6 +34,9 @@ WORDS = {
     "CapabilityDoc.network": "with `dockerfile`: its steps may reach the network; if missing they have none",
     "BottleDoc.budget": "what the bottle may spend in all, over every run of it",
     "BudgetDoc.egress_bytes": "bytes it may send out, like 50m; without a bound if missing",
+    "BottleDoc.checkpoints": "checkpoints that are taken by themselves while it runs; none if missing",
+    "CheckpointsDoc.every": "`turn`: whenever the agent has ended a turn",
+    "CheckpointsDoc.keep": "how many of them stay, the newest; 10 if missing",
     "BudgetDoc.usd": "US dollars it may spend at the model's API, by list prices; without a bound if missing",
     "ImageDoc.dockerfile": "a Dockerfile beside or below the manifest; its directory is the build context",
     "ImageDoc.from": "an image of the engine or of its registry",
@@ -98,6 +101,7 @@ _TITLES = {
     "LimitsDoc": "limits",
     "CapabilityDoc": "capability",
     "BudgetDoc": "budget",
+    "CheckpointsDoc": "checkpoints",
     "MountDoc": "mount",
 }
 

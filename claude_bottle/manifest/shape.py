@@ -112,6 +112,13 @@ class WorkspaceDoc(Struct, forbid_unknown_fields=True, frozen=True):
     include: list[Literal["uncommitted", "untracked"]] | UnsetType = UNSET
 
 
+class CheckpointsDoc(Struct, forbid_unknown_fields=True, frozen=True):
+    """Checkpoints that are taken by themselves."""
+
+    every: Literal["turn"]
+    keep: Annotated[int, Meta(ge=1, le=100)] = 10
+
+
 class MountDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """A path of the host shown in the bottle."""
 
@@ -134,6 +141,7 @@ class BottleDoc(Struct, forbid_unknown_fields=True, frozen=True):
     limits: LimitsDoc | UnsetType = UNSET
     capabilities: list[CapabilityDoc] = []
     budget: BudgetDoc | UnsetType = UNSET
+    checkpoints: CheckpointsDoc | UnsetType = UNSET
 
 
 class AgentDoc(Struct, forbid_unknown_fields=True, frozen=True):

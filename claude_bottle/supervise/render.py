@@ -42,7 +42,7 @@ def view(request: Request, around: Surroundings) -> View:
         "id": request.id, "identity": request.bottle, "launch": request.launch, "kind": request.change.kind,
         "state": request.state, "hash": request.hash, "revision": around.revision, "created": request.created,
         "via": request.via, "scope": request.scope, "until": request.until, "decided": request.decided,
-        "outcome": printable(request.outcome), "grant": request.grant,
+        "outcome": printable(request.outcome, keep_newlines=True), "grant": request.grant,
         "title": title(request.change), "summary": summary(request.change.to_dict()),
         "lines": lines(request.change),
         "approved": lines(request.approved) if request.approved else [],
