@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import frames
+from claude_bottle.keeper.absence import absence
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Control:
     """A connection to the keeper of `identity`; `sock` is one that exists already (`Up.connection`).
     `seconds`: how long each answer may take (TimeoutError), None for as long as it takes.
 
-    BottleError when the bottle does not run, or when its keeper speaks a newer protocol than we do.
+    NotRunning when it cannot be reached now (`reaching`); BottleError when its keeper speaks a newer protocol than we do.
     """
 
     paths: Paths
@@ -61,7 +62,7 @@ class Control:
             hello = {}
         self._sock.settimeout(self.seconds)
         if hello is None:  # it ended while we were in its queue
-            raise _not_running(self.paths, self.identity)
+            raise absence(self.paths, self.identity)
         version = hello.get("version")
         if hello.get("op") != "hello" or type(version) is not int:
             do = f"claude-bottle ls, then stop {self.identity}"
@@ -268,7 +269,7 @@ def _connect(paths: Paths, identity: str, seconds: float | None = None) -> socke
             raise BottleError(f"the socket of {identity} belongs to another user")
     except (FileNotFoundError, ConnectionRefusedError):
         sock.close()
-        raise _not_running(paths, identity) from None
+        raise absence(paths, identity) from None
     except (BlockingIOError, TimeoutError):  # connect(2): its queue is full
         sock.close()
         raise BottleError(f"the keeper of {identity} does not answer") from None
@@ -276,11 +277,3 @@ def _connect(paths: Paths, identity: str, seconds: float | None = None) -> socke
         sock.close()
         raise
     return sock
-
-
-def _not_running(paths: Paths, identity: str) -> BottleError:
-    from claude_bottle.state.store import Store
-
-    if not Store(paths).exists(identity):
-        return BottleError(f"no bottle called {identity}", do="claude-bottle ls --all lists them")
-    return BottleError(f"{identity} is not running", do=f"claude-bottle resume {identity}")

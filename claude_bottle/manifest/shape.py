@@ -41,6 +41,15 @@ class CredentialDoc(Struct, forbid_unknown_fields=True, frozen=True):
     one_of: list[CredentialDoc] | UnsetType = UNSET
 
 
+class SshDoc(Struct, forbid_unknown_fields=True, frozen=True):
+    """How a git remote is reached by ssh."""
+
+    user: Text = "git"
+    port: Port = 22
+    key: Text = ""
+    directory: Text = ""
+
+
 class GitDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """What may be done with git repositories on a rule's host."""
 
@@ -50,6 +59,8 @@ class GitDoc(Struct, forbid_unknown_fields=True, frozen=True):
     force: bool = False
     delete: bool = False
     max_pack: Text | UnsetType = UNSET
+    sign: bool = False
+    ssh: SshDoc | UnsetType = UNSET
 
 
 class RuleDoc(Struct, forbid_unknown_fields=True, frozen=True):

@@ -1,7 +1,7 @@
 """Which attack is tried by which test: the cases of the catalogue in words, and the tests that carry their numbers.
 
 A test names its cases by `@pytest.mark.threat(29, …)`; `tests_by_case` collects them from this package. Running this
-module (`python -m tests.attack.catalogue`) writes the table in docs/threats.md, which a test compares.
+module (`python -m tests.attack.catalogue`) writes this table and that of `faults` into docs/threats.md; a test compares them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.attack import faults
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "threats.md"
@@ -213,9 +215,11 @@ def table() -> str:
 
 
 def page(text: str) -> str:
-    """docs/threats.md with the table as it should be."""
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    """docs/threats.md with its tables as they should be."""
+    for begin, end, made in ((BEGIN, END, table()), (faults.BEGIN, faults.END, faults.table())):
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}\n{made}\n{end}{after}"
+    return text
 
 
 if __name__ == "__main__":
