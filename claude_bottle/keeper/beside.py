@@ -27,6 +27,13 @@ def begin(
         from claude_bottle.keeper.snapshots import Snapshots
 
         found.append(Snapshots(order, booted, order.backend.snapshot_seconds))
+    if order.plan.workspace.mode == "bind":
+        from claude_bottle.keeper import live_changes
+        from claude_bottle.keeper.live_watch import LiveWatch
+
+        note = live_changes.load(order.paths.live(order.identity))
+        if note is not None:
+            found.append(LiveWatch(order, booted, note, stand))
     if order.plan.workspace.mode == "overlay":
         from claude_bottle.keeper.host_watch import HostWatch
         from claude_bottle.state import layers

@@ -21,9 +21,9 @@ from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.gate.config import GateConfig
 from claude_bottle.keeper import audit, gate_link
 from claude_bottle.keeper.client import ENDED, LOST, Control
+from claude_bottle.keeper.interrupted import settle_interrupted
 from claude_bottle.keeper.order import PIPES, Pipes
 from claude_bottle.keeper.reasons import reason_of
-from claude_bottle.keeper.settle import settle_interrupted
 from claude_bottle.keeper.spawn import start
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
 from claude_bottle.model.plan import KEEPER, Limit
