@@ -29,6 +29,8 @@ NEW, CHANGED, GONE = "new", "changed", "gone"
 # What is in these is made by tools in their thousands: they count as one.
 _WHOLE = INSTALLED | {"__pycache__", ".venv", "venv", ".tox", ".nox", ".yarn"}
 _SCHEMA, _LIMIT, _MOST, _MOST_LOOKED_AT, _SHOWN, _NAMED = 1, 64 << 20, 20_000, 4_000_000, 5, 20
+# Characters of paths, of each trigger, between a look and who hears of it; as JSON they take six bytes at most.
+_ROOM = 128 << 10
 
 
 class Seen(NamedTuple):
@@ -90,6 +92,19 @@ def changed(note: Note) -> dict[str, list[tuple[str, str]]]:
         if (note.names - seen.keys()).isdisjoint(map(str, Path(path).parents)):
             told.setdefault(_trigger_above(path), []).append((path, GONE))
     return dict(sorted(told.items(), key=lambda one: one[0] != REPOSITORY))
+
+
+def shortened(told: dict[str, list[tuple[str, str]]]) -> dict[str, list[tuple[str, str]]]:
+    """As many of them as go into one report, each trigger's first ones: how many and how long they are is up to the agent."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for trigger, paths in told.items():
+        room = _ROOM
+        for path, how in paths:
+            room -= len(path)
+            if room < 0:
+                break
+            found.setdefault(trigger, []).append((path, how))
+    return found
 
 
 def understood(said: object) -> dict[str, list[tuple[str, str]]]:
