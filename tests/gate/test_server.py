@@ -199,7 +199,7 @@ def test_a_client_that_does_not_read_holds_the_server_back(rig: Rig, bottle_trus
         total = 0
         while total < SIZE:
             total += len(client.recv(1 << 18))
-        assert sent.wait(20)
+        assert sent.wait(SECONDS)
 
 
 def test_a_big_upload_arrives_whole(rig: Rig, bottle_trust: ssl.SSLContext) -> None:
@@ -349,13 +349,13 @@ def test_a_gate_whose_keeper_takes_no_events_lets_nothing_through(gate: RunningG
 
 def test_a_gate_is_gone_when_its_keeper_is(gate: RunningGate) -> None:
     gate.keeper.shutdown(socket.SHUT_RDWR)
-    assert gate.gone.wait(20)
+    assert gate.gone.wait(SECONDS)
 
 
 @pytest.mark.parametrize("line", [b"not json\n", b"[]\n", b'{"op":1}\n', b"x" * (control.MAX_LINE + 1)])
 def test_a_broken_control_line_ends_the_gate(gate: RunningGate, line: bytes) -> None:
     threading.Thread(target=lambda: _send(gate.keeper, line), daemon=True).start()
-    assert gate.gone.wait(20)
+    assert gate.gone.wait(SECONDS)
 
 
 def _send(sock: socket.socket, data: bytes) -> None:
@@ -367,7 +367,7 @@ def _send(sock: socket.socket, data: bytes) -> None:
 
 def test_stop_ends_the_gate(gate: RunningGate) -> None:
     Keeper(gate).tell("stop")
-    assert gate.gone.wait(20)
+    assert gate.gone.wait(SECONDS)
 
 
 def test_refreshed_credentials_are_used(rig: Rig, bottle_trust: ssl.SSLContext) -> None:
