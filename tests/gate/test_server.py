@@ -387,6 +387,7 @@ def test_a_flood_of_denied_names_is_recorded_in_part_and_counted(rig: Rig, monke
     from tests.gate.test_dns import query
 
     monkeypatch.setattr(limits, "DNS_DENIALS", 5)
+    monkeypatch.setattr(limits, "REFUSALS_TOLD", 1e9)
     gate = rig.gate(PLAIN, names=("proxy", "dns-udp"))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(SECONDS)
@@ -409,6 +410,7 @@ def test_case_120_of_a_flood_of_refusals_some_are_recorded_and_all_are_counted(
     """What is granted meanwhile is recorded as ever."""
     monkeypatch.setattr(limits, "REFUSALS", 5)
     monkeypatch.setattr(limits, "REFUSALS_EVERY", 1e9)
+    monkeypatch.setattr(limits, "REFUSALS_TOLD", 1e9)
     gate = rig.gate(PLAIN, to={(HOST, 80): rig.server(tls=False)})
     with gate.connect() as client:
         for number in range(20):
@@ -423,6 +425,18 @@ def test_case_120_of_a_flood_of_refusals_some_are_recorded_and_all_are_counted(
     assert [one["path"] for one in told] == [*(f"/{number}" for number in range(5)), "/15"]
     (note,) = [one["data"] for one in events if one["kind"] == "note"]  # type: ignore[index]
     assert (note["count"], note["reasons"]) == (14, {"host_not_granted": 14})
+
+
+def test_what_is_only_counted_is_told_a_little_later(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REFUSALS", 0)
+    monkeypatch.setattr(limits, "REFUSALS_EVERY", 1e9)
+    monkeypatch.setattr(limits, "REFUSALS_TOLD", 0.01)
+    gate = rig.gate(PLAIN)
+    with gate.connect() as client:
+        client.sendall(b"GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\n\r\n")
+        assert read_response(client).startswith(b"HTTP/1.1 403")
+    note = Keeper(gate).expect("event")["event"]
+    assert (note["kind"], note["data"]["count"]) == ("note", 1)  # type: ignore[index]
 
 
 def test_dns_over_tcp_is_answered(rig: Rig) -> None:
