@@ -21,7 +21,6 @@ from bench.figures import Ratio, Report, figure
 from bench.product import ROOT
 
 GOALS = {"bubblewrap": 3.0, "docker": 6.0}
-NOTE = "The operator granted what you asked for."
 FRAGMENT = "RUN echo '#!/bin/sh' > /usr/local/bin/brandnew && chmod 755 /usr/local/bin/brandnew\n"
 _PATIENCE = 120.0
 
@@ -68,7 +67,7 @@ def _turns(place: Path, backend: str, base: str, runs: int) -> list[float]:
             child = project.session()
             project.ask(child, "remember")
             before = len(project.model.turns)
-            words = [sys.executable, "-m", "tests.e2e.granting", project.only()["identity"], json.dumps(capability), NOTE]
+            words = [sys.executable, "-m", "tests.e2e.granting", project.only()["identity"], json.dumps(capability)]
             granting = subprocess.Popen(words, cwd=ROOT, env=project.env, stdout=subprocess.PIPE, text=True)
             project.model.wait_for(lambda _, before=before: len(project.model.turns) > before, _PATIENCE)
             reached = time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -8,19 +8,22 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from claude_bottle.keeper.carriers import Carriers
 from claude_bottle.keeper.judges import Judges
 from claude_bottle.keeper.loop import READ, Loop
+from claude_bottle.model.policy import Rule
 from tests.waiting import SECONDS
 
 
 class Bench:
     """`line` is the gate's end; `faults` what the keeper was told of."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, rules: tuple[Rule, ...] = ()) -> None:
         self._loop = Loop()
         self._ours, self.line = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.faults: list[dict[str, Any]] = []
-        self.judges = Judges(self._loop, self._ours, place, lambda what, **data: self.faults.append({"what": what, **data}))
+        self.judges = Judges(self._loop, self._ours, place, lambda what, **data: self.faults.append({"what": what, **data}),
+                             Carriers(self._loop, rules), any(rule.git and rule.git.sign for rule in rules))  # fmt: skip
         self._stop, self._stopping = os.pipe()
         self._loop.watch(self._stop, READ, lambda _ready: self._loop.stop())
         self._thread = threading.Thread(target=self._loop.run, daemon=True)

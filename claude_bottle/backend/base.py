@@ -138,7 +138,7 @@ class GateCommand:
 @dataclass(frozen=True)
 class Way:
     """A gate made for one build. `registration`, `nonce` and `bundle` are for `Boot`; the gate grants what was asked of the
-    outlet and nothing else. `refused()`: what the build wanted beyond that, one line each, sanitised."""
+    outlet and nothing else. `refused()`: what the build wanted beyond that, a sentence each, sanitised."""
 
     registration: socket.socket
     nonce: str

@@ -18,7 +18,8 @@ CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x0200000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 CLONE_PARENT, SIGCHLD = 0x00008000, 17
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE, MS_SLAVE = 1, 2, 4, 8, 0x4000, 1 << 18, 1 << 19
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND = 1, 2, 4, 8, 4096
+MS_REC, MS_PRIVATE, MS_SLAVE = 0x4000, 1 << 18, 1 << 19
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 4, 22, 23, 24
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
@@ -28,7 +29,7 @@ SECCOMP_MODE_FILTER = 2
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR, _OPENAT2, _CLOSE_RANGE = 428, 429, 442, 437, 436
 _CLONE, _CAPSET = {"x86_64": (56, 126), "aarch64": (220, 91)}.get(os.uname().machine, (-1, -1))
 _AT_EMPTY_PATH, _AT_RECURSIVE, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 0x1000, 0x8000, 1, 4
-_MS_BIND, _MOUNT_ATTR_RDONLY, _AT_FDCWD = 4096, 1, -100
+_MOUNT_ATTR_RDONLY, _AT_FDCWD = 1, -100
 _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_IDMAP = 2, 4, 0x00100000
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS = 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -125,7 +126,7 @@ def freeze(but: str) -> None:
     """In a mount namespace of one's own: nothing of any file system can be changed, its modes and times included, `but`
     below this directory. Programs there and elsewhere lose set-user-id."""
     mount("none", "/", "", MS_REC | MS_PRIVATE)
-    mount(but, but, "", _MS_BIND)
+    mount(but, but, "", MS_BIND)
     for path, flags, on, off in (
         ("/", _AT_RECURSIVE, _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID, 0), (but, 0, 0, _MOUNT_ATTR_RDONLY),
     ):  # fmt: skip
@@ -143,19 +144,21 @@ def open_beneath(path: str, *, directory: int) -> int:
     return _raw("openat2", _OPENAT2, directory, os.fsencode(path), how, len(how))
 
 
-def drop_capabilities() -> None:
-    """Empty the bounding, ambient, inheritable, permitted and effective sets of this thread, for good."""
+def drop_capabilities(but: int = 0) -> None:
+    """Empty the bounding, ambient, inheritable, permitted and effective sets of this thread, for good. `but`: a mask of
+    those (below 32) that stay bounding, permitted and effective."""
     capability = 0
     while True:
         try:
             prctl(PR_CAPBSET_READ, capability)
         except OSError:
             break  # EINVAL: one past the last capability this kernel knows
-        prctl(PR_CAPBSET_DROP, capability)
+        if not but >> capability & 1:
+            prctl(PR_CAPBSET_DROP, capability)
         capability += 1
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    _raw("capset", _CAPSET, header, bytes(24))
+    _raw("capset", _CAPSET, header, struct.pack("=6I", but, but, 0, 0, 0, 0))
 
 
 def install_filter(program: bytes) -> None:

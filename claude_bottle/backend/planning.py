@@ -88,6 +88,7 @@ def compose(
         proxy_env=bottle.proxy_env,
         remote_control=spec.remote_control,
         image_build=image_build,
+        checkpoints=bottle.checkpoints,
         skills=tuple({"name": skill.name, "sha256": skill.sha256} for skill in _skills(agent)),
     )
     return replace(plan, command=_command(agent, spec, program))

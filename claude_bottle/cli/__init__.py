@@ -33,7 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "fork": ("Run", "start a new bottle from another one's files and conversation"),
     "checkpoint": ("Run", "keep a bottle's files and conversation as they are now"),
     "checkpoints": ("Run", "list a bottle's checkpoints"),
-    "rewind": ("Run", "take a stopped bottle back to a checkpoint"),
+    "rewind": ("Run", "take a bottle back to a checkpoint"),
     "attach": ("Watch", "connect this terminal to a running bottle (Ctrl-] detaches)"),
     "exec": ("Watch", "run a command in a running bottle"),
     "stop": ("Watch", "end a running bottle"),

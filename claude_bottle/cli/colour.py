@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-_CODES = {"green": "32", "yellow": "33", "red": "31"}
+_CODES = {"green": "32", "yellow": "33", "red": "31", "cyan": "36"}
 
 
 def paint(text: str, colour: str | None) -> str:

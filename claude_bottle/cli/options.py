@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
     from claude_bottle.workflow.start import Options
 
+# As in a manifest.
+_MOST_CHECKPOINTS = 100
+
 
 def add_launch(parser: argparse.ArgumentParser) -> None:
     """What `start`, `run` and `resume` have in common."""
@@ -27,6 +30,9 @@ def add_confirmed_launch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--remote-control", action="store_true", help="pass --remote-control to the agent")
     parser.add_argument("-y", "--yes", action="store_true", help="launch without asking")
     parser.add_argument("-d", "--detach", action="store_true", help="do not attach; print the identity")
+    parser.add_argument(
+        "--checkpoints", type=_count, metavar="N", help="take a checkpoint after each turn, keep the newest N (0: none)"
+    )
     parser.add_argument("--expect-plan", metavar="D", help="refuse unless the digest begins with D (8+)")
 
 
@@ -47,6 +53,7 @@ def launch_options(options: argparse.Namespace, *, name: str) -> Options:
         expect_plan=options.expect_plan,
         keep=options.keep,
         approvals=options.approvals,
+        checkpoints=options.checkpoints,
     )
 
 
@@ -67,6 +74,12 @@ def add_include(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--include", metavar="GLOB", action="append", default=[], help="only these: a path, a directory, or with `*`"
     )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MOST_CHECKPOINTS:
+        raise argparse.ArgumentTypeError(f"a number from 0 to {_MOST_CHECKPOINTS}, not {text!r}")
+    return int(text)
 
 
 class _Format(argparse.Action):

@@ -1,5 +1,5 @@
-"""Take a stopped bottle's files and conversation back to a checkpoint. What they were until now becomes a checkpoint itself.
-`resume` then goes on from there."""
+"""Take a bottle's files and conversation back to a checkpoint. What they were until now becomes a checkpoint itself. A bottle
+that runs goes on from there in the same terminal; else `resume` does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ claude-bottle rewind claude-k3x9qa before-refactoring"""
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_identity(parser)
-    parser.add_argument("checkpoint", nargs="?", default="", metavar="CHECKPOINT", help="the newest one if missing")
+    parser.add_argument("checkpoint", nargs="?", default="", metavar="CHECKPOINT", help="the newest that you took if missing")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -44,7 +44,7 @@ def text(identity: str, view: Mapping[str, Any], *, narrowed: bool = False, cred
     said += _labelled("reach", view.get("reach"), "")
     said += _labelled("warning", view.get("warnings"), WIDE)
     if view.get("outcome"):
-        said += _labelled("outcome", [view["outcome"]], "")
+        said += _labelled("outcome", str(view["outcome"]).split("\n"), "")
     if view.get("reason"):
         said += [line(""), *(line(text, DIM) for text in wrapped(str(view["reason"]), first=AGENTS, rest=" " * 11 + "│ "))]
     return said

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from claude_bottle.gate import carried
 from claude_bottle.gate.body import BadBody, Chunked, Counted, ToEnd
 from claude_bottle.gate.head import BadHead, Headers, find_end, parse_response, sent_parser, write_head
 
@@ -29,7 +30,7 @@ class Call:
         self, conversation: Conversation, origin: core.Origin, target: bytes, headers: Headers, took: Took, done: Done,
         *, body: bytes | None = None, more: int = 0,
     ) -> None:  # fmt: skip
-        self._conversation, self._took, self._done = conversation, took, done
+        self._conversation, self._origin, self._took, self._done = conversation, origin, took, done
         default = 443 if origin.tls else 80
         host = origin.host if origin.port == default else f"{origin.host}:{origin.port}"
         framing: Headers = [] if body is None else [(b"content-length", b"%d" % (len(body) + more))]
@@ -106,6 +107,9 @@ class Call:
             response = parse_response(raw, self._parser, self._method)
             if response.status < 200:
                 continue
+            if self._origin.ssh and (why := carried.problem(response)):
+                self.fail(why)
+                return b""
             self._status = response.status
             encoded = any(name == b"content-encoding" and value.lower() != b"identity" for name, value in response.headers)
             if encoded:

@@ -168,7 +168,7 @@ class Conversation:
             pooled.link = link
             self.channels[link] = pooled
             self._stage.dialled(link)
-        elif origin.tls:
+        elif origin.tls and origin.ssh is None:
             # The stage hears of the link once the server has proved its name.
             self.timer(limits.HANDSHAKE_TIMEOUT)
             self.channels[link].secure_client(self.state.client_tls(origin), origin.host)

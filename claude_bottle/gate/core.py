@@ -15,17 +15,20 @@ from claude_bottle.values import dataclass, field
 if TYPE_CHECKING:
     from claude_bottle.gate.desk import Wait
     from claude_bottle.gate.tls import Channel
+    from claude_bottle.model.ssh_remote import SshRemote
 
 CLIENT = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A place upstream: canonical host, port, and whether TLS is spoken to it. One key for dialling and for reuse."""
+    """A place upstream: canonical host, port, and whether TLS is spoken to it. One key for dialling and for reuse. `ssh`: it
+    is spoken to by somebody else, who takes HTTP from here and speaks ssh to it."""
 
     host: str
     port: int
     tls: bool
+    ssh: SshRemote | None = None
 
 
 # Events

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_bottle.gate import limits
-from claude_bottle.gate.body import LAST_CHUNK, BadBody, Chunked, Counted, ToEnd, chunk
+from claude_bottle.gate import carried, limits
+from claude_bottle.gate.body import LAST_CHUNK, BadBody, Chunked, Counted, ToEnd, chunk, reader
 from claude_bottle.gate.downward import response_head
 from claude_bottle.gate.head import (
     SWITCHED,
@@ -173,22 +173,20 @@ class Exchange:
                 reason = reasons.UPGRADE_REFUSED if isinstance(bad, Switched) else reasons.UPSTREAM_FAILED
                 self.failed(reason, f"response head: {bad}")
                 return False
-            if response.status >= 200 or response.status == SWITCHED:
+            if self.origin.ssh and (why := carried.problem(response)):
+                self._attempt.said = why
+                self.failed(reasons.UPSTREAM_FAILED, why)
+                return False
+            if response.status >= 200 or response.status == SWITCHED:  # another interim answer says nothing the client needs
                 self._begin_down(response)
                 return not self._conversation.over
-            # Any other interim answer says nothing the client needs; its 100 it has had from us.
 
     def _begin_down(self, response: Response) -> None:
         self._response = response
         self._attempt.meter.began(response)
         if any(name == b"content-encoding" for name, _ in response.headers):
             self._calmed = None
-        if response.to_end:
-            self._down_reader = ToEnd()
-        elif response.chunked:
-            self._down_reader = Chunked(response.parser)
-        else:
-            self._down_reader = Counted(response.length or 0)
+        self._down_reader = reader(response.length, response.chunked, response.parser, to_end=response.to_end)
         self._down_chunked = (response.chunked or response.to_end) and not self.request.old
         if self.request.old or not self.request_done:
             self.request.keep = False  # where the next request would begin is not known, or the end marks the body's

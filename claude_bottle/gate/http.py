@@ -220,7 +220,7 @@ class HttpStage:
             )
         except ForeignCredential as foreign:
             raise Refusal(foreign.reason, foreign.what) from None
-        headers, origin = state.money.measured(attempt, headers), core.Origin(host, port, place.tls)
+        headers, origin = state.money.measured(attempt, headers), core.Origin(host, port, place.tls, decision.rule.ssh)
         if is_push(attempt, state):
             self._exchange = push = Push(self, request, attempt, origin, headers, target.path, secrets, decision.rule)
             push.begin()

@@ -1,30 +1,39 @@
-"""The gate's line to whoever starts judges of pushes: a word goes up, a socket to a fresh judge comes back.
+"""The gate's line to whoever starts processes for it: a wish goes up, a socket to a fresh one comes back.
 
-The gate itself may start nothing. May touch: the one socket it was given before it shut itself in, and those that come
-through it.
+Judges of pushes, and carriers to remotes that speak ssh: the gate itself may start nothing. A wish is its number and its
+words, an answer the number with a socket, or with why there is none. May touch: the one socket it was given before it shut
+itself in, and those that come through it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from claude_bottle.gate.loop import READ
-from claude_bottle.model.policy import PUSH_REFUSED
 
 if TYPE_CHECKING:
     from claude_bottle.gate.loop import Loop
+    from claude_bottle.model.ssh_remote import SshRemote
 
-_LOST = "whoever starts the judges of pushes has gone"
+JUDGE = b"judge"
+CARRIER = b"ssh "
+MAX_WISH = 4096
+_LOST = "whoever starts it has gone"
+
+
+def carrier_wish(host: str, port: int, ssh: SshRemote) -> bytes:
+    """For a carrier to the remote that the rule for this host and port names."""
+    return CARRIER + json.dumps({"host": host, "port": port, "ssh": ssh.to_dict()}).encode()
 
 
 class Asking:
-    """A judge that was asked for. Exactly one of `connected` and `failed` is called later, unless cancelled."""
+    """A process that was asked for. Exactly one of `connected` and `failed` is called later, unless cancelled."""
 
-    def __init__(self, connected: Callable[[socket.socket], None], failed: Callable[[str, str], None]) -> None:
+    def __init__(self, connected: Callable[[socket.socket], None], failed: Callable[[str], None]) -> None:
         self.connected, self.failed = connected, failed
         self.over = False
 
@@ -33,22 +42,24 @@ class Asking:
 
 
 class JudgeLine:
-    """Answers come in the order of the questions."""
+    """Answers come in any order."""
 
     def __init__(self, loop: Loop, sock: socket.socket) -> None:
         self._loop, self._sock = loop, sock
-        self._asked: deque[Asking] = deque()
+        self._asked: dict[int, Asking] = {}
+        self._count = 0
         sock.setblocking(False)
         loop.watch(sock.fileno(), READ, self._ready)
 
-    def ask(self, connected: Callable[[socket.socket], None], failed: Callable[[str, str], None]) -> Asking:
+    def ask(self, wish: bytes, connected: Callable[[socket.socket], None], failed: Callable[[str], None]) -> Asking:
         asking = Asking(connected, failed)
+        self._count += 1
         try:
-            self._sock.send(b"judge")
+            self._sock.send(b"%d " % self._count + wish)
         except OSError:
-            self._loop.submit(lambda: None if asking.over else asking.failed(PUSH_REFUSED, "too many pushes at once"))
+            self._loop.submit(lambda: None if asking.over else asking.failed("too many at once"))
             return asking
-        self._asked.append(asking)
+        self._asked[self._count] = asking
         return asking
 
     def _ready(self, _events: int) -> None:
@@ -62,13 +73,14 @@ class JudgeLine:
             self._lost()
             return
         socks = [socket.socket(fileno=descriptor) for descriptor in descriptors]
-        asking = self._asked.popleft() if self._asked else None
+        number, _, why = said.partition(b" ")
+        asking = self._asked.pop(int(number), None)
         if asking is None or asking.over or len(socks) != 1:
             for sock in socks:
                 sock.close()
             if asking is not None and not asking.over:
                 asking.over = True
-                asking.failed(PUSH_REFUSED, said[1:].decode("utf-8", "replace"))
+                asking.failed(why.decode("utf-8", "replace"))
             return
         asking.over = True
         socks[0].setblocking(False)
@@ -78,8 +90,8 @@ class JudgeLine:
         self._loop.forget(self._sock.fileno())
         with contextlib.suppress(OSError):
             self._sock.close()
-        while self._asked:
-            asking = self._asked.popleft()
+        waiting, self._asked = list(self._asked.values()), {}
+        for asking in waiting:
             if not asking.over:
                 asking.over = True
-                asking.failed(PUSH_REFUSED, _LOST)
+                asking.failed(_LOST)

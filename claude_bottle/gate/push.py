@@ -8,17 +8,16 @@ send. The credential stays here. Logic only, like every exchange.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from claude_bottle.gate import inject, limits
-from claude_bottle.gate.answer import response
+from claude_bottle.gate import limits, push_words
 from claude_bottle.gate.locate import Refusal
 from claude_bottle.gate.push_approval import Approval
 from claude_bottle.gate.push_court import Court
 from claude_bottle.gate.push_intake import COMMANDS, DRAIN, PACK, Intake
 from claude_bottle.gate.push_remote import PUSHED, Remote
-from claude_bottle.model import pktline
 from claude_bottle.model import policy as reasons
 from claude_bottle.model import push as wire
 from claude_bottle.model.git_request import PACK as STEP_PACK
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from claude_bottle.model.policy import Rule
 
 _NO_MORE = "it is not granted any more"
-_KIND = b"application/x-git-receive-pack-result"
 
 
 def is_push(attempt: Attempt, state: GateState) -> bool:
@@ -66,6 +64,7 @@ class Push:
         self._remote = Remote(self.conversation, origin, target.removesuffix("/git-receive-pack"), headers)
         self._intake = Intake(request, self, stage.take_buffer)
         self.asked = Asked((), False, False)
+        self._made: dict[str, str] = {}  # commits that were signed: ids as they came, and as they go up
         self._answer: bytes | None = None
         self._court: Court | None = None
         self._started = self.conversation.state.clock()
@@ -169,7 +168,7 @@ class Push:
     def commands_read(self, lines: list[bytes]) -> None:
         self.asked = wire.read_commands(lines)
         if not self.asked.commands:
-            self._end_with(response(200, _KIND, b"", close=True))  # git's question whether it may push at all
+            self._end_with(push_words.nothing_asked())
             return
         self._attempt.push_of(self.asked.commands)
         if why := wire.ungranted(self.asked.commands, self.grant):
@@ -219,8 +218,9 @@ class Push:
         """For the judge: it is ready for the client's pack."""
         self._intake.turn(PACK)
 
-    def send(self, size: int) -> None:
-        """It is judged: make the push, with a pack of `size` bytes, which follows. What was granted may be no more."""
+    def send(self, size: int, made: Mapping[str, str] = MappingProxyType({})) -> None:
+        """It is judged: make the push, with a pack of `size` bytes, which follows. What was granted may be no more. `made`:
+        commits that go up with other ids."""
         if not self._stands():
             self.refuse(_NO_MORE)
             return
@@ -230,7 +230,9 @@ class Push:
         used = [tell for rule in (self._rule, *self._approval.rules()) for tell in state.use(rule)]
         self.conversation.commands += [record, *used]
         self._sending = True
-        self._remote.push(self.asked.commands, size, self._answered)
+        self._made = dict(made)
+        commands = tuple(one._replace(new=made.get(one.new, one.new)) for one in self.asked.commands)
+        self._remote.push(commands, size, self._answered)
 
     def give_up(self, why: str) -> None:
         """It breaks off while its pack is on its way: the remote cannot take what came for a whole one."""
@@ -254,7 +256,8 @@ class Push:
             self._end_with(self._told(unknown, f"claude-bottle: it is not known what the remote has done: {bad}"))
             return
         self._record("; ".join(f"{ref}: {one}" for ref, one in answer.results.items() if one), status)
-        self._end_with(self._told(list(answer.results.items()), answer.said, answer.unpack))
+        signed = push_words.signed(self.asked.commands, self._made, answer.results)
+        self._end_with(self._told(list(answer.results.items()), answer.said + signed, answer.unpack))
 
     def refuse(self, why: str, refs: dict[str, str] | None = None) -> None:
         """None of it goes up. `refs`: why, where it is about some of them."""
@@ -265,17 +268,11 @@ class Push:
         record = self._attempt.record(allow=False, reason=reasons.PUSH_REFUSED, rule=self._rule, detail="; ".join(lines))
         self.conversation.commands.append(record)
         rest = why or "another ref of this push is refused, so all of it is"
-        said = "\n".join(["claude-bottle: the push is refused, all of it:", *(f"  {line}" for line in lines),
-                          f"  ({self._attempt.id}; what is granted: curl http://bottle.internal/policy)"])  # fmt: skip
+        said = push_words.refused(lines, self._attempt.id)
         self._end_with(self._told([(one.ref, told.get(one.ref) or rest) for one in self.asked.commands], said))
 
     def _told(self, results: list[tuple[str, str]], said: str, unpack: str = "ok") -> bytes:
-        hidden = [(secret.decode("latin-1"), inject.REDACTED.decode()) for secret in self._secrets]
-        for secret, mark in hidden:
-            said, unpack = said.replace(secret, mark), unpack.replace(secret, mark)
-            results = [(ref, why.replace(secret, mark)) for ref, why in results]
-        text = pktline.answer(results, said, bands=self.asked.bands, status=self.asked.status, unpack=unpack)
-        return response(200, _KIND, text, close=True)
+        return push_words.answer(self.asked, results, said, self._secrets, unpack)
 
     def _end_with(self, answer: bytes) -> None:
         """Answer, once the client has sent all that it wants to."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from claude_bottle.model import judging
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.judging import BadFrame, Frames, frame, pieces, said, saying
-from claude_bottle.model.push import Asked, branches_and_tags
+from claude_bottle.model.push import Asked, branches_and_tags, is_id
 
 if TYPE_CHECKING:
     from claude_bottle.gate.conversation import Conversation
@@ -35,7 +35,7 @@ class Case(Protocol):
     def place(self) -> str: ...
     def fetch(self, body: bytes, took: Callable[[bytes], object], done: Callable[[int, str], object]) -> None: ...
     def take_pack(self) -> None: ...
-    def send(self, size: int) -> None: ...
+    def send(self, size: int, made: Mapping[str, str] = ...) -> None: ...
     def send_pack(self, piece: bytes) -> None: ...
     def refuse(self, why: str, refs: dict[str, str] | None = None) -> None: ...
     def give_up(self, why: str) -> None: ...
@@ -59,8 +59,9 @@ class Court:
             self._case.refuse("the remote has too many branches and tags")
             return
         commands = [command.to_dict() for command in self._case.asked.commands]
+        files, findings = self._approval.lifts()
         self._say(saying(judging.JOB, commands=commands, tips=self._tips, grant=self._case.grant.to_dict(),
-                         repository=self._case.place, approved=bool(self._approval.rules())))  # fmt: skip
+                         repository=self._case.place, approved=files, let_through=findings))  # fmt: skip
 
     def pack(self, piece: bytes) -> None:
         for one in pieces(judging.PACK, piece):
@@ -123,10 +124,13 @@ class Court:
         size = told["size"]
         if not self._sent_all or type(size) is not int or not 0 <= size <= _GROWN * self._case.grant.max_pack:
             raise BadFrame("a verdict that cannot be")
-        self.facts = {key: told[key] for key in ("commits", "objects", "paths") if type(told.get(key)) is int}
+        self.facts = {key: told[key] for key in ("commits", "objects", "paths", "signed") if type(told.get(key)) is int}
         self._left = size
+        made = told.get("made", {})
+        if made and (not self._case.grant.sign or not all(is_id(one) for pair in made.items() for one in pair)):
+            raise BadFrame("commits that nobody wanted anew")
         self._conversation.hold(self.link, True)  # until the remote listens
-        self._case.send(size)
+        self._case.send(size, made)
 
     def _history(self, piece: bytes) -> None:
         for one in pieces(judging.HISTORY, piece):

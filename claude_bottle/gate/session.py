@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from claude_bottle.gate import core
 from claude_bottle.gate.core import CLIENT
+from claude_bottle.gate.judge_line import JUDGE, carrier_wish
 from claude_bottle.gate.link import Link
 from claude_bottle.gate.tunnel import Tunnel
-from claude_bottle.model.policy import PUSH_REFUSED
+from claude_bottle.model.policy import PUSH_REFUSED, UPSTREAM_FAILED
 
 if TYPE_CHECKING:
     from claude_bottle.gate.budget import Budget
@@ -137,7 +138,7 @@ class Session:
             case core.Dial(number, origin, fresh):
                 self._dial(number, origin, fresh)
             case core.Judge(number):
-                self._judge(number)
+                self._ask(number, JUDGE, PUSH_REFUSED)
             case core.Release(number, origin, channel):
                 if (link := self._links.pop(number, None)) is not None:
                     self._server.dialler.keep(link, origin, channel)
@@ -172,6 +173,9 @@ class Session:
             link.abort()
 
     def _dial(self, number: int, origin: core.Origin, fresh: bool) -> None:
+        if origin.ssh:
+            self._ask(number, carrier_wish(origin.host, origin.port, origin.ssh), UPSTREAM_FAILED)
+            return
         kept = None if fresh else self._server.dialler.take(origin)
         if kept is not None:
             link, channel = kept
@@ -191,20 +195,22 @@ class Session:
 
         self._dials[number] = self._server.dialler.dial(origin, connected, failed)
 
-    def _judge(self, number: int) -> None:
+    def _ask(self, number: int, wish: bytes, reason: str) -> None:
+        """For a link to a process that the keeper starts."""
+
         def connected(sock: socket.socket) -> None:
             del self._dials[number]
             self._links[number] = Link(self._server.loop, sock, self, number)
             self._handle(core.Dialled(number))
 
-        def failed(reason: str, detail: str) -> None:
+        def failed(detail: str) -> None:
             self._dials.pop(number, None)
             self._handle(core.DialFailed(number, reason, detail))
 
         if self._server.judges is None:
-            self._server.loop.submit(lambda: failed(PUSH_REFUSED, "pushes cannot be judged here"))
+            self._server.loop.submit(lambda: failed("it is not to be had where this gate runs"))
         else:
-            self._dials[number] = self._server.judges.ask(connected, failed)
+            self._dials[number] = self._server.judges.ask(wish, connected, failed)
 
     def _splice(self, number: int, budget: Budget) -> None:
         """Hand both sockets to the kernel once nothing waits in our own queues."""

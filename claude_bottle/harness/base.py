@@ -9,7 +9,7 @@ is replaced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -64,7 +64,8 @@ class Launch:
     this id exists. `tty` says that the agent gets a terminal; `headless` that no operator is attached
     (`run`). `terminal` is the operator's TERM, COLORTERM and NO_COLOR (more does no harm: only those are
     looked at). `note` is what a conversation that goes on begins with, by itself and in place of a prompt in `args`: our
-    own words, which the agent reads as if the operator had typed them.
+    own words, which the agent reads as if the operator had typed them. `silent`: it begins with no prompt at all, whatever
+    `args` say, because that has been said before.
     """
 
     program: Program
@@ -79,6 +80,7 @@ class Launch:
     placeholders: Mapping[str, str] = field(default_factory=dict)
     terminal: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    silent: bool = False
     skills: tuple[Skill, ...] = ()
 
 
@@ -114,6 +116,9 @@ class Harness(Protocol):
     def latest_session(self, home: Path) -> str | None:
         """The id of the conversation written to last, or None. For a home whose agent started a new
         conversation."""
+
+    def ended_turns(self, lines: Iterable[bytes]) -> int:
+        """How many turns of the agent end in these lines of a conversation; whatever bytes they are."""
 
     def branch(self, home: Path, session_id: str, new_id: str) -> str:
         """Have the conversation of this home go on under another id, an unfinished last line left out; the id that it has

@@ -22,6 +22,8 @@ from claude_bottle.harness.terminal_env import terminal_environment
 from claude_bottle.model.asking import BRIEF, MCP_SERVER, MCP_URL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from claude_bottle.state.paths import Paths
 
 _CONFIG = ".claude.json"
@@ -40,6 +42,7 @@ _KEY_TAIL = 20
 # `timeout`: an operator may think for as long as they like (milliseconds; else a call that is silent for 5 minutes ends).
 _MCP_SERVERS = {MCP_SERVER: {"type": "http", "url": MCP_URL, "timeout": 7 * 86_400_000}}
 _MCP = json.dumps({"mcpServers": _MCP_SERVERS}, separators=(",", ":"))
+_INTERRUPTED = "[Request interrupted by user"
 _PREFIXES = {"ANTHROPIC_API_KEY": "sk-ant-api03-", "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-"}
 
 
@@ -70,11 +73,12 @@ class Claude:
         argv.append(f"--append-system-prompt={prompt}")
         if launch.session_id:
             argv += ["--resume" if launch.resume else "--session-id", _session(launch.session_id)]
-        if launch.note and launch.resume:
+        note = [launch.note] if launch.note and launch.resume else []
+        if note or launch.silent:
             from claude_bottle.harness.claude_arguments import without_prompt
 
             # Behind the id, which --resume takes: a prompt there starts a turn of its own.
-            return [*argv, launch.note, *without_prompt(launch.args)]
+            return [*argv, *note, *without_prompt(launch.args)]
         return [*argv, *launch.args]
 
     def environment(self, launch: Launch) -> dict[str, str]:
@@ -112,6 +116,9 @@ class Claude:
         sessions = [(stat.st_mtime_ns, m[1]) for name, stat in files if (m := _SESSION.fullmatch(name))]
         return max(sessions)[1] if sessions else None
 
+    def ended_turns(self, lines: Iterable[bytes]) -> int:
+        return sum(_ends_turn(line) for line in lines)
+
     def branch(self, home: Path, session_id: str, new_id: str) -> str:
         """Its file is named by the id, and every line of it says it."""
         old, new, agent_home = _session(session_id), _session(new_id), AgentHome(home)
@@ -127,6 +134,22 @@ class Claude:
 
     def placeholder_prefix(self, env_name: str) -> str:
         return _PREFIXES.get(env_name, "")
+
+
+def _ends_turn(line: bytes) -> bool:
+    """Whether the agent has said its last word of a turn here, or was interrupted. A sub-agent's words are no turn."""
+    try:
+        entry = json.loads(line)
+        message = entry["message"]
+        if entry.get("isSidechain"):
+            return False
+        if entry["type"] == "assistant":
+            return message["stop_reason"] not in (None, "tool_use", "pause_turn")
+        said = message["content"]
+        text = said[0]["text"] if isinstance(said, list) else said
+        return entry["type"] == "user" and isinstance(text, str) and text.startswith(_INTERRUPTED)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return False
 
 
 def _session(text: str) -> str:

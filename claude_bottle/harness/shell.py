@@ -15,6 +15,8 @@ from claude_bottle.harness.base import Launch, Program, Progress
 from claude_bottle.harness.terminal_env import terminal_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from claude_bottle.state.paths import Paths
 
 _SHELLS = ("/bin/bash", "/bin/sh")
@@ -46,6 +48,9 @@ class Shell:
 
     def latest_session(self, home: Path) -> str | None:
         return None
+
+    def ended_turns(self, lines: Iterable[bytes]) -> int:
+        return 0
 
     def branch(self, home: Path, session_id: str, new_id: str) -> str:
         return session_id

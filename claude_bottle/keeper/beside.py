@@ -16,8 +16,10 @@ class Beside(Protocol):
         """End it, before the settlement looks for the last time."""
 
 
-def begin(order: Order, booted: Booted, stand: Callable[[str], None]) -> list[Beside]:
-    """Those that this bottle needs. `stand`: see `host_watch`."""
+def begin(
+    order: Order, booted: Booted, stand: Callable[[str], None], turn_ended: Callable[[], None]
+) -> list[Beside]:
+    """Those that this bottle needs. `stand`: see `host_watch`; `turn_ended`: see `turns`."""
     found: list[Beside] = []
     if order.backend.snapshot_seconds:
         from claude_bottle.keeper.snapshots import Snapshots
@@ -30,4 +32,8 @@ def begin(order: Order, booted: Booted, stand: Callable[[str], None]) -> list[Be
         begun = layers.load(order.paths, order.identity)
         if begun is not None:
             found.append(HostWatch(order, booted, begun, stand))
+    if order.plan.checkpoints:
+        from claude_bottle.keeper.turns import Turns
+
+        found.append(Turns(order, booted.loop, turn_ended))
     return found

@@ -1,6 +1,7 @@
 """A layer being built beside a running bottle: in a child of the keeper, so that the keeper's loop goes on.
 
-The child holds nothing of the keeper's but a pipe, on which it tells every line and the end. It is killed with the keeper.
+The child holds nothing of the keeper's but a pipe, on which it tells every line, what the build's gate refused, and the
+end. It is killed with the keeper.
 What it builds belongs to nobody until its backend has put it under its name, so it may be ended at any moment.
 """
 
@@ -10,16 +11,22 @@ import gc
 import json
 import os
 import signal
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
 
 from claude_bottle import proc
+from claude_bottle.backend.base import Outlet, Way
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import daemon
 from claude_bottle.keeper.loop import READ, Loop
 from claude_bottle.redact import printable
 
-Work = Callable[[Callable[[str], None]], object]
+if TYPE_CHECKING:
+    from claude_bottle.model.policy import Rule
+
+# Given what to call with every line, and the way out of the build.
+Work = Callable[[Callable[[str], None], Outlet], object]
 _LINE_WIDTH = 300
 _CHUNK = 64 << 10
 # One line of a build and an error have room; more than this is no message of our child's.
@@ -27,19 +34,21 @@ _MESSAGE_LIMIT = 1 << 20
 
 
 class Building:
-    """`work(progress)` runs in the child. `told` gets its lines, `done` once its error, or None when it has succeeded."""
+    """`work(progress, outlet)` runs in the child. `told` gets its lines, `refused` what its gate did not let through, a
+    sentence each, `done` once its error, or None when it has succeeded."""
 
     def __init__(
-        self, loop: Loop, work: Work, told: Callable[[str], None], done: Callable[[BottleError | None], None]
+        self, loop: Loop, work: Work, outlet: Outlet, told: Callable[[str], None], refused: Callable[[str], None],
+        done: Callable[[BottleError | None], None],
     ) -> None:  # fmt: skip
-        self._loop, self._told, self._done = loop, told, done
+        self._loop, self._told, self._refused, self._done = loop, told, refused, done
         self._rest = b""
         self._outcome: BottleError | None = BottleError("the layer could not be built", why="its builder was killed")
         self._out, writable = os.pipe()
         gc.freeze()  # what exists now stays shared between the two
         self._pid = os.fork()
         if self._pid == 0:
-            _become_builder(work, writable)
+            _become_builder(work, outlet, writable)
         os.close(writable)
         loop.watch(self._out, READ, lambda _ready: self._heard())
 
@@ -63,6 +72,8 @@ class Building:
         message = json.loads(line)
         if "line" in message:
             self._told(message["line"])
+        elif "refused" in message:
+            self._refused(message["refused"])
         else:
             error = message.get("error")
             self._outcome = BottleError.from_dict(error) if error else None
@@ -74,7 +85,23 @@ class Building:
         self._pid = 0
 
 
-def _become_builder(work: Work, writable: int) -> NoReturn:
+class _Telling:
+    """An outlet whose refusals are told."""
+
+    def __init__(self, outlet: Outlet, tell: Callable[[str], None]) -> None:
+        self._outlet, self._tell = outlet, tell
+
+    @contextmanager
+    def __call__(self, name: str, rules: tuple[Rule, ...]) -> Iterator[Way]:
+        with self._outlet(name, rules) as way:
+            try:
+                yield way
+            finally:
+                for one in way.refused():
+                    self._tell(one)
+
+
+def _become_builder(work: Work, outlet: Outlet, writable: int) -> NoReturn:
     """The forked child: nothing of the keeper's but the pipe."""
     try:
         daemon.die_with_parent()
@@ -84,7 +111,8 @@ def _become_builder(work: Work, writable: int) -> NoReturn:
         daemon.close_all_but([writable])
         os.set_blocking(writable, True)
         proc.set_title("claude_bottle.builder")
-        work(lambda line: _tell(writable, {"line": printable(line, width=_LINE_WIDTH)}))
+        telling = _Telling(outlet, lambda said: _tell(writable, {"refused": printable(said, width=_LINE_WIDTH)}))
+        work(lambda line: _tell(writable, {"line": printable(line, width=_LINE_WIDTH)}), telling)
         _tell(writable, {})
     except BottleError as problem:
         _tell(writable, {"error": problem.to_dict()})

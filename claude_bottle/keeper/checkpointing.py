@@ -8,7 +8,7 @@ checkpoint is shared with it.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from claude_bottle.backend import freezing
 from claude_bottle.state import checkpoints, layers
@@ -27,9 +27,21 @@ if TYPE_CHECKING:
 _UPPER = "upper"
 
 
-def take(paths: Paths, record: BottleRecord, mode: str, source: str | None, name: str, *, running: bool) -> Checkpoint:
-    """A checkpoint of what lies on this host's disk. `mode` and `source` are the workspace's. BottleError when not all of it
-    could be kept: there is none then."""
+class Work(Protocol):
+    """Of a bottle's workspace, what its plan says."""
+
+    @property
+    def mode(self) -> str: ...
+    @property
+    def source(self) -> str | None: ...
+
+
+def take(
+    paths: Paths, record: BottleRecord, work: Work, name: str, *, running: bool, made: str = checkpoints.OPERATOR
+) -> Checkpoint:  # fmt: skip
+    """A checkpoint of what lies on this host's disk, called `name` or as those are that are `made` for that reason.
+    BottleError when not all of it could be kept: there is none then."""
+    name = name or checkpoints.next_name(paths, record.identity, made)
     before = next(reversed(checkpoints.known(paths, record.identity)), None)
     former = freezing.recall(before.path / checkpoints.SEEN) if before else {}
     staging = checkpoints.begin(paths, record.identity, name)
@@ -41,17 +53,29 @@ def take(paths: Paths, record: BottleRecord, mode: str, source: str | None, name
         stack = over = None
         if begun is not None:
             stack, over = _layers(paths, record.identity, begun, before, former, seen, running=running)
-        elif mode != "bind" and os.path.isdir(paths.workspace(record.identity)):
+        elif work.mode != "bind" and os.path.isdir(paths.workspace(record.identity)):
             seen[checkpoints.WORKSPACE] = freezing.freeze(
                 paths.workspace(record.identity), staging / checkpoints.WORKSPACE, before.workspace if before else None,
                 former.get(checkpoints.WORKSPACE))  # fmt: skip
         freezing.keep(staging / checkpoints.SEEN, seen)
-        made = Checkpoint(staging, name, timestamp(), record.agent, record.harness, record.session_id, mode, source, stack,
-                          over, begun.since if begun else 0)  # fmt: skip
-        return checkpoints.complete(staging, made)
+        return checkpoints.complete(staging, Checkpoint(
+            staging, name, timestamp(), record.agent, record.harness, record.session_id, work.mode, work.source, stack, over,
+            begun.since if begun else 0, made))  # fmt: skip
     except BaseException:
         remove_tree(staging)
         raise
+
+
+def prune(paths: Paths, identity: str, most: int) -> None:
+    """Of the checkpoints that nobody asked for keep the newest `most`, and no layer that nothing names any more."""
+    checkpoints.prune(paths, identity, most)
+    begun = layers.load(paths, identity)
+    if begun is not None:
+        layers.sweep(begun, _named(paths, identity))
+
+
+def _named(paths: Paths, identity: str) -> set[str]:
+    return {name for one in checkpoints.known(paths, identity) for name in one.layers or ()}
 
 
 def _layers(
@@ -59,10 +83,9 @@ def _layers(
     *, running: bool,
 ) -> tuple[tuple[str, ...], tuple[str, ...] | None]:  # fmt: skip
     """The finished layers that make the workspace now, and what the newest was copied over."""
-    named = {name for one in checkpoints.known(paths, identity) for name in one.layers or ()}
     if not running:
         begun = layers.mend(begun)
-        layers.sweep(begun, named)
+        layers.sweep(begun, _named(paths, identity))
         return layers.finish(begun).below, None
     with os.scandir(begun.upper) as entries:
         if not any(entries):

@@ -1,4 +1,4 @@
-"""Checkpoints of a running bottle, taken when a client asks for one.
+"""Checkpoints of a running bottle, taken when a client asks for one, or at the end of a turn where that is wanted.
 
 Its programs stand still while the files are copied, where the place can do that, and while what lies elsewhere is fetched.
 Both take a moment, so they happen on a thread of their own, one at a time and never beside a fetch of the conversation, and
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import checkpointing, settle
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from claude_bottle.state.checkpoints import Checkpoint
 
 
+class _Wanted(NamedTuple):
+    """`connection` hears of it; `keep`: how many of those that were made at the end of a turn stay, 0 for all."""
+
+    name: str = ""
+    connection: Connection | None = None
+    keep: int = 0
+    made: str = checkpoints.OPERATOR
+
+
 class Checkpoints:
     """Of one bottle. `close` waits for the one that is being taken."""
 
@@ -32,23 +41,30 @@ class Checkpoints:
         self._order, self._booted = order, booted
         self._done, self._finished = os.pipe()
         self._thread: threading.Thread | None = None
-        self._asked: Connection | None = None
+        self._wanted: list[_Wanted] = []  # the first is being taken
         self._made: Checkpoint | None = None
         self._problem: BottleError | None = None
         booted.loop.watch(self._done, READ, self._taken)
 
     def ask(self, connection: Connection, message: Message) -> None:
         """Take one; `connection` hears of it when it is there."""
-        if self._thread is not None:
+        if any(one.connection for one in self._wanted):
             raise BottleError("a checkpoint of this bottle is being taken", do="wait for it, then ask again")
         wanted = message.get("name")
         name = checkpoints.check_name(wanted) if isinstance(wanted, str) and wanted else ""
-        name = name or checkpoints.next_name(self._order.paths, self._order.identity)
-        self._asked = connection
-        self._thread = threading.Thread(target=self._take, args=(name,), daemon=True)
-        self._thread.start()
+        made = checkpoints.FORK if message.get("made") == checkpoints.FORK else checkpoints.OPERATOR
+        self._want(_Wanted(name, connection, made=made))
+
+    def turn_ended(self, keep: int) -> None:
+        """Take one of those that nobody asks for by name, unless one is about to be taken anyway."""
+        if not any(one.keep for one in self._wanted[1:]):
+            self._want(_Wanted(keep=keep, made=checkpoints.TURN))
 
     def close(self) -> None:
+        for one in self._wanted[1:]:
+            if one.connection:
+                one.connection.fail(BottleError("the bottle goes down"))
+        del self._wanted[1:]
         if self._thread is not None:
             self._thread.join()
             self._taken(0)
@@ -58,15 +74,27 @@ class Checkpoints:
             os.close(self._finished)
             self._done = self._finished = -1
 
-    def _take(self, name: str) -> None:
+    def _want(self, one: _Wanted) -> None:
+        self._wanted.append(one)
+        if self._thread is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._take, args=(self._wanted[0],), daemon=True)
+        self._thread.start()
+
+    def _take(self, wanted: _Wanted) -> None:
         self._made = self._problem = None
+        order = self._order
         try:
             with ALONE, self._booted.bottle.standing_still():
                 self._booted.bottle.fetch_home()
-                _, session = settle.archive(self._order, self._booted.store.load(self._order.identity))
-                record = self._booted.store.load(self._order.identity)._replace(session_id=session)
-                work = self._order.plan.workspace
-                self._made = checkpointing.take(self._order.paths, record, work.mode, work.source, name, running=True)
+                _, session = settle.archive(order, self._booted.store.load(order.identity))
+                record = self._booted.store.load(order.identity)._replace(session_id=session)
+                self._made = checkpointing.take(order.paths, record, order.plan.workspace, wanted.name, running=True,
+                                                made=wanted.made)  # fmt: skip
+                if wanted.keep:
+                    checkpointing.prune(order.paths, order.identity, wanted.keep)
         except BottleError as problem:
             self._problem = problem
         except Exception as bug:
@@ -75,15 +103,18 @@ class Checkpoints:
 
     def _taken(self, _ready: int) -> None:
         os.read(self._done, 1)
-        thread, asked, self._thread, self._asked = self._thread, self._asked, None, None
-        if thread is None:
+        if self._thread is None:
             return
-        thread.join()
-        if self._made is not None:
-            self._booted.audit.record(events.CHECKPOINT, name=self._made.name, session=self._made.session_id)
-        if asked is None:
-            return
-        if self._made is not None:
-            asked.send({"op": "checkpointed", **self._made.to_dict()})
-        elif self._problem is not None:
-            asked.fail(self._problem)
+        self._thread.join()
+        self._thread, asked = None, self._wanted.pop(0).connection
+        made, problem = self._made, self._problem
+        if made is not None:
+            self._booted.audit.record(events.CHECKPOINT, name=made.name, session=made.session_id)
+        if problem is not None and asked is None:
+            self._booted.audit.problem(problem)
+        if self._wanted:
+            self._begin()
+        if asked is not None and problem is not None:
+            asked.fail(problem)
+        elif asked is not None and made is not None:
+            asked.send({"op": "checkpointed", **made.to_dict()})

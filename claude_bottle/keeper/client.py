@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import frames
+from claude_bottle.keeper.absence import absence
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Control:
     """A connection to the keeper of `identity`; `sock` is one that exists already (`Up.connection`).
     `seconds`: how long each answer may take (TimeoutError), None for as long as it takes.
 
-    BottleError when the bottle does not run, or when its keeper speaks a newer protocol than we do.
+    NotRunning when it cannot be reached now (`reaching`); BottleError when its keeper speaks a newer protocol than we do.
     """
 
     paths: Paths
@@ -62,7 +62,7 @@ class Control:
             hello = {}
         self._sock.settimeout(self.seconds)
         if hello is None:  # it ended while we were in its queue
-            raise _not_running(self.paths, self.identity)
+            raise absence(self.paths, self.identity)
         version = hello.get("version")
         if hello.get("op") != "hello" or type(version) is not int:
             do = f"claude-bottle ls, then stop {self.identity}"
@@ -157,13 +157,16 @@ class Control:
         self.send({"op": "stop", "grace": timeout, "keep": keep})
         return self.wait()
 
-    def checkpoint(self, name: str = "") -> str:
+    def checkpoint(self, name: str, made: str) -> str:
         """Take a checkpoint; its name once it is there. BottleError when it could not be taken."""
-        self.send({"op": "checkpoint", "name": name})
-        while (message := self.next_message()) is not None:
-            if message.get("op") == "checkpointed":
-                return str(message["name"])
-        raise lost(self.identity)
+        self.send({"op": "checkpoint", "name": name, "made": made})
+        return str(self._answer("checkpointed").get("name"))
+
+    def rewind(self, to: str) -> str:
+        """Have the bottle go back to its checkpoint `to` and on from there; the name of the one that keeps what there was
+        until now. BottleError when nothing came of it."""
+        self.send({"op": "rewind", "to": to})
+        return str(self._answer("rewound").get("kept"))
 
     def work(self) -> int | None:
         """A descriptor of its private workspace, the caller's to close; None where its keeper can show none. BottleError
@@ -217,19 +220,6 @@ class Control:
                 return message
         raise lost(self.identity)
 
-    def grant_capability(
-        self, capability: dict[str, object], progress: Callable[[str], None], *, request: str = "", note: str = ""
-    ) -> tuple[str, str]:  # fmt: skip
-        """Give the bottle a tool, which boots it again once it is built. How it went (`reboot_contract.Outcome`) and why.
-        `progress` gets the lines of the build. BottleError when it is no capability, or the keeper is lost."""
-        self.send({"op": "capability", "capability": capability, "request": request, "note": note})
-        while (message := self.next_message()) is not None:
-            if message.get("op") == "progress":
-                progress(str(message.get("line")))
-            elif message.get("op") == "capability":
-                return str(message.get("how")), str(message.get("why"))
-        raise lost(self.identity)
-
     def wait(self) -> Outcome:
         """Until the agent has ended."""
         self.send({"op": "wait"})
@@ -279,7 +269,7 @@ def _connect(paths: Paths, identity: str, seconds: float | None = None) -> socke
             raise BottleError(f"the socket of {identity} belongs to another user")
     except (FileNotFoundError, ConnectionRefusedError):
         sock.close()
-        raise _not_running(paths, identity) from None
+        raise absence(paths, identity) from None
     except (BlockingIOError, TimeoutError):  # connect(2): its queue is full
         sock.close()
         raise BottleError(f"the keeper of {identity} does not answer") from None
@@ -287,11 +277,3 @@ def _connect(paths: Paths, identity: str, seconds: float | None = None) -> socke
         sock.close()
         raise
     return sock
-
-
-def _not_running(paths: Paths, identity: str) -> BottleError:
-    from claude_bottle.state.store import Store
-
-    if not Store(paths).exists(identity):
-        return BottleError(f"no bottle called {identity}", do="claude-bottle ls --all lists them")
-    return BottleError(f"{identity} is not running", do=f"claude-bottle resume {identity}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import frames
-from claude_bottle.keeper.control import HIGH, Connection, Message, Server
+from claude_bottle.keeper.control import Connection, Message, Server
 from claude_bottle.keeper.loop import READ
 from claude_bottle.keeper.order import PIPES
 from claude_bottle.model import events
@@ -34,7 +34,6 @@ MAX_GRACE = 3600.0
 PASSED_SIGNALS = (1, 2, 3, 15)
 # Of what a client's environment says, only the kind of its terminal matters inside.
 _TERM_LIMIT = 64
-_ID_LIMIT = 200
 
 
 class Clients:
@@ -60,7 +59,6 @@ class Clients:
     def renew(self, order: Order, booted: Booted) -> None:
         """The bottle has booted again: from now on requests are about this one."""
         self._order, self._booted = order, booted
-        self._end_checkpoints()
 
     def end_execs(self) -> None:
         """The bottle is gone, and with it what ran beside the agent: tell whoever waits for it."""
@@ -70,9 +68,10 @@ class Clients:
     def close(self) -> None:
         """No new clients from now on; those that are there stay."""
         self._server.close()
-        self._end_checkpoints()
+        self.end_checkpoints()
 
-    def _end_checkpoints(self) -> None:
+    def end_checkpoints(self) -> None:
+        """Wait for one that is being taken: the bottle goes down."""
         if self._checkpoints is not None:
             self._checkpoints.close()
             self._checkpoints = None
@@ -176,12 +175,25 @@ class Clients:
             self._booted.loop.unwatch(fd)
             os.close(fd)
 
-    def _checkpoint(self, connection: Connection, message: Message) -> None:
+    @property
+    def checkpoints(self) -> Checkpoints:
         if self._checkpoints is None:
             from claude_bottle.keeper.checkpoints import Checkpoints
 
             self._checkpoints = Checkpoints(self._order, self._booted)
-        self._checkpoints.ask(connection, message)
+        return self._checkpoints
+
+    def _checkpoint(self, connection: Connection, message: Message) -> None:
+        self.checkpoints.ask(connection, message)
+
+    def _rewind(self, connection: Connection, message: Message) -> None:
+        """Told when the bottle is up again as it was at the checkpoint (`Control.rewind`)."""
+        from claude_bottle.keeper.rewinding import Rewinding
+        from claude_bottle.state import checkpoints
+
+        self._demand_idle(connection)
+        to = checkpoints.load(self._order.paths, self._order.identity, str(message.get("to")))
+        self.rebooter.rewind(Rewinding(to, lambda what: _answer(connection, what)))
 
     def _work(self, connection: Connection, _message: Message) -> None:
         """The workspace for a reader on this host, where it does not lie there for everybody."""
@@ -199,22 +211,6 @@ class Clients:
         if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not 0 <= grace <= MAX_GRACE:
             raise BottleError(f"the time to wait is 0 to {MAX_GRACE:g} seconds")
         self._stop(float(grace), message.get("keep") is True)
-
-    def _capability(self, connection: Connection, message: Message) -> None:
-        """An operator gives the bottle a tool: told how it goes, and what has come of it (`Control.grant_capability`)."""
-        from claude_bottle.keeper.reboot_contract import Approved
-        from claude_bottle.model.capability import Capability
-
-        self._demand_idle(connection)
-        request, note = message.get("request", ""), message.get("note", "")
-        if not isinstance(request, str) or not isinstance(note, str) or len(request) > _ID_LIMIT:
-            raise BottleError("a request's id and a note are texts")
-        approved = Approved(request, Capability.from_dict(message.get("capability")), note)
-        self.rebooter.apply(
-            approved,
-            lambda outcome: connection.send({"op": "capability", **outcome._asdict()}),
-            lambda line: connection.send({"op": "progress", "line": line}) if connection.queued < HIGH else None,
-        )
 
     def _status(self, connection: Connection, _message: Message) -> None:
         gate = self._booted.gate
@@ -252,6 +248,13 @@ class Clients:
         """Every connection is told when the agent has ended and when the bottle is settled; this one only that."""
 
 
+def _answer(connection: Connection, what: Message | BottleError) -> None:
+    if isinstance(what, BottleError):
+        connection.fail(what)
+    else:
+        connection.send(what)
+
+
 _OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
     "attach": Clients._attach,
     "exec": Clients._exec,
@@ -259,6 +262,7 @@ _OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
     "signal": Clients._signal,
     "closed": Clients._closed,
     "checkpoint": Clients._checkpoint,
+    "rewind": Clients._rewind,
     "work": Clients._work,
     "stop": Clients._stop_asked,
     "status": Clients._status,
@@ -270,5 +274,4 @@ _OPERATIONS: dict[str, Callable[[Clients, Connection, Message], None]] = {
     "revoke": Clients._revoke,
     "grant": Clients._grant,
     "preview": Clients._preview,
-    "capability": Clients._capability,
 }

@@ -60,8 +60,8 @@ class GateLink:
             line.close()
 
     def _judges(self, config: GateConfig) -> tuple[socket.socket | None, socket.socket | None]:
-        """The two ends of the line on which the gate asks for judges; none where no rule lets anything be pushed."""
-        if not any(rule.git and rule.git.push for rule in config.rules):
+        """The two ends of the line on which the gate asks for judges and carriers; none where no rule may need any."""
+        if not any(rule.git and (rule.git.push or rule.git.ssh) for rule in config.rules):
             return None, None
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 

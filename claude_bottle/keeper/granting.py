@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 MAX_IN_FORCE = 64
 USED = "used"
+_WHY = 2000  # of why something failed: its end, where a build says what went wrong
 
 
 class Granting:
@@ -235,7 +236,7 @@ class Granting:
     def _failed(self, request: str, why: str, told: Told) -> None:
         """Whatever the gate has of it by now, it has no longer; if that cannot be made sure, there is no gate."""
         coming = self._coming.pop(request, None)
-        self._requests.keep_surely(self._requests.inbox.failed(request, printable(why, width=500)))
+        self._requests.keep_surely(self._requests.inbox.failed(request, printable(why, keep_newlines=True)[-_WHY:]))
         self._booted.audit.record(events.DECIDED, durable=True, id=request, decision="failed", why=why)
         if coming and coming.rules:
             self._requests.leases.forget(coming.id)

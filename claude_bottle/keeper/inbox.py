@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import inbox_file
 from claude_bottle.keeper.granting import Granting
-from claude_bottle.keeper.leases import boottime
 from claude_bottle.model import events
 from claude_bottle.model.changes import CredentialChange
 from claude_bottle.model.requests import APPLIED, Request
@@ -53,7 +52,7 @@ class Requests:
         self.granting = Granting(self)
         self.progress: dict[str, str] = {}
         """The last line of a build under way, by its request."""
-        self._progressed = 0.0
+        self._telling: Timer | None = None
         self._timer: Timer | None = None
         self._unsaved: Timer | None = None
         if order.inbox and (self.inbox.requests or self.inbox.grants):
@@ -68,13 +67,14 @@ class Requests:
     def renew(self, order: Order, booted: Booted) -> None:
         """The bottle has booted again, in this keeper: its gate began with what is granted and knows no request yet."""
         self.order, self.booted = order, booted
+        self.progress = {}
         self.granting.renew(order, booted)
         self._tell_all()
 
     def close(self) -> None:
         """The bottle is ending: what waits is over, and nothing more is counted."""
         self.granting.close()
-        for timer in (self._timer, self._unsaved):
+        for timer in (self._timer, self._unsaved, self._telling):
             if timer:
                 timer.cancel()
         after = resuming.ended(self.inbox)
@@ -131,11 +131,14 @@ class Requests:
         return found  # type: ignore[return-value]  # whoever asks about one gets one
 
     def progressed(self, request: str, line: str) -> None:
-        """One line of a build, for whoever follows; a build says more than a person reads."""
+        """One line of a build, for whoever follows; a build says more than a person reads, who sees the last one."""
         self.progress = {request: line}
-        if boottime() - self._progressed >= _PROGRESS_SECONDS:
-            self._progressed = boottime()
-            self._announce(None)
+        if self._telling is None:
+            self._telling = self.booted.loop.later(_PROGRESS_SECONDS, self._tell_progress)
+
+    def _tell_progress(self) -> None:
+        self._telling = None
+        self._announce(None)
 
     def _tell_all(self) -> None:
         """A gate that has just begun hears of the requests before, so that the agent can ask for them."""

@@ -1,8 +1,9 @@
 """Judges for the gate's pushes: it asks for one, and gets a line to a fresh process that is confined and knows no secret.
 
-One at a time; further ones wait. The gate may have been taken over: all that it can do here is to ask, and what it gets
-is a judge that works for it alone. A judge that takes too long is killed with all it started, and with its keeper it ends
-anyway. May touch: a private directory of its own, which goes with the bottle.
+One at a time; further ones wait (carriers to remotes, `keeper.carriers`, do not). The gate may have been taken over: all
+that it can do here is to ask, and what it gets is a judge that works for it alone. A judge that takes too long is killed
+with all it started, and with its keeper it ends anyway. May touch: a private directory of its own, which goes with the
+bottle.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import shutil
 import signal
 import socket
 import sys
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle import proc
 from claude_bottle.errors import BottleError
+from claude_bottle.gate.judge_line import CARRIER, MAX_WISH
+from claude_bottle.keeper.carriers import Carriers
 from claude_bottle.keeper.daemon import die_with_parent
 from claude_bottle.keeper.loop import READ
 
@@ -33,23 +37,30 @@ SECONDS = 1200.0
 MAX_WAITING = 16
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = f"import sys; sys.path.insert(0, {_HERE!r}); from claude_bottle.keeper.push_judge import main; main()"
+_START_SIGNER = _START.replace("push_judge", "signer")
 
 
 def attend(loop: Loop, booted: Booted, order: Order) -> None:
     """Have judges for the gate of a bottle, for as long as that bottle is up."""
     if booted.gate and booted.gate.judges:
         booted.gate.attend(loop)
-        judges = Judges(loop, booted.gate.judges, order.paths.pushes(order.identity), booted.audit.fault)
+        carriers = Carriers(loop, order.gate.rules if order.gate else ())
+        signs = any(rule.git and rule.git.sign for rule in (order.gate.rules if order.gate else ()))
+        judges = Judges(loop, booted.gate.judges, order.paths.pushes(order.identity), booted.audit.fault, carriers, signs)
         booted.sandbox.callback(judges.close)
 
 
 class Judges:
     """`line`: our end of the gate's line for this; `place`: where the directories for it are made. `fault` is told of what
-    goes wrong with a judge."""
+    goes wrong with a judge. `signs`: a rule wants commits signed."""
 
-    def __init__(self, loop: Loop, line: socket.socket, place: Path, fault: Callable[..., object]) -> None:
+    def __init__(
+        self, loop: Loop, line: socket.socket, place: Path, fault: Callable[..., object], carriers: Carriers,
+        signs: bool,
+    ) -> None:  # fmt: skip
         self._loop, self._line, self._place, self._fault = loop, line.dup(), place, fault
-        self._waiting = 0
+        self._carriers, self._signs = carriers, signs
+        self._waiting: deque[bytes] = deque()  # the numbers of their wishes
         self._running: _Judge | None = None
         _remove(place)  # what a keeper that was killed left
         loop.watch(self._line.fileno(), READ, lambda _ready: self._asked())
@@ -62,11 +73,12 @@ class Judges:
         if self._running:
             self._running.end()
             self._running = None
+        self._carriers.close()
         _remove(self._place)
 
     def _asked(self) -> None:
         try:
-            said = self._line.recv(16, socket.MSG_DONTWAIT)
+            said = self._line.recv(MAX_WISH, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
@@ -74,23 +86,35 @@ class Judges:
         if not said:
             self._loop.unwatch(self._line.fileno())  # the gate is gone
             return
-        if self._waiting >= MAX_WAITING:
-            self._answer(b"too many pushes at once")
+        number, _, wish = said.partition(b" ")
+        if wish.startswith(CARRIER):
+            self._carry(number, wish.removeprefix(CARRIER))
+        elif len(self._waiting) >= MAX_WAITING:
+            self._answer(number, b"too many pushes at once")
+        else:
+            self._waiting.append(number)
+            self._next()
+
+    def _carry(self, number: bytes, wish: bytes) -> None:
+        try:
+            gates_end = self._carriers.start(wish)
+        except (BottleError, OSError) as problem:
+            self._answer(number, (problem.what if isinstance(problem, BottleError) else str(problem)).encode()[:500])
             return
-        self._waiting += 1
-        self._next()
+        self._answer(number, b"", gates_end)
+        gates_end.close()
 
     def _next(self) -> None:
         while self._waiting and self._running is None:
-            self._waiting -= 1
+            number = self._waiting.popleft()
             try:
-                self._running = _Judge(self._loop, self._place, self._ended)
+                self._running = _Judge(self._loop, self._place, self._ended, signs=self._signs)
             except (BottleError, OSError) as problem:
                 why = problem.what if isinstance(problem, BottleError) else str(problem)
                 self._fault("a push could not be judged", why=why)
-                self._answer(why.encode()[:500])
+                self._answer(number, why.encode()[:500])
                 continue
-            self._answer(b"", self._running.gates_end)
+            self._answer(number, b"", self._running.gates_end)
             self._running.gates_end.close()
 
     def _ended(self, code: int, said: str) -> None:
@@ -99,16 +123,16 @@ class Judges:
             self._fault("the judge of a push failed", code=code, said=said)
         self._next()
 
-    def _answer(self, why: bytes, sock: socket.socket | None = None) -> None:
+    def _answer(self, number: bytes, why: bytes, sock: socket.socket | None = None) -> None:
         """One datagram: a line, or why there is none."""
         with contextlib.suppress(OSError):  # a gate that is gone needs none
-            socket.send_fds(self._line, [b"+" if sock else b"-" + why], [sock.fileno()] if sock else [])
+            socket.send_fds(self._line, [number + b" " + why], [sock.fileno()] if sock else [])
 
 
 class _Judge:
     """One that runs. BottleError, OSError when it cannot be started."""
 
-    def __init__(self, loop: Loop, place: Path, ended: Callable[[int, str], None]) -> None:
+    def __init__(self, loop: Loop, place: Path, ended: Callable[[int, str], None], *, signs: bool) -> None:
         self._loop, self._place, self._told = loop, place, ended
         git, gitleaks = proc.find("git"), find_gitleaks()
         if git is None:
@@ -119,23 +143,32 @@ class _Judge:
         (place / "push").mkdir(mode=0o700, parents=True)
         (place / "history").mkdir(mode=0o700, exist_ok=True)
         self.gates_end, its_end = socket.socketpair()
+        self._signer: Any = None
+        signers_line = None
+        if signs:
+            self._signer, signers_line = start_signer()
         try:
-            self._process = self._start(its_end, git, gitleaks)
+            self._process = self._start(its_end, git, gitleaks, signers_line)
         except BaseException:
             self.gates_end.close()
+            self._end_signer()
             raise
         finally:
             its_end.close()
+            if signers_line:
+                signers_line.close()
         self._pidfd = os.pidfd_open(self._process.pid)
         loop.watch(self._pidfd, READ, lambda _ready: self._over())
         self._timer: Timer = loop.later(SECONDS, self._kill)
 
-    def _start(self, line: socket.socket, git: str, gitleaks: str) -> Any:
-        said = json.dumps({"line": line.fileno(), "place": str(self._place), "git": git, "gitleaks": gitleaks})
+    def _start(self, line: socket.socket, git: str, gitleaks: str, signer: socket.socket | None) -> Any:
+        lines = [one.fileno() for one in (line, signer) if one]
+        said = json.dumps({"line": lines[0], "signer": lines[1] if signer else 0, "place": str(self._place), "git": git,
+                           "gitleaks": gitleaks})  # fmt: skip
         with open(self._place / "push" / "said", "wb") as errors:
             return proc.popen(
                 [sys.executable, "-I", "-c", _START, said], env={"PATH": os.path.dirname(git)}, cwd="/", stdin=proc.DEVNULL,
-                stdout=proc.DEVNULL, stderr=errors, pass_fds=[line.fileno()], start_new_session=True,
+                stdout=proc.DEVNULL, stderr=errors, pass_fds=lines, start_new_session=True,
                 preexec_fn=die_with_parent,
             )  # fmt: skip
 
@@ -169,6 +202,26 @@ class _Judge:
         """With everything it started; its process group is its own."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        self._end_signer()
+
+    def _end_signer(self) -> None:
+        if self._signer:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._signer.pid, signal.SIGKILL)
+            self._signer.wait()
+            self._signer = None
+
+
+def start_signer() -> tuple[Any, socket.socket]:
+    """A process that signs commits as the operator's git would (`keeper.signer`), and the line to it."""
+    line, its_end = socket.socketpair()
+    with its_end:
+        process = proc.popen(
+            [sys.executable, "-I", "-c", _START_SIGNER, str(its_end.fileno())], env=dict(os.environ), cwd="/",
+            stdin=proc.DEVNULL, stdout=proc.DEVNULL, stderr=proc.DEVNULL, pass_fds=[its_end.fileno()], start_new_session=True,
+            preexec_fn=die_with_parent,
+        )  # fmt: skip
+    return process, line
 
 
 def find_gitleaks() -> str | None:

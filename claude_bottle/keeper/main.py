@@ -144,6 +144,7 @@ class Keeper:
         for timer in self._timers:
             timer.cancel()
         self._end_beside()
+        self.clients.end_checkpoints()
         if self.booted.gate and self.booted.gate.up:
             self._loop.unwatch(self.booted.gate.channel.fileno())
         if self._session:
@@ -208,7 +209,10 @@ class Keeper:
                 from claude_bottle.keeper.judges import attend
 
                 attend(self._loop, self.booted, self.order)
-        self._beside = beside.begin(self.order, self.booted, self._desk.stand)
+        self._beside = beside.begin(self.order, self.booted, self._desk.stand, self._turn_ended)
+
+    def _turn_ended(self) -> None:
+        self.clients.checkpoints.turn_ended(self.order.plan.checkpoints)
 
     def _end_beside(self) -> None:
         while self._beside:

@@ -44,14 +44,16 @@ def take_down(keeper: Keeper) -> None:
 
 
 def next_order(
-    keeper: Keeper, plan: BottlePlan, note: str, pipes: Pipes | None, amend: Iterable[Amend]
+    keeper: Keeper, plan: BottlePlan, note: str, pipes: Pipes | None, amend: Iterable[Amend], *, silent: bool = False
 ) -> Order:  # fmt: skip
-    """The launch that follows. `note` goes into the conversation, if there is one; `pipes` are of `reopened`."""
+    """The launch that follows. `note` goes into the conversation, if there is one; `silent`: nothing is said in it before
+    the operator does. `pipes` are of `reopened`."""
     order, booted = keeper.order, keeper.booted
     record = booted.store.load(order.identity)
     home = order.paths.home(order.identity)
     going_on = order.harness.supports_resume and bool(order.harness.transcript_files(home, record.session_id))
-    launch = replace(order.launch, resume=going_on, session_id=record.session_id, note=note if going_on else "")
+    note = note if going_on else ""
+    launch = replace(order.launch, resume=going_on, session_id=record.session_id, note=note, silent=silent)
     gate = order.gate
     if gate is not None:
         gate = replace(gate, nonce=os.urandom(16).hex(), credentials=keeper.fresh_credentials())

@@ -16,6 +16,7 @@ from claude_bottle.backend.base import Way
 from claude_bottle.errors import BottleError
 from claude_bottle.gate.config import GateConfig
 from claude_bottle.keeper.gate_link import GateLink, Message
+from claude_bottle.model import policy
 from claude_bottle.redact import printable
 from claude_bottle.values import dataclass, field
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from claude_bottle.model.policy import Rule
 
 _MOST_REFUSED = 5
+_NOT_PLANNED = (policy.HOST_NOT_GRANTED, policy.PORT_NOT_GRANTED, policy.METHOD_NOT_GRANTED, policy.PATH_NOT_GRANTED)
 
 
 @dataclass(frozen=True)
@@ -73,5 +75,7 @@ def _refusals(messages: list[Message]) -> tuple[str, ...]:
         place = str(data.get("host") or data.get("name") or "")
         if place.startswith("_"):
             continue  # a service record (RFC 2782), which tools ask for on the way to a name
-        found[printable(f"{place}: {data['reason']}", width=120)] = None
+        said = printable(place, width=120)
+        found[f"the build wanted {said}, which its plan does not allow" if data["reason"] in _NOT_PLANNED else
+              f"the build did not reach {said}: {printable(str(data['reason']), width=40)}"] = None  # fmt: skip
     return tuple(list(found)[:_MOST_REFUSED])

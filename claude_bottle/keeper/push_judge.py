@@ -1,9 +1,9 @@
 """The process that judges one push: it shuts itself in, judges, and is gone.
 
 A fresh interpreter, so nothing of the keeper's memory is in it: no credential, no state, no descriptor but the line to the
-gate. Before the first hostile byte it gives up its capabilities, the network, and all files but the system's
-programs (to read and run) and its own directory; what it runs inherits that. A kernel that can refuse none of this
-judges no pushes. Argument: a JSON object, see `keeper.judges`.
+gate, and one to whoever signs commits where a rule wants that. Before the first hostile byte it gives up its capabilities,
+the network, and all files but the system's programs (to read and run) and its own directory; what it runs inherits that. A
+kernel that can refuse none of this judges no pushes. Argument: a JSON object, see `keeper.judges`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,12 @@ def main() -> None:
     said = json.loads(sys.argv[1])
     place, tools = Path(said["place"]), Tools(said["git"], said["gitleaks"])
     sock = socket.socket(fileno=said["line"])
-    os.set_inheritable(sock.fileno(), False)
+    signer = socket.socket(fileno=said["signer"]) if said["signer"] else None
+    for one in (sock, signer):
+        if one is not None:
+            os.set_inheritable(one.fileno(), False)
     shut_in(place, [sys.executable, *tools])
-    judge(sock, place, tools)
+    judge(sock, place, tools, signer)
 
 
 def shut_in(place: Path, programs: list[str]) -> None:

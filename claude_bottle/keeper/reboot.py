@@ -1,9 +1,12 @@
-"""Carrying out an approved capability: build it beside the running bottle, then boot again with it, in the same keeper.
+"""Taking a bottle down and booting it again in the same keeper: with an approved capability, or back at a checkpoint.
+
+A capability is built beside the running bottle first.
 
 The order of things is what makes it applied exactly once: built (the agent runs on; a failure changes nothing) → written to
 plan and record, from where every later boot has it → conversation archived → agent asked to end → bottle and gate down,
 home brought here → another gate, bottle and agent, with a note in the conversation. A crash before the record is no
-application, one after it leaves an interrupted bottle that `resume` continues with the layer. See `reboot_contract`.
+application, one after it leaves an interrupted bottle that `resume` continues with the layer. See `reboot_contract`, and
+`rewinding` for the way back.
 """
 
 from __future__ import annotations
@@ -18,7 +21,6 @@ from claude_bottle.keeper.next_life import next_order, reopened, take_down
 from claude_bottle.keeper.reboot_contract import (
     APPLIED,
     FAILED,
-    NOTE_LIMIT,
     PRESERVED,
     Amend,
     Approved,
@@ -27,12 +29,12 @@ from claude_bottle.keeper.reboot_contract import (
     Told,
 )
 from claude_bottle.model import events
-from claude_bottle.redact import printable
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.main import Keeper
     from claude_bottle.keeper.order import Order, Pipes
+    from claude_bottle.keeper.rewinding import Rewinding
     from claude_bottle.model.plan import BottlePlan
 
 CAPABILITY = "capability"
@@ -43,21 +45,12 @@ GRACE_SECONDS = 3.0
 class _Wanted:
     """One approval under way."""
 
-    def __init__(self, approved: Approved, told: Told, progress: Progress | None) -> None:
-        self.approved, self._told, self._progress = approved, told, progress
-
-    @property
-    def note(self) -> str:
-        described = self.approved.capability.describe()
-        return self.approved.note or f"The operator granted what you asked for: {described}. It is installed now."
+    def __init__(self, approved: Approved, told: Told, progress: Progress) -> None:
+        self.approved, self._told, self.progress = approved, told, progress
 
     def tell(self, how: str, why: str = "") -> None:
         told, self._told = self._told, lambda _outcome: None
         told(Outcome(how, why))
-
-    def progress(self, line: str) -> None:
-        if self._progress:
-            self._progress(line)
 
 
 class Rebooter:
@@ -72,10 +65,13 @@ class Rebooter:
         self._building: Building | None = None
         self._plan: BottlePlan = keeper.order.plan
         self._pipes: Pipes | None = None
+        self._rewinding: Rewinding | None = None
         self.due = False
 
     @property
     def busy(self) -> str:
+        if self._rewinding:
+            return self._rewinding.described
         if self.due:
             return f"booting again with {', '.join(one.approved.capability.describe() for one in self._built)}"
         if self._building:
@@ -87,28 +83,44 @@ class Rebooter:
         """For attached terminals, between two lives of the bottle."""
         return f"claude-bottle: {self.busy}; the session goes on in a moment"
 
-    def apply(self, approved: Approved, told: Told, progress: Progress | None = None) -> None:
+    def apply(self, approved: Approved, told: Told, progress: Progress) -> None:
         wanted = _Wanted(approved, told, progress)
-        if len(approved.note) > NOTE_LIMIT or approved.note != printable(approved.note, keep_newlines=True):
-            self._fail(wanted, "its note is no plain text of a reasonable length")
-        elif self._keeper.order.plan.has(approved.capability):
+        if self._keeper.order.plan.has(approved.capability):
             self._keeper.booted.loop.later(0, lambda: wanted.tell(APPLIED))
         else:
             self._waiting.append(wanted)
             if self._building is None and not self.due:
                 self._next()
 
+    def rewind(self, to: Rewinding) -> None:
+        """Go back to a checkpoint. BottleError while something else is under way."""
+        keeper = self._keeper
+        if self.busy:
+            raise BottleError(f"{keeper.order.identity} is {self.busy}", do="rewind it when that is done")
+        if keeper.booted.terminal is None:
+            raise BottleError(f"{keeper.order.identity} has no session that could go on", why="it was started by `run`",
+                              do=f"claude-bottle stop --keep {keeper.order.identity}, then rewind it")  # fmt: skip
+        if keeper.booted.audit.halted:
+            raise BottleError("the journal cannot be written", why="nothing may change unrecorded")
+        self._rewinding = to
+        keeper.booted.audit.record(events.REBOOTING, durable=True, to=to.to.name)
+        self._end_this_life()
+
     def reboot(self) -> None:
         """The agent has ended as asked: take everything down and boot again. BottleError when it does not come up: the
         bottle is down then, its home is here, and the keeper settles."""
-        keeper, granted = self._keeper, list(self._built)
+        keeper, granted, back = self._keeper, list(self._built), self._rewinding
         take_down(keeper)
-        note = "\n\n".join(one.note for one in granted)
-        order = next_order(keeper, self._plan, note, self._pipes, self.amend)
+        if back:
+            back.carry_out(keeper.order, keeper.booted)
+        note = "\n\n".join(one.approved.note for one in granted)
+        order = next_order(keeper, self._plan, note, self._pipes, self.amend, silent=back is not None)
         keeper.begin_again(order)
-        self.due, self._built = False, []
+        self.due, self._built, self._rewinding = False, [], None
         for one in granted:
             one.tell(APPLIED)
+        if back:
+            back.done()
         if self._waiting:
             self._next()
 
@@ -124,7 +136,9 @@ class Rebooter:
                 one.tell(PRESERVED, why)
             else:
                 self._fail(one, why)
-        self._waiting, self._built = [], []
+        if self._rewinding:
+            self._rewinding.failed(self._keeper.order.identity, why)
+        self._waiting, self._built, self._rewinding = [], [], None
 
     def _next(self) -> None:
         """Build the first that waits on top of what has been built."""
@@ -140,8 +154,8 @@ class Rebooter:
             self._record(wanted, "building")
             self._building = Building(
                 self._keeper.booted.loop,
-                lambda progress: order.backend.build_layer(plan, capability, progress, outlet),
-                wanted.progress, self._built_now,
+                lambda progress, outlet: order.backend.build_layer(plan, capability, progress, outlet), outlet,
+                wanted.progress, lambda said: self._record(wanted, "refused", why=said), self._built_now,
             )  # fmt: skip
         except BottleError as problem:
             self._built_now(problem)
@@ -179,9 +193,13 @@ class Rebooter:
                 self._fail(one, str(problem))
             self._built = []
             return
-        self.due = True
         self._pipes = reopened(keeper.order, keeper.clients.outputs)
         keeper.booted.audit.record(events.REBOOTING, durable=True, layers=[layer.name for layer in self._plan.layers])
+        self._end_this_life()
+
+    def _end_this_life(self) -> None:
+        """Ask the agent to end; the keeper then calls `reboot`."""
+        keeper, self.due = self._keeper, True
         try:
             settle.snapshot(keeper.order, keeper.booted)
         except Exception as problem:  # its home is brought here once it is down

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.order import Order
+    from claude_bottle.keeper.rewinding import Rewinding
     from claude_bottle.model.capability import Capability
     from claude_bottle.state.record import BottleRecord
 
@@ -24,13 +25,13 @@ APPLIED, FAILED, PRESERVED = "applied", "failed", "preserved"
 
 
 class Approved(NamedTuple):
-    """A decision to carry out. `request` is its id ("" without one), for the journal; `note` is what the agent reads in
-    its conversation once it has the tool: what was decided and what it got, our own words, plain text, no control
-    characters but newlines, at most NOTE_LIMIT characters. "" makes one from `capability.describe()`."""
+    """A decision to carry out. `request` is its id, for the journal; `note` is what the agent reads in its conversation
+    once it has the tool: what was decided and what it got, our own words, plain text, no control characters but newlines,
+    at most NOTE_LIMIT characters."""
 
     request: str
     capability: Capability
-    note: str = ""
+    note: str
 
 
 NOTE_LIMIT = 2000
@@ -66,12 +67,16 @@ class Reboots(Protocol):
     def busy(self) -> str:
         """What is being done, one line, for `status` and the dashboard ("" while nothing is)."""
 
-    def apply(self, approved: Approved, told: Told, progress: Progress | None = None) -> None:
+    def apply(self, approved: Approved, told: Told, progress: Progress) -> None:
         """Carry it out. `told` is called exactly once, unless the keeper dies first; `progress` any number of times before
         with one sanitised line of the build. What is asked for while another one is under way waits for its turn (all
         that have been built by then come up in one reboot). Never raises: a capability this backend cannot build is
         FAILED. While it reboots the gate is another one: a request that waits in the old one is not answered, the note
         is its answer."""
+
+    def rewind(self, to: Rewinding) -> None:
+        """Take the bottle down, back to a checkpoint, and up again. BottleError while anything else is under way, or for a
+        bottle without a terminal."""
 
 
 def applied(record: BottleRecord, capability: Capability) -> bool:

@@ -15,6 +15,7 @@ from claude_bottle.backend.tree import left_out
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import live_work, workspaces
 from claude_bottle.keeper.gate_events import record_gate_event
+from claude_bottle.keeper.reasons import reason_of
 from claude_bottle.model import events
 from claude_bottle.state.work_note import UNEXPORTED
 from claude_bottle.workspace import opening
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from claude_bottle.state.paths import Paths
     from claude_bottle.state.record import BottleRecord
 
-OPERATOR, INTERRUPTED, WORK = "operator", "interrupted", UNEXPORTED
+OPERATOR, INTERRUPTED, WORK, CHECKPOINTS = "operator", "interrupted", UNEXPORTED, "checkpoints"
 AWAY = "its home could not be brought here"
 _NAMED = 20
 
@@ -42,24 +43,6 @@ class Settled(NamedTuple):
     def to_dict(self) -> dict[str, object]:
         return {"identity": self.identity, "code": self.code, "preserved": list(self.preserved),
                 "transcript": self.transcript, "warnings": list(self.warnings)}  # fmt: skip
-
-
-def reason_of(code: int, stopped: bool, *, starved: bool = False) -> str | None:
-    """Why an agent that ended with `code` (128 + signal where one killed it) is preserved; None for 0. `starved`: the
-    kernel has killed for want of memory."""
-    if code == 0:
-        return None
-    how = f"exit {code}"
-    if starved and code == 128 + signal.SIGKILL:
-        how = "killed (out of memory)"
-    elif code == 128 + signal.SIGINT:
-        how = "exit 130 (Ctrl-C)"
-    elif code > 128:
-        try:
-            how = f"killed ({signal.Signals(code - 128).name})"
-        except ValueError:
-            pass
-    return f"stopped ({how})" if stopped else how
 
 
 class Settlement:
@@ -87,6 +70,7 @@ class Settlement:
         # Programs the agent left behind could write until the bottle was gone.
         self._archive(events.ARCHIVED)
         self._bring_home()
+        self._try("its checkpoints could not be looked at", self._keep_checkpoints)
         self._try("changes of the host could not be looked for", self._note_edits, preserves=False)
         self._try("what held places in the workspace could not be removed",
                   lambda: live_work.let_go(self._order.paths, identity))  # fmt: skip
@@ -137,6 +121,13 @@ class Settlement:
         """What the bottle made of the operator's directory is kept: nobody has seen it yet."""
         if opening.judge(self._order.paths, self._order.identity):
             self._reasons.append(WORK)
+
+    def _keep_checkpoints(self) -> None:
+        """Whoever asked for one means to come back to it."""
+        from claude_bottle.state import checkpoints
+
+        if checkpoints.asked_for(self._order.paths, self._order.identity):
+            self._reasons.append(CHECKPOINTS)
 
     def _note_edits(self) -> None:
         """What the host changed below a layer of the bottle's: said, since the bottle has seen some of it."""
@@ -262,6 +253,7 @@ def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
         if records.effective_status(record) != records.INTERRUPTED:
             return record
         recover(paths, record)
+        record = store.load(identity)
         reasons = (*record.preserved, INTERRUPTED, *([UNEXPORTED] if _has_unexported(paths, identity) else []))
         archive = transcripts.snapshot(paths, record)
         journal = Journal.open(paths, identity)
@@ -291,9 +283,12 @@ def _has_unexported(paths: Paths, identity: str) -> bool:
 
 
 def recover(paths: Paths, record: BottleRecord) -> None:
-    """End and bring home what the bottle of a dead keeper left in its backend; remove what it left in a live workspace."""
+    """End and bring home what the bottle of a dead keeper left in its backend; remove what it left in a live workspace;
+    complete its going back to a checkpoint."""
     from claude_bottle.backend import get_bottle_backend
+    from claude_bottle.keeper import restoring
 
     home, workspace = paths.home(record.identity), paths.workspace(record.identity)
     get_bottle_backend(record.backend).recover(record.identity, home, workspace)
     live_work.let_go(paths, record.identity)
+    restoring.complete(paths, record.identity)

@@ -1,4 +1,5 @@
-"""How an operator notices that a bottle asks: the title and bell of attached terminals, and a command of their own.
+"""How an operator notices that a bottle asks, or gets what it asked for: the title and bell of attached terminals, and a
+command of their own.
 
 The title goes as a message, never as output: what an agent writes cannot contain one (`filter` drops titles), and the CLI
 makes the escape sequence itself. The command gets the request as JSON on its stdin; nothing of it is in its arguments.
@@ -49,10 +50,16 @@ class Waiting:
         """What an attached terminal shall show: the title, "" for its own. What stands where no request waits."""
         waiting = self._requests.inbox.waiting
         if not waiting:
-            return {"op": "waiting", "title": self._session.standing if self._session else "", "bell": False}
+            standing = self._session.standing if self._session else ""
+            return {"op": "waiting", "title": self._under_way() or standing, "bell": False}
         more = f" (+{len(waiting) - 1})" if len(waiting) > 1 else ""
         what = summary(waiting[-1].change.to_dict())
         return {"op": "waiting", "title": f"{self._head()}{self._requests.inbox.bottle} asks: {what}{more}", "bell": bell}
+
+    def _under_way(self) -> str:
+        """What is being built or booted for it, and the last line of that."""
+        busy, said = self._requests.rebooter.busy, "".join(self._requests.progress.values())
+        return f"{self._head()}{self._requests.inbox.bottle} is {busy}{': ' if said else ''}{said}" if busy else ""
 
     def _head(self) -> str:
         """The operator's marker, which no agent knows; without one the title is still ours alone."""

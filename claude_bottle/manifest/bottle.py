@@ -72,7 +72,7 @@ class Bottle:
     """What is granted. `workspace` is a mode of `model.plan.Workspace`, `include` what a clone takes beyond what is
     committed; `credentials` maps a name to its alternatives, the
     preferred first (usually there is one); `origin` is "home", "project", or "both" for what both of them
-    grant."""
+    grant; `checkpoints` how many of those at the end of a turn stay, 0 for none at all."""
 
     name: str
     backend: str = "auto"
@@ -88,6 +88,7 @@ class Bottle:
     capabilities: tuple[Capability, ...] = ()
     egress_bytes: int | None = None
     include: tuple[str, ...] = ()
+    checkpoints: int = 0
     usd: float | None = None
 
     def places(self, credential: str) -> tuple[tuple[str, int], ...]:
@@ -124,6 +125,7 @@ class Bottle:
             **({"limits": self.limits.to_dict()} if self.limits.to_dict() else {}),
             **({"capabilities": [one.to_dict() for one in self.capabilities]} if self.capabilities else {}),
             **({"budget": budget} if (budget := self._budget()) else {}),
+            **({"checkpoints": {"every": "turn", "keep": self.checkpoints}} if self.checkpoints else {}),
         }
 
     def _budget(self) -> dict[str, object]:

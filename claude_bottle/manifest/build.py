@@ -117,6 +117,7 @@ class _Bottle:
             self._capabilities(),
             None if self.doc.budget is UNSET else image.egress_bytes(self.doc.budget, (*self.path, "budget"), self.report),
             self._include(),
+            0 if self.doc.checkpoints is UNSET else self.doc.checkpoints.keep,
             None if self.doc.budget is UNSET else image.usd(self.doc.budget, (*self.path, "budget"), self.report),
         )
 

@@ -80,6 +80,7 @@ def narrow(home: Bottle, project: Bottle) -> tuple[Bottle, list[str]]:
         capabilities=home.capabilities,
         egress_bytes=least(home.egress_bytes, project.egress_bytes),
         include=_common_include(home, project) if mode == "clone" else (),
+        checkpoints=max(home.checkpoints, project.checkpoints),
         usd=least(home.usd, project.usd),
     )
     left_out = _beyond(home.rules, project.rules, bound_by=(*home.rules, *project.rules))

@@ -16,6 +16,7 @@ from claude_bottle.model import git_grant
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.hosts import reserved_reason
 from claude_bottle.model.policy import Rule
+from claude_bottle.model.ssh_remote import SshRemote
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -169,7 +170,13 @@ def git(doc: GitDoc, path: Path, report: Report) -> GitGrant | None:
         report.problem((*path, "max_pack"), str(refused))
         return None
     try:
-        return GitGrant(tuple(doc.repositories), doc.fetch, tuple(doc.push), doc.force, doc.delete, most) if sound else None
+        ssh = None if doc.ssh is UNSET else SshRemote(doc.ssh.user, doc.ssh.port, doc.ssh.key, doc.ssh.directory)
+    except ValueError as refused:
+        report.problem((*path, "ssh"), str(refused))
+        return None
+    try:
+        named = (tuple(doc.repositories), doc.fetch, tuple(doc.push), doc.force, doc.delete)
+        return GitGrant(*named, most, doc.sign, ssh) if sound else None
     except ValueError as refused:
         report.problem(path, str(refused))
         return None

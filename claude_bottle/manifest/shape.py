@@ -41,6 +41,15 @@ class CredentialDoc(Struct, forbid_unknown_fields=True, frozen=True):
     one_of: list[CredentialDoc] | UnsetType = UNSET
 
 
+class SshDoc(Struct, forbid_unknown_fields=True, frozen=True):
+    """How a git remote is reached by ssh."""
+
+    user: Text = "git"
+    port: Port = 22
+    key: Text = ""
+    directory: Text = ""
+
+
 class GitDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """What may be done with git repositories on a rule's host."""
 
@@ -50,6 +59,8 @@ class GitDoc(Struct, forbid_unknown_fields=True, frozen=True):
     force: bool = False
     delete: bool = False
     max_pack: Text | UnsetType = UNSET
+    sign: bool = False
+    ssh: SshDoc | UnsetType = UNSET
 
 
 class RuleDoc(Struct, forbid_unknown_fields=True, frozen=True):
@@ -112,6 +123,13 @@ class WorkspaceDoc(Struct, forbid_unknown_fields=True, frozen=True):
     include: list[Literal["uncommitted", "untracked"]] | UnsetType = UNSET
 
 
+class CheckpointsDoc(Struct, forbid_unknown_fields=True, frozen=True):
+    """Checkpoints that are taken by themselves."""
+
+    every: Literal["turn"]
+    keep: Annotated[int, Meta(ge=1, le=100)] = 10
+
+
 class MountDoc(Struct, forbid_unknown_fields=True, frozen=True):
     """A path of the host shown in the bottle."""
 
@@ -134,6 +152,7 @@ class BottleDoc(Struct, forbid_unknown_fields=True, frozen=True):
     limits: LimitsDoc | UnsetType = UNSET
     capabilities: list[CapabilityDoc] = []
     budget: BudgetDoc | UnsetType = UNSET
+    checkpoints: CheckpointsDoc | UnsetType = UNSET
 
 
 class AgentDoc(Struct, forbid_unknown_fields=True, frozen=True):

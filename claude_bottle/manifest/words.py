@@ -86,7 +86,7 @@ def describe_capability(capability: Capability) -> str:
 def grants(bottle: Bottle) -> list[str]:
     """Everything a bottle grants, each line beginning with its name; empty for one without any right.
 
-    Variables and `proxy_env` are no grants: they act on the bottle's inside alone.
+    Variables, `proxy_env` and checkpoints are no grants: they act on the bottle alone.
     """
     lines = [describe_rule(rule) for rule in bottle.rules]
     lines += [

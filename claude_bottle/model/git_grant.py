@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
+from claude_bottle.model.ssh_remote import SshRemote
 from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
@@ -26,13 +27,16 @@ _PLACES = ("refs/heads/", "refs/tags/")
 _REF = re.compile(r"refs(/[A-Za-z0-9_+=,#][A-Za-z0-9._+=,#@-]*)+")
 _ID = re.compile(r"[0-9a-f]{40}")
 _SIZE = re.compile(r"([0-9]{1,12})([kmg]?)", re.IGNORECASE)
+_FINDING = re.compile(r"[A-Za-z0-9_-]{1,80}:[0-9a-f]{40}:[0-9]{1,9}")
+FILES = "files that run by themselves"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 @dataclass(frozen=True)
 class GitGrant:
     """`repositories`: paths like "acme/shop", `*` for one segment. `push`: patterns of the refs that may be pushed, none for
-    no pushing. `force`: a branch may lose commits; `delete`: a ref may be deleted. `max_pack`: bytes of one push."""
+    no pushing. `force`: a branch may lose commits; `delete`: a ref may be deleted. `max_pack`: bytes of one push. `sign`: new
+    commits are signed on their way, as the operator's git would. `ssh`: how the remote is reached, None for https."""
 
     repositories: tuple[str, ...]
     fetch: bool = True
@@ -40,9 +44,13 @@ class GitGrant:
     force: bool = False
     delete: bool = False
     max_pack: int = MAX_PACK
+    sign: bool = False
+    ssh: SshRemote | None = None
     approved: tuple[str, ...] = ()
     """Commits whose files that run by themselves the operator has approved. Such a section is no grant, but the answer to
     that one question about pushes that another one grants."""
+    let_through: tuple[str, ...] = ()
+    """With `approved`, what of them is: FILES, and findings that look like secrets and are none. Nothing: the files."""
 
     def __post_init__(self) -> None:
         for name in ("repositories", "push"):
@@ -53,19 +61,26 @@ class GitGrant:
                 raise ValueError(f"name at most {MAX_NAMED} {name}")
         object.__setattr__(self, "repositories", tuple(check_repository(one) for one in self.repositories))
         object.__setattr__(self, "push", tuple(check_pattern(one) for one in self.push))
-        if not all(isinstance(one, bool) for one in (self.fetch, self.force, self.delete)):
-            raise ValueError("fetch, force and delete are true or false")
+        if not all(isinstance(one, bool) for one in (self.fetch, self.force, self.delete, self.sign)):
+            raise ValueError("fetch, force, delete and sign are true or false")
         if not self.repositories:
             raise ValueError("no repository is named")
         if type(self.max_pack) is not int or not LEAST_PACK <= self.max_pack <= MOST_PACK:
             raise ValueError("max_pack is a size from 1k to 2g")
-        if not self.push and (self.force or self.delete):
-            raise ValueError("force and delete are for what may be pushed: name the refs in push")
+        if not self.push and (self.force or self.delete or self.sign):
+            raise ValueError("force, delete and sign are for what may be pushed: name the refs in push")
+        if self.ssh is not None and not isinstance(self.ssh, SshRemote):
+            object.__setattr__(self, "ssh", SshRemote.from_dict(self.ssh))
         if not isinstance(self.approved, (list, tuple)) or not all(
             isinstance(one, str) and _ID.fullmatch(one) for one in self.approved
         ):
             raise ValueError("approved is a list of commits")
         object.__setattr__(self, "approved", tuple(self.approved))
+        if not isinstance(self.let_through, (list, tuple)) or not all(
+            isinstance(one, str) and (one == FILES or is_finding(one)) for one in self.let_through
+        ) or (self.let_through and not self.approved):  # fmt: skip
+            raise ValueError("let_through is a list of findings in approved commits")
+        object.__setattr__(self, "let_through", tuple(self.let_through))
         if not self.fetch and not self.push:
             raise ValueError("neither fetch nor push: it grants nothing")
 
@@ -77,7 +92,14 @@ class GitGrant:
             raise ValueError("a rule with git grants git alone: write methods and paths in a rule of their own")
         if rule.tls != "inspect" or rule.port == 80:
             raise ValueError("git is judged inside TLS: no tunnel, no plain http (port 80)")
+        if grant.ssh and rule.credential:
+            raise ValueError("a remote that is reached by ssh takes no credential: it is signed in to with a key")
         return grant
+
+    @property
+    def lifts_files(self) -> bool:
+        """Whether files that run by themselves are what was approved."""
+        return bool(self.approved) and (not self.let_through or FILES in self.let_through)
 
     def names(self, repository: str) -> bool:
         """Whether `repository` (without `.git`) is one of those named."""
@@ -100,6 +122,8 @@ class GitGrant:
             and all(any(matches(mine, one) for mine in self.push) for one in other.push)
             and (self.force or not other.force)
             and (self.delete or not other.delete)
+            and (self.sign == other.sign or not other.push) and self.ssh == other.ssh
+            and set(self.let_through) == set(other.let_through)
             and (self.max_pack >= other.max_pack or not other.push) and set(self.approved) == set(other.approved)
         )
 
@@ -108,27 +132,35 @@ class GitGrant:
         repositories = _both(self.repositories, other.repositories, _fits)
         push = _both(self.push, other.push, matches)
         fetch = self.fetch and other.fetch
-        if not repositories or not (fetch or push):
+        if not repositories or not (fetch or push) or self.ssh != other.ssh:
             return None
-        return GitGrant(repositories, fetch, push, bool(push) and self.force and other.force,
-                        bool(push) and self.delete and other.delete, min(self.max_pack, other.max_pack))  # fmt: skip
+        return GitGrant(
+            repositories, fetch, push, bool(push) and self.force and other.force, bool(push) and self.delete and other.delete,
+            min(self.max_pack, other.max_pack), bool(push) and (self.sign or other.sign), self.ssh,
+        )  # fmt: skip
 
     def describe(self) -> str:
         """`fetch acme/shop; push refs/heads/bottle/* (new commits only, at most 50m)`."""
         if self.approved:
-            return f"git: approved files that run by themselves, of {', '.join(one[:10] for one in self.approved)}"
+            what = [FILES] if self.lifts_files else []
+            what += [f"{one}, which is no secret" for one in self.let_through if one != FILES]
+            return f"git: approved {'; '.join(what)} of {', '.join(one[:10] for one in self.approved)}"
         said = ["fetch"] if self.fetch else []
         if self.push:
             extra = [word for word, on in (("rewriting history", self.force), ("deleting", self.delete)) if on]
             kind = f"with {' and '.join(extra)}" if extra else "new commits only"
-            said.append(f"push {', '.join(self.push)} ({kind}, at most {size_text(self.max_pack)})")
-        return f"git: {'; '.join(said)} in {', '.join(self.repositories)}"
+            signed = ", signed with your key" if self.sign else ""
+            said.append(f"push {', '.join(self.push)} ({kind}, at most {size_text(self.max_pack)}{signed})")
+        way = f", {self.ssh.describe()}" if self.ssh else ""
+        return f"git: {'; '.join(said)} in {', '.join(self.repositories)}{way}"
 
     def to_dict(self) -> dict[str, object]:
         return {
             "repositories": list(self.repositories), "fetch": self.fetch, "push": list(self.push), "force": self.force,
             "delete": self.delete, "max_pack": self.max_pack,
+            **({"sign": True} if self.sign else {}), **({"ssh": self.ssh.to_dict()} if self.ssh else {}),
             **({"approved": list(self.approved)} if self.approved else {}),
+            **({"let_through": list(self.let_through)} if self.let_through else {}),
         }  # fmt: skip
 
     @staticmethod
@@ -167,6 +199,11 @@ def is_ref(name: str) -> bool:
         len(name) <= MAX_REF and bool(_REF.fullmatch(name)) and ".." not in name
         and not any(part.endswith((".", ".lock")) for part in name.split("/"))
     )  # fmt: skip
+
+
+def is_finding(key: str) -> bool:
+    """Whether it names a finding for good: a rule, an object's id, a line."""
+    return bool(_FINDING.fullmatch(key))
 
 
 def matches(pattern: str, ref: str) -> bool:

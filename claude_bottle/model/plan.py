@@ -118,7 +118,8 @@ class Layer:
 @dataclass(frozen=True)
 class BottlePlan:
     """See contract §4 for the meaning of each key; `env` maps a name to its value, placeholders excluded. `approvals`:
-    what a file of the operator's approves beforehand (`supervise.rulefile`)."""
+    what a file of the operator's approves beforehand (`supervise.rulefile`). `checkpoints`: how many of those that are taken
+    at the end of a turn stay, 0: none is taken."""
 
     slug: str
     agent: str
@@ -143,6 +144,7 @@ class BottlePlan:
     approvals: tuple[dict[str, object], ...] = ()
     layers: tuple[Layer, ...] = ()
     fork_of: str | None = None
+    checkpoints: int = 0
     skills: tuple[dict[str, str], ...] = ()
 
     @property
@@ -200,6 +202,7 @@ class BottlePlan:
             "protections": [asdict(protection) for protection in self.protections],
             **({"skills": list(self.skills)} if self.skills else {}),
             **({"approvals": list(self.approvals)} if self.approvals else {}),
+            **({"checkpoints": {"every": "turn", "keep": self.checkpoints}} if self.checkpoints else {}),
         }  # fmt: skip
 
 

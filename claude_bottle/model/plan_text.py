@@ -168,6 +168,8 @@ def _inside(plan: dict[str, Any]) -> list[str]:
         lines += _row("limits", _limits(plan["limits"]))
     if plan["budget"]:
         lines += _row("budget", " · ".join(_budget(plan["budget"])))
+    if plan.get("checkpoints"):
+        lines += _row("keeps", f"a checkpoint of each turn's end, the newest {plan['checkpoints']['keep']}")
     return lines
 
 

@@ -16,6 +16,7 @@ from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.git_request import FETCH, GitRequest, git_request, granting
 from claude_bottle.model.hosts import WILD, BadHost, canonical_host, canonical_pattern, canonical_port, reserved_reason
 from claude_bottle.model.matching import Matcher, conflicts
+from claude_bottle.model.ssh_remote import SshRemote
 from claude_bottle.model.urlpath import BadTarget, PathPattern, compile_pattern, is_canonical, readings
 from claude_bottle.values import dataclass
 
@@ -131,6 +132,11 @@ class Rule:
     def wide(self) -> bool:
         """Whether it is for every direct subdomain of a domain."""
         return self.host.startswith(WILD)
+
+    @property
+    def ssh(self) -> SshRemote | None:
+        """How its host is reached, where that is not by https."""
+        return self.git.ssh if self.git else None
 
     def to_dict(self) -> dict[str, object]:
         return {

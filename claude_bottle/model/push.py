@@ -19,13 +19,22 @@ MAX_COMMANDS, MAX_COMMAND_BYTES = 32, 64 << 10
 MAX_ADVERTISED, MAX_ANSWER = 32 << 20, 4 << 20
 ZERO = "0" * 40
 
+_ID = re.compile(r"[0-9a-f]{40}")
 _COMMAND = re.compile(rb"([0-9a-f]{40}) ([0-9a-f]{40}) ([!-~]{1,255})")
+# Of a repository with SHA-256 ids: read, so that it can be refused in git's own way.
+_LONG_COMMAND = re.compile(rb"([0-9a-f]{64}) ([0-9a-f]{64}) ([!-~]{1,255})")
 _TIP = re.compile(rb"([0-9a-f]{40}) ([^\x00-\x20\x7f]{1,4096})")
 _SHALLOW = re.compile(rb"shallow [0-9a-f]{40}")
 # What a client may ask for; what these do not cover (push options, signed pushes, other hashes) is not passed on.
 _PLAIN = frozenset({"report-status", "report-status-v2", "side-band-64k", "quiet", "atomic", "ofs-delta", "delete-refs",
                     "object-format=sha1"})  # fmt: skip
+_LONG = "object-format=sha256"
 _ASKED = b"report-status side-band-64k object-format=sha1 agent=claude-bottle"
+
+
+def is_id(word: object) -> bool:
+    """Whether it is the id of an object."""
+    return isinstance(word, str) and bool(_ID.fullmatch(word))
 
 
 class BadPush(ValueError):
@@ -46,6 +55,11 @@ class Command(NamedTuple):
     @property
     def creates(self) -> bool:
         return self.old == ZERO
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its ids are SHA-256."""
+        return len(self.new) != len(ZERO)
 
     def to_dict(self) -> dict[str, object]:
         return self._asdict()
@@ -69,7 +83,7 @@ def read_commands(lines: Sequence[bytes]) -> Asked:
             continue  # where its own history is cut off is no business of a remote that has it whole
         if text.startswith(b"push-cert"):
             raise BadPush("signed pushes are not passed on: their signature is for another remote's eyes")
-        found = _COMMAND.fullmatch(text)
+        found = _COMMAND.fullmatch(text) or _LONG_COMMAND.fullmatch(text)
         if found is None or (mark and commands):
             raise BadPush("a command that is none")
         if mark:
@@ -81,6 +95,8 @@ def read_commands(lines: Sequence[bytes]) -> Asked:
         raise BadPush("the same ref twice")
     if any(command.old == command.new for command in commands):
         raise BadPush("a command that changes nothing")
+    if any(command.is_long != (_LONG in said) for command in commands):
+        raise BadPush("ids of another kind than it says")
     status = bool(said & {"report-status", "report-status-v2"})
     return Asked(tuple(commands), "side-band-64k" in said, status)
 
@@ -88,7 +104,7 @@ def read_commands(lines: Sequence[bytes]) -> Asked:
 def _capabilities(text: bytes) -> frozenset[str]:
     words = text.decode("ascii", "replace").split()
     said = frozenset(word for word in words if not word.startswith(("agent=", "session-id=")))
-    if said - _PLAIN:
+    if said - _PLAIN - {_LONG}:
         odd = "push options are" if "push-options" in said else "an extension of the protocol is"
         raise BadPush(f"{odd} not passed on")
     return said
@@ -100,6 +116,8 @@ def ungranted(commands: Iterable[Command], grant: GitGrant) -> dict[str, str]:
     for command in commands:
         if not grant.may_push(command.ref):
             found[command.ref] = f"this ref may not be pushed; granted: {', '.join(grant.push)}"
+        elif command.is_long:
+            found[command.ref] = "repositories with SHA-256 ids can be fetched, but not pushed to through this gate"
         elif command.deletes and not grant.delete:
             found[command.ref] = "deleting refs is not granted"
     return found

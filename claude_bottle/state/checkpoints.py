@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from claude_bottle.state.paths import Paths
 
 SCHEMA = 1
-NOTE, HOME, WORKSPACE, SEEN, NEW = "checkpoint.json", "home", "workspace", "seen.json", ".new-"
+NOTE, HOME, WORKSPACE, SEEN = "checkpoint.json", "home", "workspace", "seen.json"
+NEW, GONE = ".new-", ".gone-"
+# Who wanted one: the operator, a rewinding (what there was until then), a fork of what is now, the end of a turn.
+OPERATOR, REWIND, FORK, TURN = "operator", "rewind", "fork", "turn"
+_PREFIX = {OPERATOR: "c", REWIND: "before-rewind-", FORK: "fork-", TURN: "turn-"}
 _LIMIT = 1 << 20
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,38}[a-z0-9])?")
 _LAYER = re.compile(r"[0-9a-f]{16}")
@@ -32,7 +36,7 @@ _LAYER = re.compile(r"[0-9a-f]{16}")
 class Checkpoint(NamedTuple):
     """`mode` is the workspace's; `layers` the finished ones that made it, newest first, None where it is a directory of its
     own (or, in a live one, not kept at all); `over` the live stack that the newest of them was copied over, None where it
-    was finished; `since` as in `Layers`."""
+    was finished; `since` as in `Layers`; `made` why there is one."""
 
     path: Path
     name: str
@@ -45,6 +49,7 @@ class Checkpoint(NamedTuple):
     layers: tuple[str, ...] | None = None
     over: tuple[str, ...] | None = None
     since: int = 0
+    made: str = OPERATOR
 
     @property
     def home(self) -> Path:
@@ -89,6 +94,11 @@ def known(paths: Paths, identity: str) -> list[Checkpoint]:
     return sorted(found, key=lambda one: (one.created, one.name))
 
 
+def asked_for(paths: Paths, identity: str) -> bool:
+    """Whether a bottle has one that an operator may mean to come back to."""
+    return any(one.made in (OPERATOR, REWIND) for one in known(paths, identity))
+
+
 def load(paths: Paths, identity: str, name: str) -> Checkpoint:
     """One of a bottle's; BottleError when there is none of that name, Damaged for one that makes no sense."""
     path = paths.checkpoints(identity) / check_name(name)
@@ -97,16 +107,16 @@ def load(paths: Paths, identity: str, name: str) -> Checkpoint:
     except FileNotFoundError:
         raise BottleError(f"{identity} has no checkpoint {name}", do=f"claude-bottle checkpoints {identity}") from None
     texts = [said.get(key) for key in ("name", "created", "agent", "harness", "session_id", "mode")]
-    source, since = said.get("source"), said.get("since")
+    source, since, made = said.get("source"), said.get("since"), said.get("made", OPERATOR)
     if (
         said.get("schema") != SCHEMA or not all(isinstance(text, str) for text in texts) or texts[0] != name
         or not (source is None or (isinstance(source, str) and os.path.isabs(source) and "\0" not in source))
-        or type(since) is not int
+        or type(since) is not int or not isinstance(made, str) or made not in _PREFIX
     ):  # fmt: skip
         raise damage.damaged(path / NOTE, "not a checkpoint")
     created, agent, harness, session, mode = map(str, texts[1:])
     layers, over = (_stack(path, said.get(key)) for key in ("layers", "over"))
-    return Checkpoint(path, name, created, agent, harness, session, mode, source, layers, over, since)
+    return Checkpoint(path, name, created, agent, harness, session, mode, source, layers, over, since, made)
 
 
 def _stack(path: Path, value: object) -> tuple[str, ...] | None:
@@ -117,13 +127,20 @@ def _stack(path: Path, value: object) -> tuple[str, ...] | None:
     return tuple(value)
 
 
-def next_name(paths: Paths, identity: str) -> str:
-    """c1, c2, …: one that is free."""
-    taken = {one.name for one in known(paths, identity)}
-    number = len(taken) + 1
-    while f"c{number}" in taken:
-        number += 1
-    return f"c{number}"
+def next_name(paths: Paths, identity: str, made: str = OPERATOR) -> str:
+    """c1, c2, …, or in the way of those that are `made` for another reason: later than all there are."""
+    prefix = _PREFIX[made]
+    numbers = [one.name.removeprefix(prefix) for one in known(paths, identity) if one.name.startswith(prefix)]
+    return f"{prefix}{max((int(text) for text in numbers if text.isdecimal()), default=0) + 1}"
+
+
+def prune(paths: Paths, identity: str, most: int) -> None:
+    """Remove all of those that were made at the end of a turn but the newest `most`. Nobody else's are touched."""
+    turns = [one for one in known(paths, identity) if one.made == TURN]
+    for one in turns[: max(len(turns) - most, 0)]:
+        gone = one.path.with_name(f"{GONE}{one.name}")
+        os.rename(one.path, gone)
+        remove_tree(gone)
 
 
 def begin(paths: Paths, identity: str, name: str) -> Path:
@@ -133,7 +150,7 @@ def begin(paths: Paths, identity: str, name: str) -> Path:
     if os.path.lexists(directory / check_name(name)):
         raise BottleError(f"{identity} has a checkpoint {name} already", do="choose another name, or none")
     for left in os.listdir(directory):
-        if left.startswith(NEW):
+        if left.startswith((NEW, GONE)):
             remove_tree(directory / left)  # of one that a crash cut short: the caller holds the bottle
     staging = directory / f"{NEW}{name}"
     os.mkdir(staging, 0o700)

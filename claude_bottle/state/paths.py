@@ -150,6 +150,10 @@ class Paths:
     def checkpoints(self, identity: str) -> Path:
         return self.state(identity) / "checkpoints"
 
+    def rewinding(self, identity: str) -> Path:
+        """Which checkpoint the bottle is being taken back to, while it is."""
+        return self.state(identity) / "rewinding.json"
+
     def held(self, identity: str) -> Path:
         """What stands in a live workspace in the place of what is missing there (see `keeper.live_work`)."""
         return self.state(identity) / "held.json"

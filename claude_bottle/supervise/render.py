@@ -42,7 +42,7 @@ def view(request: Request, around: Surroundings) -> View:
         "id": request.id, "identity": request.bottle, "launch": request.launch, "kind": request.change.kind,
         "state": request.state, "hash": request.hash, "revision": around.revision, "created": request.created,
         "via": request.via, "scope": request.scope, "until": request.until, "decided": request.decided,
-        "outcome": printable(request.outcome), "grant": request.grant,
+        "outcome": printable(request.outcome, keep_newlines=True), "grant": request.grant,
         "title": title(request.change), "summary": summary(request.change.to_dict()),
         "lines": lines(request.change),
         "approved": lines(request.approved) if request.approved else [],
@@ -72,7 +72,7 @@ def title(change: Change) -> str:
     if isinstance(change, CredentialChange):
         return f"the credential {change.name}"
     if isinstance(change, PushChange):
-        return "a push that changes what runs by itself"
+        return "a push with what looks like a secret" if change.secrets else "a push that changes what runs by itself"
     return "a tool" if isinstance(change, CapabilityChange) else "more of its budget"
 
 
@@ -148,12 +148,14 @@ def _reached(rule: Rule) -> list[str]:
 
 
 def _push(change: PushChange) -> list[str]:
-    """Where to, then each file with its kind, then what happens to them, line by line."""
+    """Where to, what looks like a secret, each file with its kind, then what happens to them, line by line."""
     place = f"{change.host}{'' if change.port == 443 else f':{change.port}'}/{change.repository}"
     found = [f"+ push  {place}"]
     found += [f"+ ref  {one.ref}  {one.old[:12]} -> {one.new}" for one in change.commands]
+    for one in change.secrets:
+        found += [f"+ LOOKS LIKE A SECRET  {one.place}: {one.rule}, which begins {one.begins!r}", f"+   named {one.key}"]
     found += [f"+ {kind}  {path}" for kind, path in change.triggers]
-    return [*found, *(f"+ | {line}" for line in change.diff.split("\n"))]
+    return [*found, *(f"+ | {line}" for line in change.diff.split("\n") if change.triggers)]
 
 
 def _capability(change: CapabilityChange) -> list[str]:

@@ -26,7 +26,12 @@ def request_text(view: View) -> str:
         lines += ["", "  approved was less, this is all of it:", *(f"  {_plain(line)}" for line in view["approved"])]
     lines.append("")
     if view["state"] != "submitted":
-        lines += _labelled("state", _state(view))
+        state, *more = _state(view).split("\n")
+        lines += _labelled("state", state)
+        for line in more:
+            lines += _labelled("", line)
+    if view.get("progress"):
+        lines += _labelled("building", view["progress"])
     lines += _labelled("effect", view["effect"])
     if view["reach"]:
         lines += ["  after it, the bottle can reach", *(f"  {_plain(line)}" for line in view["reach"])]

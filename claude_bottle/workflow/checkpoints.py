@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from claude_bottle import log
-from claude_bottle.errors import BottleError
+from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.keeper import checkpointing, restoring
 from claude_bottle.keeper.client import Control
 from claude_bottle.keeper.settle import OPERATOR
 from claude_bottle.model import events
 from claude_bottle.model.names import check_identity
+from claude_bottle.model.plan import Workspace
 from claude_bottle.redact import printable
 from claude_bottle.state import checkpoints
 from claude_bottle.state.checkpoints import Checkpoint
@@ -20,10 +21,14 @@ from claude_bottle.state.record import BottleRecord
 from claude_bottle.state.store import Store, alive
 from claude_bottle.workflow.resume import PLAN_LIMIT, find
 
-_BEFORE = "before-"
+_BY = {checkpoints.OPERATOR: "you", checkpoints.REWIND: "rewind", checkpoints.FORK: "fork",
+       checkpoints.TURN: "turn"}
+_NAMED = 5
 
 
-def checkpoint(identity: str, name: str = "", paths: Paths | None = None) -> Checkpoint:
+def checkpoint(
+    identity: str, name: str = "", paths: Paths | None = None, *, made: str = checkpoints.OPERATOR
+) -> Checkpoint:  # fmt: skip
     """Keep files and conversation of a bottle as they are now, whether it runs or not. BottleError when that could not be
     done whole."""
     check_identity(identity)
@@ -33,11 +38,10 @@ def checkpoint(identity: str, name: str = "", paths: Paths | None = None) -> Che
     store = Store(paths)
     if alive(store.load(identity)):
         with Control(paths, identity) as control:
-            made = control.checkpoint(name)
-        return checkpoints.load(paths, identity, made)
+            return checkpoints.load(paths, identity, control.checkpoint(name, made))
     record = _at_rest(paths, identity)
     with IdentityLock(paths, identity).acquire():
-        return _take(paths, record, name or checkpoints.next_name(paths, identity))
+        return _take(paths, record, name, made)
 
 
 def listing(identity: str, paths: Paths | None = None) -> list[dict[str, object]]:
@@ -49,46 +53,61 @@ def listing(identity: str, paths: Paths | None = None) -> list[dict[str, object]
 
 
 def rewind(identity: str, name: str = "", paths: Paths | None = None) -> Checkpoint:
-    """Go back to a checkpoint, the newest that an operator took if none is named. What there was becomes a checkpoint
-    itself, so nothing is lost. BottleError while the bottle runs."""
+    """Go back to a checkpoint, the newest that an operator took if none is named; a bottle that runs goes on from there. What
+    there was becomes a checkpoint itself, so nothing is lost."""
     check_identity(identity)
     paths = paths or Paths.default()
-    if alive(Store(paths).load(identity)):
-        raise BottleError(f"{identity} is running", why="its agent works with these files",
-                          do=f"claude-bottle stop --keep {identity}, then rewind it")  # fmt: skip
+    running = alive(Store(paths).load(identity))
+    to = wanted(paths, identity, name)
+    if running:
+        with Control(paths, identity) as control:
+            kept = control.rewind(to.name)
+    else:
+        kept = _rewind_at_rest(paths, identity, to)
+    on = "; it goes on from there" if running else ""
+    log.say(f"{identity} is as it was at {to.name}{on}; what it was until now is kept as {kept}")
+    return to
+
+
+def _rewind_at_rest(paths: Paths, identity: str, to: Checkpoint) -> str:
+    """What there was until now is kept under the name returned."""
+    with IdentityLock(paths, identity).acquire():
+        if restoring.under_way(paths, identity):
+            restoring.decide(paths, identity, to)  # it stopped half-way to another one, and what it was is kept
     record = _at_rest(paths, identity)
     with IdentityLock(paths, identity).acquire():
-        to = _wanted(paths, identity, name)
-        kept = _take(paths, record, _BEFORE + checkpoints.next_name(paths, identity))
-        session = restoring.rewind(paths, identity, to)
-        _note(paths, identity, events.REWOUND, {"to": to.name, "kept": kept.name}, session_id=session,
+        kept = _take(paths, record, "", checkpoints.REWIND)
+        restoring.decide(paths, identity, to)
+        _note(paths, identity, events.REWOUND, {"to": to.name, "kept": kept.name},
               preserved=tuple(dict.fromkeys((*record.preserved, OPERATOR))))  # fmt: skip
-    log.say(f"{identity} is as it was at {to.name}; what it was until now is kept as {kept.name}")
-    return to
+        restoring.complete(paths, identity)
+    return kept.name
 
 
 def wanted(paths: Paths, identity: str, name: str) -> Checkpoint:
     """The checkpoint of this name; with "" the newest that an operator took."""
-    return _wanted(paths, identity, name)
+    if name:
+        return checkpoints.load(paths, identity, name)
+    known = checkpoints.known(paths, identity)
+    taken = [one for one in known if one.made == checkpoints.OPERATOR]
+    if taken:
+        return taken[-1]
+    if known:
+        names = ", ".join(one.name for one in reversed(known[-_NAMED:]))
+        raise UsageError(f"which checkpoint of {identity}? You took none yourself", do=f"name one of: {names}")
+    raise BottleError(f"{identity} has no checkpoint", do=f"claude-bottle checkpoint {identity}")
 
 
 def as_text(rows: list[dict[str, object]]) -> str:
     """For a terminal: one line each."""
-    name = max(20, *(len(str(row["name"])) + 2 for row in rows)) if rows else 20
-    lines = [f"{'CHECKPOINT':<{name}}{'TAKEN':<21}{'WORK':<9}CONVERSATION"]
+    if not rows:
+        return "no checkpoints yet"
+    width = max(12, *(len(str(row["name"])) + 2 for row in rows))
+    lines = [f"{'CHECKPOINT':<{width}}{'TAKEN':<21}{'BY':<10}{'WORK':<9}CONVERSATION"]
     for row in rows:
-        taken = str(row["created"])[:19].replace("T", " ")
-        lines.append(f"{row['name']!s:<{name}}{taken:<21}{row['mode']!s:<9}{printable(str(row['session_id']))}")
+        taken, by = str(row["created"])[:19].replace("T", " "), _BY[str(row["made"])]
+        lines.append(f"{row['name']!s:<{width}}{taken:<21}{by:<10}{row['mode']!s:<9}{printable(str(row['session_id']))[:8]}")
     return "\n".join(lines)
-
-
-def _wanted(paths: Paths, identity: str, name: str) -> Checkpoint:
-    if name:
-        return checkpoints.load(paths, identity, name)
-    taken = [one for one in checkpoints.known(paths, identity) if not one.name.startswith(_BEFORE)]
-    if not taken:
-        raise BottleError(f"{identity} has no checkpoint", do=f"claude-bottle checkpoint {identity}")
-    return taken[-1]
 
 
 def _at_rest(paths: Paths, identity: str) -> BottleRecord:
@@ -99,18 +118,17 @@ def _at_rest(paths: Paths, identity: str) -> BottleRecord:
     return former
 
 
-def _take(paths: Paths, record: BottleRecord, name: str) -> Checkpoint:
-    mode, source = _workspace(paths, record.identity)
-    made = checkpointing.take(paths, record, mode, source, name, running=False)
+def _take(paths: Paths, record: BottleRecord, name: str, why: str) -> Checkpoint:
+    made = checkpointing.take(paths, record, _workspace(paths, record.identity), name, running=False, made=why)
     _note(paths, record.identity, events.CHECKPOINT, {"name": made.name, "session": made.session_id})
     return made
 
 
-def _workspace(paths: Paths, identity: str) -> tuple[str, str | None]:
+def _workspace(paths: Paths, identity: str) -> Workspace:
     said = read_json(paths.plan(identity), PLAN_LIMIT).get("workspace")
     work = said if isinstance(said, dict) else {}
     source = work.get("source")
-    return str(work.get("mode") or "none"), source if isinstance(source, str) else None
+    return Workspace(str(work.get("mode") or "none"), "", source if isinstance(source, str) else None)
 
 
 def _note(paths: Paths, identity: str, kind: str, data: dict[str, object], **changes: object) -> None:

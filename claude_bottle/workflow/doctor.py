@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from typing import Any
 
@@ -46,6 +47,10 @@ def _root(paths: Paths) -> dict[str, str]:
         there = paths.check_root()
     except BottleError as problem:
         return _check("state root", "missing", f"{problem.what}: {problem.why}", problem.do)
+    place = next(one for one in (paths.root, *paths.root.parents) if one.is_dir())
+    if not os.access(place, os.W_OK | os.X_OK):  # also where its file system is read-only
+        fix = "set CLAUDE_BOTTLE_HOME to a directory of your own"
+        return _check("state root", "missing", f"cannot write to {place}", fix)
     return _check("state root", "ok", f"{paths.root}" + ("" if there else " (made at first use)"))
 
 

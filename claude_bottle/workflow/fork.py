@@ -59,7 +59,7 @@ def _checkpoint(paths: Paths, identity: str, name: str, options: Options) -> Che
     """None for a look at a plan that would take one."""
     if name:
         return wanted(paths, identity, name)
-    return None if options.dry_run else checkpoint(identity, paths=paths)
+    return None if options.dry_run else checkpoint(identity, paths=paths, made=checkpoints.FORK)
 
 
 def _has_files(begun: Checkpoint) -> bool:

@@ -14,7 +14,7 @@ from claude_bottle.state.store import Entry, Store
 
 _LIVE = (STARTING, RUNNING, SETTLING)
 _REQUESTS_LIMIT = 16 << 20
-SUBMITTED = "submitted"  # as in model.requests, which loads more than `ls` may
+SUBMITTED, APPROVED = "submitted", "approved"  # as in model.requests, which loads more than `ls` may
 
 
 def listing(*, everything: bool, paths: Paths | None = None) -> list[dict[str, object]]:
@@ -69,7 +69,11 @@ def _waiting(paths: Paths, identity: str) -> str:
     requests = found if isinstance(found, list) else []
     waiting = [one for one in requests if isinstance(one, dict) and one.get("state") == SUBMITTED]
     more = f" (+{len(waiting) - 1})" if len(waiting) > 1 else ""
-    return f"! {summary(waiting[-1].get('change'))}{more}" if waiting else ""
+    if waiting:
+        return f"! {summary(waiting[-1].get('change'))}{more}"
+    built = [change for one in requests if isinstance(one, dict) and one.get("state") == APPROVED
+             and isinstance(change := one.get("change"), dict) and change.get("kind") == "capability"]  # fmt: skip
+    return f"building {summary(built[0])}" if built else ""
 
 
 def _spent(paths: Paths, identity: str) -> dict[str, object]:

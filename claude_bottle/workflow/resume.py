@@ -59,9 +59,12 @@ def resume(identity: str, options: Options) -> int:
 
 
 def find(paths: Paths, identity: str) -> tuple[BottleRecord | None, BottleRecord | None]:
-    """The record of its state, or of its archive when the state is gone. BottleError when it runs."""
+    """The record of its state, or of its archive when the state is gone; one that is being settled is waited for.
+    BottleError when it runs."""
+    from claude_bottle.keeper.reaching import let_settle
     from claude_bottle.keeper.settle import recover, settle_interrupted
 
+    let_settle(paths, identity)
     store = Store(paths)
     if store.exists(identity):
         record = store.load(identity)

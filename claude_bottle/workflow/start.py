@@ -38,7 +38,8 @@ _SHORTEST_DIGEST = 8
 @dataclass(frozen=True)
 class Options:
     """The command line of `start`, `run` and `resume`. `format` is "text" or "json"; `args` go to the agent.
-    `approvals`: the file of what is approved beforehand, "" for none."""
+    `approvals`: the file of what is approved beforehand, "" for none. `checkpoints`: how many of those at the end of a turn
+    stay, 0 for none at all, None for what the manifest says."""
 
     name: str
     args: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class Options:
     expect_plan: str | None = None
     keep: bool = False
     approvals: str = ""
+    checkpoints: int | None = None
 
 
 def start(options: Options) -> int:
@@ -115,6 +117,8 @@ def prepare(
         if not ready:
             backend.require()
     plan = backend.prepare(spec, stage_dir=stage)
+    if options.checkpoints is not None:
+        plan = replace(plan, checkpoints=options.checkpoints)
     if warning:
         if headless:  # nobody is shown the plan
             log.warn(warning)

@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 from claude_bottle import log
-from claude_bottle.keeper.client import Control
+from claude_bottle.keeper.reaching import reach
 from claude_bottle.model.names import check_identity
+from claude_bottle.state import record as records
 from claude_bottle.state.paths import Paths
+from claude_bottle.state.store import Store
 from claude_bottle.workflow.ending import tell
 
 
 def stop(identity: str, *, keep: bool, timeout: float, paths: Paths | None = None) -> int:
-    """The verb. BottleError when it does not run. 0 once nothing of it runs any more."""
+    """The verb. BottleError when it does not run; one that starts is stopped once it is up, one that is being settled is
+    waited for. 0 once nothing of it runs any more."""
     check_identity(identity)
     paths = paths or Paths.default()
-    with Control(paths, identity) as control:
+    control = reach(paths, identity)
+    if control is None:
+        log.say(f"{identity} had ended already")
+        _tell_kept(paths, identity)
+        return 0
+    with control:
         outcome = control.stop(timeout, keep)
         settled = control.settled()
     log.say(f"{identity} has ended" + (f" (exit {outcome.code})" if outcome.code is not None else ""))
     if settled is None:
-        log.warn("its keeper was killed; claude-bottle ls --all shows what is kept")
+        _warn_killed()
     else:
         tell(paths, identity, settled)
     return 0
+
+
+def _tell_kept(paths: Paths, identity: str) -> None:
+    """What became of a bottle that somebody else has ended."""
+    store = Store(paths)
+    if not store.exists(identity):
+        return
+    record = store.load(identity)
+    if records.effective_status(record) == records.INTERRUPTED:
+        _warn_killed()
+    else:
+        tell(paths, identity, {"preserved": list(record.preserved)})
+
+
+def _warn_killed() -> None:
+    log.warn("its keeper was killed; claude-bottle ls --all shows what is kept")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from claude_bottle.errors import BottleError
+from claude_bottle.keeper.conversation_tail import ConversationTail
 from claude_bottle.model import events
 from claude_bottle.model.names import check_identity
 from claude_bottle.redact import printable
@@ -21,7 +22,6 @@ from claude_bottle.state.journal_read import Reader
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import BottleRecord, timestamp
 from claude_bottle.state.store import Store, alive
-from claude_bottle.workflow.conversation_tail import ConversationTail
 from claude_bottle.workflow.tree_scan import MAX_TOLD, TreeScan
 
 FILE, COMMAND, TOOL, HOST, REFUSED, BOTTLE = "file", "command", "tool", "host", "refused", "bottle"

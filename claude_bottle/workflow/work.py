@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from claude_bottle.backend import get_bottle_backend
 from claude_bottle.errors import BottleError, UsageError
+from claude_bottle.keeper import restoring
 from claude_bottle.keeper.client import Control
 from claude_bottle.keeper.settle import AWAY, WORK, settle_interrupted
 from claude_bottle.model.names import check_identity
@@ -24,7 +25,7 @@ from claude_bottle.state.store import Store, still_running
 from claude_bottle.state.temporary import temporary_directory
 from claude_bottle.workspace import apply as applying
 from claude_bottle.workspace import opening, taken
-from claude_bottle.workspace.compare import Comparison
+from claude_bottle.workspace.compare import Comparison, Lines
 from claude_bottle.workspace.directory import Directory
 from claude_bottle.workspace.landing import SAME, Landing, Step, included
 from claude_bottle.workspace.quarantine import Quarantine, quarantine
@@ -66,6 +67,7 @@ def opened(identity: str, paths: Paths | None = None) -> Iterator[Opened]:
             stack.enter_context(IdentityLock(paths, identity))
         except BottleError as problem:
             raise still_running(identity, problem.what) from problem
+        restoring.complete(paths, identity)
         if AWAY in record.preserved:
             # What lies here is what it began with, if that: compared, it would look like work that is done.
             raise BottleError(f"the work of {identity} still lies where it ran", why=AWAY,
@@ -103,19 +105,25 @@ def diff(
     with opened(identity, paths) as bottle, quarantine() as place, _host(bottle.work) as host:
         changes = included(bottle.work.changes(), globs)
         steps = Landing(bottle.work, host, place).steps(changes)
-        found, comparison = _reviewed(bottle, host, place, steps)
+        found, comparisons = _reviewed(bottle, host, place, steps)
         if not patch:
             return Seen(found, ())
-        first = [step.change.path for step in steps if step.triggers]
-        second = [step.change.path for step in steps if not step.triggers]
-        chosen = [paths for paths in (first, second) if paths] if first else [[]]
-        return Seen(found, tuple(comparison.patch(binary=binary, paths=paths) for paths in chosen))
+        return Seen(found, tuple(filter(None, (one.patch(binary=binary) for one in comparisons))))
 
 
-def _reviewed(bottle: Opened, host: Directory, place: Quarantine, steps: Sequence[Step]) -> tuple[dict[str, Any], Comparison]:
-    comparison = Comparison(place, bottle.work, [step.change for step in steps])
-    notes = [*bottle.work.result.notes, *(f"{path}: {why}" for path, why in comparison.unshown.items())]
-    return review(bottle.identity, bottle.work, host, steps, comparison.lines(), notes), comparison
+def _reviewed(
+    bottle: Opened, host: Directory, place: Quarantine, steps: Sequence[Step]
+) -> tuple[dict[str, Any], list[Comparison]]:
+    """The review, and what it was made from: what runs later, then the rest."""
+    later, rest = ([step.change for step in steps if bool(step.triggers) is runs] for runs in (True, False))
+    parts = (("later", later), ("rest", rest))
+    comparisons = [Comparison(place, bottle.work, changes, name) for name, changes in parts if changes]
+    lines: dict[str, Lines] = {}
+    unshown: dict[str, str] = {}
+    for one in comparisons:
+        lines |= one.lines()
+        unshown |= one.unshown
+    return review(bottle.identity, bottle.work, host, steps, lines, unshown), comparisons
 
 
 class Applied(NamedTuple):

@@ -62,7 +62,7 @@ def _one(work: Work, host: Directory, step: Step, allowed: frozenset[str], on_co
     done = {TAKE: APPLIED, MERGE: MERGED}.get(step.action, "")
     if step.action == CONFLICT:
         if on_conflict == MARK and step.merged is not None:
-            done = MARKED
+            done = MERGED if step.clean else MARKED
         elif on_conflict == REPLACE:
             done = APPLIED
         else:

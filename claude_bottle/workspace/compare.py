@@ -13,9 +13,8 @@ from claude_bottle.workspace.quarantine import Quarantine, stream
 from claude_bottle.workspace.work import FILE, LINK, Change, Entry, Work
 
 MAX_FILE, MAX_ALL, MAX_FILES = 8 << 20, 128 << 20, 50_000
-_ONE, _OTHER = "refs/heads/before", "refs/heads/after"
 # Nothing of the operator's or the tree's configuration decides what is shown.
-_DIFF = ("diff-tree", "-r", "-M", "-l2000", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index")
+_DIFF = ("diff-tree", "-r", "-M", "-l2000", "--no-ext-diff", "--no-textconv", "--no-color")
 
 
 class Lines(NamedTuple):
@@ -27,10 +26,12 @@ class Lines(NamedTuple):
 
 
 class Comparison:
-    """The changes of a work in a quarantine. `unshown`: paths whose content is not in it, and why."""
+    """Changes of a work in a quarantine, under a name of their own there. `unshown`: paths whose content is not in it, and
+    why."""
 
-    def __init__(self, quarantine: Quarantine, work: Work, changes: Sequence[Change]) -> None:
+    def __init__(self, quarantine: Quarantine, work: Work, changes: Sequence[Change], name: str = "all") -> None:
         self._quarantine, self._work = quarantine, work
+        self._both = f"{name}-before", f"{name}-after"
         self.unshown: dict[str, str] = {}
         self._left = MAX_ALL
         before, after = [], []
@@ -40,11 +41,12 @@ class Comparison:
                 before += one
                 after += other
         self.unshown |= {change.path: "too many files" for change in changes[MAX_FILES:]}
-        quarantine.run("fast-import", "--quiet", "--done", "--force", input=stream(before, after))
+        branches = dict(zip(self._both, (before, after), strict=True))
+        quarantine.run("fast-import", "--quiet", "--done", "--force", input=stream(branches))
 
     def lines(self) -> dict[str, Lines]:
         """By path as it is now, or was where it is gone."""
-        fields = self._quarantine.run(*_DIFF, "--numstat", "-z", _ONE, _OTHER).out.split(b"\0")
+        fields = self._quarantine.run(*_DIFF, "--numstat", "-z", *self._both, "--").out.split(b"\0")
         found, at = {}, 0
         while at < len(fields) - 1:
             added, removed, path = fields[at].split(b"\t", 2)
@@ -57,10 +59,9 @@ class Comparison:
             found[os.fsdecode(path)] = Lines(*numbers, os.fsdecode(former))
         return found
 
-    def patch(self, *, binary: bool = False, paths: Sequence[str] = ()) -> bytes:
+    def patch(self, *, binary: bool = False) -> bytes:
         """As `git apply` takes it. `binary`: what is not text whole, too, instead of a word about it."""
-        words = [*_DIFF, "-p", *(["--binary"] if binary else []), _ONE, _OTHER, "--"]
-        return self._quarantine.run("--literal-pathspecs", *words, *paths).out
+        return self._quarantine.run(*_DIFF, "-p", *(["--binary", "--full-index"] if binary else []), *self._both, "--").out
 
     def _original(self, change: Change) -> list[tuple[str, str, bytes]]:
         before = change.before

@@ -11,6 +11,7 @@ import stat
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
+from claude_bottle.workspace.committed import Committed
 from claude_bottle.workspace.directory import Directory, content, opened, same_bytes
 from claude_bottle.workspace.triggers import Trigger, judge
 from claude_bottle.workspace.work import DIRECTORY, FILE, MAX_ORIGINAL, OTHER, Change, Entry, Work
@@ -28,7 +29,8 @@ Seen = tuple[int, int, int, int, int] | None
 
 class Step(NamedTuple):
     """One change and how it lands. `why` explains a CONFLICT or what is LEFT; `merged` is the content of a MERGE, or of a
-    CONFLICT that could be marked in the file. `seen`: what the host had when that was decided, to be found again."""
+    CONFLICT that could be marked in the file (`clean`: there would be no mark in it). `seen`: what the host had
+    when that was decided, to be found again."""
 
     change: Change
     triggers: tuple[Trigger, ...]
@@ -36,6 +38,7 @@ class Step(NamedTuple):
     why: str = ""
     merged: bytes | None = None
     seen: Seen = None
+    clean: bool = False
 
 
 def seen(found: os.stat_result | None) -> Seen:
@@ -52,6 +55,8 @@ class Landing:
     def __init__(self, work: Work, host: Directory, quarantine: Quarantine | None) -> None:
         self._work, self._host, self._quarantine = work, host, quarantine
         self._taken: set[str] = set()
+        began = work.refs.tip
+        self._committed = Committed(quarantine, work.source, began) if quarantine and began else None
 
     def steps(self, changes: Sequence[Change]) -> list[Step]:
         """In the order of `changes`, which is a directory before its content."""
@@ -128,7 +133,7 @@ class Landing:
     def _merge(self, change: Change, triggers: tuple[Trigger, ...]) -> Step:
         base, ours, theirs = self._work.before(change.path), self._own(change.path), self._after(change)
         if base is None:
-            return Step(change, triggers, CONFLICT, "changed on the host since, and what it was is not known any more")
+            return self._merge_as_committed(change, triggers, ours, theirs)
         if ours is None or theirs is None or b"\0" in base + ours + theirs:
             return Step(change, triggers, CONFLICT, "changed on the host since; not text, or too long to merge")
         if self._quarantine is None:
@@ -140,6 +145,21 @@ class Landing:
         if merged == ours:
             return Step(change, triggers, SAME)  # merged before
         return Step(change, triggers, MERGE, "", merged)
+
+    def _merge_as_committed(
+        self, change: Change, triggers: tuple[Trigger, ...], ours: bytes | None, theirs: bytes | None
+    ) -> Step:  # fmt: skip
+        """What was handed in may have been more than what was committed, so this is for an operator to look at."""
+        why = "changed on the host since, and what it was is not known any more"
+        base = self._committed.content(change.path) if self._committed and ours is not None and theirs is not None else None
+        if self._quarantine is None or base is None or ours is None or theirs is None or b"\0" in base + ours + theirs:
+            return Step(change, triggers, CONFLICT, why)
+        merged, conflicts = merge(self._quarantine, ours, base, theirs)
+        places = f"in conflict in {conflicts} place{'s' if conflicts > 1 else ''}" if conflicts else "without a conflict"
+        if merged == ours:
+            return Step(change, triggers, SAME)
+        why = f"{why}; merged over what was committed it is {places}"
+        return Step(change, triggers, CONFLICT, why, merged, clean=not conflicts)
 
     def _own(self, path: str) -> bytes | None:
         try:

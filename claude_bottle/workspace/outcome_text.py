@@ -8,6 +8,7 @@ from typing import Any
 from claude_bottle.redact import printable
 from claude_bottle.workspace.apply import APPLIED, MARKED, MERGED, REFUSED, Outcome
 from claude_bottle.workspace.landing import CONFLICT, LEFT, SAME
+from claude_bottle.workspace.review_text import whole_end
 
 _WORDS = {
     APPLIED: ("applied", "would apply", "green"),
@@ -45,7 +46,7 @@ def render(
             lines.append((f"  and {len(found) - _SHOWN} more", None))
     if not outcomes:
         lines.append(("nothing to apply", None))
-    lines += [(f"left out: {printable(note)}", "yellow") for note in review["notes"]]
+    lines += [(f"left out: {whole_end(note)}", "yellow") for note in review["notes"]]
     lines += [(f"never carried over: {printable(path)}", "yellow") for path in review["repository"]]
     return [*lines, *_next(identity, review, outcomes, left, dry_run)]
 

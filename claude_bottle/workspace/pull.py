@@ -19,6 +19,7 @@ from typing import NamedTuple
 from claude_bottle.errors import BottleError
 from claude_bottle.redact import printable
 from claude_bottle.workspace import sparse
+from claude_bottle.workspace.committed import borrowing
 from claude_bottle.workspace.directory import opened
 from claude_bottle.workspace.host_repository import HostRepository
 from claude_bottle.workspace.quarantine import Quarantine
@@ -51,7 +52,7 @@ def pull(
     if not wanted:
         raise BottleError("there is nothing to pull", why="no branch of the bottle's repository has new commits",
                           do="claude-bottle diff shows what was changed in the files")  # fmt: skip
-    incoming, checked = (_prepared(quarantine, name, host) for name in ("incoming", "checked"))
+    incoming, checked = (borrowing(quarantine, name, host) for name in ("incoming", "checked"))
     _Incoming(result, incoming, host).run()
     for index, ref in enumerate(wanted):
         _write_ref(incoming, f"heads/w{index}", tips[ref])
@@ -80,14 +81,6 @@ def branches(refs: Refs, identity: str, *known: Refs) -> dict[str, str]:
             name += "-"
         found[ref] = name
     return found
-
-
-def _prepared(quarantine: Quarantine, name: str, host: HostRepository) -> Quarantine:
-    """A repository that knows the operator's objects, and nothing else of theirs."""
-    made = quarantine.beside(name, sha256=host.sha256)
-    (made.git / "objects" / "info").mkdir(exist_ok=True)
-    (made.git / "objects" / "info" / "alternates").write_bytes(os.fsencode(host.objects) + b"\n")
-    return made
 
 
 class _Incoming:

@@ -8,7 +8,7 @@ a directory that git would open as a repository.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -119,10 +119,10 @@ def quoted(path: str) -> bytes:
     return b'"' + text + b'"'
 
 
-def stream(before: Iterable[tuple[str, str, bytes]], after: Iterable[tuple[str, str, bytes]]) -> bytes:
-    """What to feed `fast-import` for the two commits `before` and `after`; each file is (path, mode, content)."""
+def stream(branches: Mapping[str, Iterable[tuple[str, str, bytes]]]) -> bytes:
+    """What to feed `fast-import` for a commit of each branch; each file is (path, mode, content)."""
     parts = []
-    for branch, entries in (("before", before), ("after", after)):
+    for branch, entries in branches.items():
         parts.append(f"commit refs/heads/{branch}\ncommitter x <x@x> 0 +0000\ndata 0\n\n".encode())
         for path, mode, data in entries:
             parts.append(b"M %s inline %s\ndata %d\n%s\n" % (mode.encode(), quoted(path), len(data), data))

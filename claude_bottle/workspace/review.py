@@ -18,7 +18,7 @@ ADDED, MODIFIED, REMOVED, RENAMED = "added", "modified", "removed", "renamed"
 
 
 def review(identity: str, work: Work, host: Directory, steps: Sequence[Step], lines: Mapping[str, Lines],
-           notes: Sequence[str]) -> dict[str, Any]:  # fmt: skip
+           unshown: Mapping[str, str]) -> dict[str, Any]:  # fmt: skip
     """See docs/work.md for the keys."""
     now, here = read(work.whole), read(host)
     changes = [_change(step, lines) for step in steps]
@@ -41,7 +41,8 @@ def review(identity: str, work: Work, host: Directory, steps: Sequence[Step], li
         "changes": shown,
         "repository": [*_obeyed(work), *work.inner_repositories()],
         "host_edits": list(work.host_edits()),
-        "notes": list(notes),
+        "notes": list(work.result.notes),
+        "unshown": dict(unshown),
     }
 
 

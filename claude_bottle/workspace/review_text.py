@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ from claude_bottle.redact import columns, printable
 
 _MARKS = {"added": "new", "removed": "gone", "renamed": "renamed"}
 _LANDINGS = {"same": "already there", "merge": "merges", "conflict": "conflict", "left": "stays in the bottle"}
-_NAME = 44
-_MOST_EDITS = 20
+_NAME, _MOST_EDITS, _NOTE = 44, 20, 200
+# Of the first character of a line in a hunk: its colour, and in how many of the two sides it is.
+_SHADES: dict[str, tuple[str | None, int]] = {" ": (None, 2), "+": ("green", 1), "-": ("red", 1)}
+_HUNK = re.compile(r"@@ -\d+(?:,(\d{1,9}))? \+\d+(?:,(\d{1,9}))? @@")
 
 
 def render(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
@@ -35,7 +38,10 @@ def render(found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
         more = len(found["host_edits"]) - _MOST_EDITS
         lines += [(f"  and {more} more", None)] if more > 0 else []
     if found["notes"]:
-        lines += [("", None), ("left out", None), *((f"  {_safe(note)}", None) for note in found["notes"])]
+        lines += [("", None), ("left out", None), *((f"  {whole_end(note)}", None) for note in found["notes"])]
+    if found["unshown"]:
+        lines += [("", None), ("not in the patch", None)]
+        lines += [(f"  {_safe(path)}: {_safe(why)}", None) for path, why in found["unshown"].items()]
     return lines
 
 
@@ -90,17 +96,26 @@ def _many(count: int, word: str) -> str:
     return f"{count} {word}{'s' if count != 1 else ''}"
 
 
+def whole_end(note: str) -> str:
+    """A note whose end, which says why, stays in sight however long the path before it is. Safe to print."""
+    said = printable(note)
+    return said if len(said) <= _NOTE else f"{said[: _NOTE // 2]}…{said[-_NOTE // 2 :]}"
+
+
 def _safe(text: str) -> str:
     return printable(text, width=300)
 
 
 def patch_lines(patch: bytes) -> list[tuple[str, str | None]]:
     """A patch line by line, each safe to print: what would act on a terminal is visible, a carriage return too."""
-    lines = patch.decode("utf-8", "surrogateescape").split("\n")
-    return [("\t".join(printable(part) for part in line.split("\t")), _shade(line)) for line in lines[:-1]]
-
-
-def _shade(line: str) -> str | None:
-    if line.startswith(("+++", "---")):
-        return None
-    return {"+": "green", "-": "red"}.get(line[:1])
+    shown: list[tuple[str, str | None]] = []
+    left = 0  # lines that the hunk we are in still has, of both sides together
+    for line in patch.decode("utf-8", "surrogateescape").split("\n")[:-1]:
+        colour = None
+        if left > 0 and line[:1] in _SHADES:
+            colour, lines = _SHADES[line[0]]
+            left -= lines
+        elif hunk := _HUNK.match(line):
+            colour, left = "cyan", sum(1 if count is None else int(count) for count in hunk.groups())
+        shown.append(("\t".join(printable(part) for part in line.split("\t")), colour))
+    return shown

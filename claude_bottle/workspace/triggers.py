@@ -1,8 +1,9 @@
-"""What would run on the operator's machine later, without anybody calling it by name: found in the changes, by kind.
+"""What would run later, without anybody calling it by name: found in the changes, by kind.
 
-A table of names (`trigger_names`) and a few looks inside. It errs on the side of too much: a change listed here needs one
-word more from the operator (`--allow`), one that is missing needs none. Pure; names are compared without regard to case,
-since some file systems have none, at any depth, since tools look in every directory they are pointed at.
+A table of names (`trigger_names`) and a few looks inside. It errs on the side of too much where work comes to the operator's
+machine: a change listed here needs one word more (`--allow`), one that is missing needs none. Of a push only what runs by
+being there counts: what is built is reviewed at the remote. Pure; names are compared without regard to case, since some file
+systems have none, at any depth, since tools look in every directory they are pointed at.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"(?:.*/)?(?:(?:{below or '(?!)'})(?:/.*)?|(?:{last or '(?!)'}))", re.DOTALL)
 
 
-_EXPRESSIONS = {name: _expression(tuple(patterns.split())) for name, (_, patterns) in TABLE.items()}
+_BY_BEING_THERE = {name: _expression(tuple(there.split())) for name, (_, there, _) in TABLE.items() if there}
+_EXPRESSIONS = {name: _expression((*there.split(), *used.split())) for name, (_, there, used) in TABLE.items()}
 
 
 class Trigger(NamedTuple):
@@ -45,7 +47,7 @@ def judge(change: Change, before: bytes | None, after: bytes | None) -> tuple[Tr
     found: list[Trigger] = []
     if all(side is None or side.kind == DIRECTORY for side in change[1:]):
         return ()  # what is in it has its own
-    path = "/".join(_folded(part) for part in change.path.split("/"))
+    path = _folded(change.path)
     for name, expression in _EXPRESSIONS.items():
         if expression.fullmatch(path):
             keys = _package_keys(before, after) if path.endswith("package.json") else None
@@ -58,9 +60,15 @@ def judge(change: Change, before: bytes | None, after: bytes | None) -> tuple[Tr
     return tuple(found)
 
 
-def _folded(part: str) -> str:
+def of_pushed(path: str) -> tuple[str, ...]:
+    """The names of the triggers that a path in a push is: those that run by being there."""
+    folded = _folded(path)
+    return tuple(name for name, expression in _BY_BEING_THERE.items() if expression.fullmatch(folded))
+
+
+def _folded(path: str) -> str:
     """As a file system that knows no case, no trailing dots and no alternate streams would take it."""
-    return part.casefold().split(":")[0].rstrip(". ") or part
+    return "/".join(part.casefold().split(":")[0].rstrip(". ") or part for part in path.split("/"))
 
 
 def leads(path: str, link: str) -> str:

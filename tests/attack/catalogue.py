@@ -1,7 +1,7 @@
 """Which attack is tried by which test: the cases of the catalogue in words, and the tests that carry their numbers.
 
 A test names its cases by `@pytest.mark.threat(29, …)`; `tests_by_case` collects them from this package. Running this
-module (`python -m tests.attack.catalogue`) writes the table in docs/threats.md, which a test compares.
+module (`python -m tests.attack.catalogue`) writes this table and that of `faults` into docs/threats.md; a test compares them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.attack import faults
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "threats.md"
@@ -114,10 +116,15 @@ CASES = {
     90: "changes what runs by itself (CI, hooks, containers, attributes): needs an approval of its own",
     91: "puts escapes into branches, messages, a remote's words: neither side sees them",
     92: "leaves links out of its tree: recorded or dropped, never followed",
+    93: "swaps directories, files and links while they are copied, ten thousand times: no byte from outside comes along",
+    94: "leaves chains of links, names at the limits, files of several names for our reader of archives: nothing is led out",
     95: "leaves pipes, devices, endless files: left out and named, nothing waits",
+    96: "grows its tree beyond what is copied (depth; count and bytes are bounded alike): what is partial is said to be",
     97: "names files by escapes, line ends, dashes, odd bytes, twins of case: they arrive as they are, none is overwritten",
     98: "leaves set-id bits, modes and times of the future: stripped",
+    99: "puts programs of its own (tar, sh, shell settings) in the way of the copy: none runs, none replaces the system's",
     100: "plants what runs when it is opened (hooks, CI, editor, shell, agents' settings): listed first, needs a word",
+    101: "pastes secrets into its conversation: the archive is its operator's alone (0600) and is sent nowhere",
     102: "puts escapes, line ends, clipboard sequences into what it asks for or writes: none acts on the operator's screen "
          "or clipboard",
     103: "asks the terminal for what it would answer as if typed: no query reaches it, nothing is typed",
@@ -142,7 +149,7 @@ CASES = {
     121: "dials another bottle of the same operator, looks for its files, memory, processes: nothing of it is there",
     122: "uses another bottle's placeholder: worth nothing here",
     123: "claims to be another by header or proxy user: ignored",
-    124: "poisons what bottles share: layers are read-only, named by content, made by builds without rights",
+    124: "poisons what bottles share: layers are read-only, named by content, made by builds with no right beyond them",
     125: "is ended, again and again: the others do not notice",
     126: "ships a manifest that grants: it waits for consent bound to its content, and runs nothing",
     127: "changes a trusted manifest: read-only to it, and asked about again",
@@ -165,7 +172,8 @@ BESIDE = {
           "tests/keeper/test_audit.py::test_case_117_a_journal_of_the_greatest_length_halts_the_gate_for_good_and_takes_the_ending"],
     119: ["tests/model/test_urlpath.py"],
     124: ["tests/backend/test_layers.py::test_a_layer_is_read_only_and_nothing_of_it_is_set_id_or_a_device",
-          "tests/backend/test_layers.py::test_a_build_reaches_its_registry_and_nothing_else"],
+          "tests/backend/test_layers.py::test_a_build_reaches_its_registry_and_nothing_else",
+          "tests/backend/test_layer_installed.py::test_a_builds_root_is_root_of_nothing_else_and_its_failure_leaves_nothing"],
 }  # fmt: skip
 # What issue 2 asks for.
 PROMISED = {1, 8, 9, *range(12, 23), *range(25, 30), *range(31, 39), *range(41, 48), *range(51, 54), *range(56, 59), 64}
@@ -207,9 +215,11 @@ def table() -> str:
 
 
 def page(text: str) -> str:
-    """docs/threats.md with the table as it should be."""
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    """docs/threats.md with its tables as they should be."""
+    for begin, end, made in ((BEGIN, END, table()), (faults.BEGIN, faults.END, faults.table())):
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}\n{made}\n{end}{after}"
+    return text
 
 
 if __name__ == "__main__":

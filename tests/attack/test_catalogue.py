@@ -1,4 +1,4 @@
-"""The map from attack to test: whole, for both persons on every backend, and the same as the documentation's."""
+"""The maps from attack and fault to test: whole, for both persons on every backend, and the same as the documentation's."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def test_a_test_that_stands_for_a_case_runs_in_a_real_bottle_and_knows_its_case(
         assert fixtures & catalogue.FIXTURES, name
 
 
-def test_the_documentation_lists_every_case_with_its_tests() -> None:
+def test_the_documentation_lists_every_case_and_fault_with_its_tests() -> None:
     text = catalogue.PAGE.read_text()
     assert text == catalogue.page(text), "run: python -m tests.attack.catalogue"

@@ -2,7 +2,8 @@
 happened.
 
 `layers` are capabilities in order, `settings` is config.json, `root` the state root; `argv` runs in a bottle with those that
-could be built. A layer that could not be built is an error in the answer; what follows it is not tried.
+could be built. `ids` "one": as where a user has no range of ids. A layer that could not be built is an error in the answer;
+what follows it is not tried.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ def main() -> None:
         from claude_bottle.backend.bubblewrap import layer_build
 
         setattr(layer_build, name, value)
+    if request.get("ids") == "one":
+        from claude_bottle.backend import subids
+
+        subids.own = lambda _name: None
     if request.get("bwrap") == "wheel":
         from claude_bottle.backend.bubblewrap import programs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,3 +114,32 @@ def held(place: Path) -> dict[str, object]:
         str(path.relative_to(place)): os.readlink(path) if path.is_symlink() else path.is_dir() or path.read_bytes()
         for path in place.rglob("*")
     }
+
+
+@pytest.mark.parametrize("copy", [copied, frozen])
+@pytest.mark.parametrize("name", ["file", "directory"])
+def test_what_becomes_a_link_right_after_it_was_looked_at_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copy: Callable[[Path, Path], None], name: str
+) -> None:
+    """The race that a mutator seldom wins, won every time."""
+    source, outside = tmp_path / "source", tmp_path / "outside"
+    (source / "directory").mkdir(parents=True)
+    (source / "file").write_text("inside")
+    (outside / "directory").mkdir(parents=True)
+    for place in (outside / "file", outside / "directory/canary"):
+        place.write_bytes(CANARY)
+    look = os.stat
+
+    def looked(path: Any, **options: Any) -> os.stat_result:
+        found = look(path, **options)
+        if path == name and options.get("dir_fd") is not None and not (source / name).is_symlink():
+            os.rename(source / name, tmp_path / "aside")
+            (source / name).symlink_to(outside / name)
+        return found
+
+    monkeypatch.setattr(os, "stat", looked)
+    with contextlib.suppress(BottleError):
+        copy(source, tmp_path / "target")
+    monkeypatch.undo()
+    assert (source / name).is_symlink()
+    assert not [path for path in (tmp_path / "target").rglob("*") if path.is_file() and path.read_bytes() == CANARY]

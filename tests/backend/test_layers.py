@@ -87,7 +87,9 @@ def test_a_debian_package_comes_with_what_it_depends_on(person: Person, root: Pa
 
 
 @apt
-def test_what_maintainer_scripts_would_link_is_linked(person: Person, root: Path, registries: Registries) -> None:
+def test_where_maintainer_scripts_do_not_run_what_they_would_link_is_linked(
+    person: Person, root: Path, registries: Registries
+) -> None:  # fmt: skip
     script = (
         "#!/bin/sh\nset -e\nupdate-alternatives --install /usr/bin/brandnew brandnew /usr/bin/brandnew.real 10 \\\n"
         "  --slave /usr/bin/brand-too brand-too /usr/bin/brandnew.real\n"
@@ -97,7 +99,8 @@ def test_what_maintainer_scripts_would_link_is_linked(person: Person, root: Path
     made = package(person.directory("packages"), "brandnew", {"usr/bin/brandnew.real": "#!/bin/sh\necho linked\n"},
                    postinst=script)  # fmt: skip
     registries.debian(made)
-    done = build(person, root, registries, {"apt": ["brandnew"]}, **sh("brandnew; brand-too; env echo still; ls /etc/x"))
+    run = sh("brandnew; brand-too; env echo still; ls /etc/x")
+    done = build(person, root, registries, {"apt": ["brandnew"]}, ids="one", **run)
     assert done["out"] == "linked\nlinked\nstill\n", done
 
 
@@ -250,6 +253,7 @@ raise SystemExit("seen")
     said = done["error"]["why"]
     assert "https://pypi.test/simple/other/ 200" in said, said
     assert "https://npm.test/brandnew URLError" in said
+    assert "the build wanted npm.test, which its plan does not allow" in said
     assert "/brandnew" not in registries.requests
 
 

@@ -79,7 +79,7 @@ def test_case_14_user_namespaces_are_off_even_without_the_filter(person: Person)
     keeper = """
 import struct
 from claude_bottle.backend.bubblewrap import seccomp
-seccomp.filter_program = lambda: struct.pack("<HBBI", 6, 0, 0, 0x7FFF0000)
+seccomp.filter_program = lambda **_: struct.pack("<HBBI", 6, 0, 0, 0x7FFF0000)
 from tests import in_bottle
 in_bottle.main()
 """

@@ -1,4 +1,4 @@
-"""An operator who approves a capability, as a process of its own: `python -m tests.e2e.granting IDENTITY JSON NOTE`.
+"""An operator who gives a tool, as a process of its own: `python -m tests.e2e.granting IDENTITY JSON`.
 
 Prints how it went and how long that took, as JSON. Stands for whoever decides, who has the same call of the keeper.
 """
@@ -11,15 +11,15 @@ import time
 
 from claude_bottle.keeper.client import Control
 from claude_bottle.state.paths import Paths
+from tests import granting
 
 
-def main(identity: str, capability: str, note: str) -> None:
-    lines: list[str] = []
+def main(identity: str, capability: str) -> None:
     with Control(Paths.default(), identity) as control:
         began = time.monotonic()
-        how, why = control.grant_capability(json.loads(capability), lines.append, note=note)
+        how, why = granting.grant(control, json.loads(capability))
         took = time.monotonic() - began
-    print(json.dumps({"how": how, "why": why, "began": began, "seconds": took, "lines": lines}))
+    print(json.dumps({"how": how, "why": why, "began": began, "seconds": took}))
 
 
 if __name__ == "__main__":

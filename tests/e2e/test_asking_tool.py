@@ -4,8 +4,6 @@ with what was granted before."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pexpect
@@ -13,51 +11,42 @@ import pytest
 
 from tests.e2e.project import Project, submit
 from tests.e2e.test_asking import waiting
+from tests.e2e.tooling import TOOLS, kind, project, registries
 from tests.registries import Registries
 from tests.waiting import SECONDS, eventually
 
-ASK = {"pip": ["brandnew"], "reason": "the tests call it"}
+__all__ = ["project", "registries"]
 GRANT = {"kind": "egress", "rules": [{"host": "docs.example.com", "methods": ["GET"]}]}
-TURNS: list[dict[str, Any]] = [
-    {"when": "use brandnew", "tools": [{"name": "Bash", "input": {"command": "brandnew"}}]},
-    {"if_result_matches": "not found", "tools": [{"name": "mcp__bottle__request_capability", "input": ASK}]},
-    {"when": "operator granted", "tools": [{"name": "Bash", "input": {"command": "brandnew"}}]},
-    {"say": "Used-it-now.", "if_result_matches": "tool-of-the-layer"},
-    {"say": "Without-it-then: {result}", "if_result_matches": "rejected|failed"},
-]
 
 
-@pytest.fixture
-def registries(tmp_path: Path) -> Iterator[Registries]:
-    made = Registries(tmp_path / "registries")
-    made.python("brandnew", says="tool-of-the-layer")
-    yield made
-    made.close()
+def TURNS(backend: str) -> list[dict[str, Any]]:  # noqa: N802  # as other modules call theirs
+    ask = {**TOOLS[backend], "reason": "the tests call it"}
+    return [
+        {"when": "use brandnew", "tools": [{"name": "Bash", "input": {"command": "brandnew"}}]},
+        {"if_result_matches": "not found", "tools": [{"name": "mcp__bottle__request_capability", "input": ask}]},
+        {"when": "operator granted", "tools": [{"name": "Bash", "input": {"command": "brandnew"}}]},
+        {"say": "Used-it-now.", "if_result_matches": "tool-of-the-layer"},
+        {"say": "Without-it-then: {result}", "if_result_matches": "rejected|failed"},
+    ]
 
 
-@pytest.fixture
-def project(tmp_path: Path, tools: Path, registries: Registries) -> Iterator[Project]:
-    made = Project(tmp_path, tools, TURNS)
-    said, more = json.loads((made.home / "config.json").read_text()), registries.settings()
-    made.settings("config.json", {**said, **more, "upstreams": {**said["upstreams"], **more["upstreams"]}})
-    made.trust()
-    yield made
-    made.close()
-
-
+@pytest.mark.parametrize("project", ["bubblewrap", "docker"], indirect=True)
 def test_an_approved_tool_is_built_and_the_same_conversation_uses_it(project: Project) -> None:
     child = project.session()
     submit(child, "use brandnew")
     request = waiting(project)
     identity = project.only()["identity"]
-    assert request["lines"] == ["+ pip  brandnew"]
-    assert "! pip brandnew" in project.do("ls")
+    (what,) = TOOLS[kind(project)]
+    assert request["lines"][0].startswith(f"+ {what}")
+    assert f"! {what}" in project.do("ls")
     done = project.run("approve", request["id"], "--yes", timeout=4 * SECONDS)
     assert (done.returncode, "is in force" in done.stderr) == (0, True), done
-    child.expect("Used-it-now")
+    child.expect("booting again with")
+    child.expect("Used-it-now")  # in the same terminal, by itself
     assert project.do("exec", identity, "--", "brandnew") == "tool-of-the-layer\n"
     said = json.dumps(project.seen[-1].body["messages"])
-    assert f"The operator granted {request['id']}: pip brandnew" in said
+    assert f"The operator granted {request['id']}: {what}" in said
+    assert "use brandnew" in said
     assert json.loads(project.do("grants", "--json"))["grants"][0]["request"] == request["id"]
     submit(child, "/exit")
     child.expect(pexpect.EOF)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ import pytest
 
 from tests.e2e.conftest import APART
 from tests.e2e.project import MANIFEST, Project, submit
+from tests.e2e.tooling import TOOLS, kind, project, registries
 from tests.registries import Registries
 from tests.waiting import SECONDS, eventually
 
+__all__ = ["project", "registries"]
 ROOT = Path(__file__).resolve().parents[2]
-NOTE = "The operator granted: brandnew. It is installed now. Go on."
-FRAGMENT = "RUN cd /usr/local/bin && printf '#!/bin/sh\\necho tool-of-the-layer\\n' > brandnew && chmod 755 brandnew\n"
-GRANTS: dict[str, dict[str, Any]] = {"bubblewrap": {"pip": ["brandnew"]}, "docker": {"dockerfile": FRAGMENT}}
+NOTE = "It is installed, and this bottle has been started again with it"
 # The agent runs a tool that it has not, then waits; told that it has it, it runs it by itself.
 TURNS: list[dict[str, Any]] = [
     {"tools": [{"name": "Bash", "input": {"command": "brandnew"}}], "when": "use brandnew"},
@@ -32,40 +31,12 @@ TURNS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture
-def registries(tmp_path: Path) -> Iterator[Registries]:
-    made = Registries(tmp_path / "registries")
-    made.python("brandnew", says="tool-of-the-layer")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def project(request: pytest.FixtureRequest, tmp_path: Path, tools: Path, registries: Registries) -> Iterator[Project]:
-    """With the turns of this file, and registries that its builds find."""
-    wanted = getattr(request, "param", "bubblewrap")
-    found = request.getfixturevalue("containers") if wanted in ("docker", APART) else None
-    made = Project(tmp_path, tools, TURNS, containers=found)
-    said, more = json.loads((made.home / "config.json").read_text()), registries.settings()
-    made.settings("config.json", {**said, **more, "upstreams": {**said["upstreams"], **more["upstreams"]}})
-    if wanted == APART:
-        made.place_gate("container")
-    made.trust()
-    yield made
-    made.close()
-    assert made.objects() == []
-
-
-def grant(project: Project, capability: dict[str, Any], note: str = NOTE) -> dict[str, Any]:
-    words = [sys.executable, "-m", "tests.e2e.granting", project.only()["identity"], json.dumps(capability), note]
+def grant(project: Project, capability: dict[str, Any]) -> dict[str, Any]:
+    words = [sys.executable, "-m", "tests.e2e.granting", project.only()["identity"], json.dumps(capability)]
     done = subprocess.run(words, cwd=ROOT, env=project.env, capture_output=True, text=True, timeout=4 * SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told
-
-
-def kind(project: Project) -> str:
-    return "docker" if project.containers else "bubblewrap"
 
 
 @pytest.mark.parametrize("project", ["bubblewrap", "docker", APART], indirect=True)
@@ -74,7 +45,7 @@ def test_the_conversation_goes_on_by_itself_with_the_tool(project: Project) -> N
     submit(child, "use brandnew")
     child.expect("Missing-so-I-wait")
     identity = project.only()["identity"]
-    told = grant(project, GRANTS[kind(project)])
+    told = grant(project, TOOLS[kind(project)])
     assert told["how"] == "applied", told
     child.expect("booting again with")
     child.expect("Used-it-now")  # in the same terminal, and nobody has typed anything
@@ -95,12 +66,12 @@ def test_nobody_need_be_there_and_resume_has_the_tool_too(project: Project) -> N
     child.sendcontrol("]")
     child.expect(pexpect.EOF)
     identity = project.only()["identity"]
-    assert grant(project, GRANTS[kind(project)])["how"] == "applied"
+    assert grant(project, TOOLS[kind(project)])["how"] == "applied"
     project.model.wait_for(lambda _: "tool-of-the-layer" in json.dumps(project.seen[-1].body["messages"]), SECONDS)
     assert project.do("exec", identity, "--", "brandnew") == "tool-of-the-layer\n"
     project.do("stop", "--keep", identity)
     eventually(lambda: not project.living(identity))
-    assert project.record(identity)["layers"] == [GRANTS[kind(project)]]
+    assert project.record(identity)["layers"] == [TOOLS[kind(project)]]
     child = project.session("resume", identity, "--yes")
     assert project.do("exec", identity, "--", "brandnew") == "tool-of-the-layer\n"
     project.ask(child, "still there?")
@@ -114,7 +85,7 @@ def test_an_agent_that_waits_in_a_tool_goes_on_from_there(project: Project) -> N
     submit(child, "wait for brandnew")
     identity = project.only()["identity"]
     eventually(lambda: project.run("exec", identity, "--", "test", "-e", "waiting").returncode == 0)
-    assert grant(project, GRANTS["bubblewrap"])["how"] == "applied"
+    assert grant(project, TOOLS["bubblewrap"])["how"] == "applied"
     child.expect("Used-it-now")
     messages = project.seen[-1].body["messages"]
     blocks = [block for message in messages if isinstance(message["content"], list) for block in message["content"]]
@@ -136,7 +107,7 @@ def test_a_run_goes_on_too_and_ends_with_what_came_of_it(project: Project) -> No
     eventually(lambda: [row for row in project.listing() if row["status"] == "running"])
     identity = project.only()["identity"]
     eventually(lambda: project.run("exec", identity, "--", "test", "-e", "waiting").returncode == 0)
-    assert grant(project, GRANTS["bubblewrap"])["how"] == "applied"
+    assert grant(project, TOOLS["bubblewrap"])["how"] == "applied"
     out, err = running.communicate(timeout=2 * SECONDS)
     assert (running.returncode, out) == (0, "Used-it-now.\n"), err
     asked = [message["content"] for message in project.seen[-1].body["messages"] if message["role"] == "user"]

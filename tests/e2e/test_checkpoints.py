@@ -44,6 +44,13 @@ def written(project: Project, identity: str, word: str) -> None:
     eventually(lambda: word in project.run("transcript", identity).stdout)
 
 
+def rewind(project: Project, child: pexpect.spawn[str], identity: str, name: str, told: str = "") -> None:
+    """While it runs; the session that goes on is at its prompt."""
+    project.do("rewind", identity, *([name] if name else []))
+    child.expect(f"going back to the checkpoint {told or name}")
+    child.expect("bypass.{1,40}permissions")
+
+
 def leave(project: Project, child: pexpect.spawn[str], identity: str) -> None:
     child.sendcontrol("]")
     child.expect(pexpect.EOF)
@@ -62,8 +69,19 @@ def test_a_running_bottle_is_checkpointed_rewound_and_forked_and_each_conversati
     inside(work, identity, "echo two >> file; rm made; echo y > ~/note")
     written(work, identity, "mandarin")
     rows = json.loads(work.do("checkpoints", identity, "--json"))["checkpoints"]
-    assert [row["name"] for row in rows] == ["fruit"]
-    assert work.run("rewind", identity).returncode == 1  # it runs
+    assert [(row["name"], row["made"]) for row in rows] == [("fruit", "operator")]
+
+    # It goes back while it runs: in the same terminal, without a word of ours.
+    rewind(work, child, identity, "", "fruit")
+    work.ask(child, "and now?")
+    assert "tangerine" in said(work)
+    assert "mandarin" not in said(work)
+    assert inside(work, identity, "cat file made ~/note") == "original\none\nkept\nx\n"
+
+    # And on again: nothing was lost.
+    rewind(work, child, identity, "before-rewind-1")
+    work.ask(child, "and here?")
+    assert "mandarin" in said(work)
     leave(work, child, identity)
 
     # Another bottle goes on from the checkpoint; the first one is not touched.
@@ -85,7 +103,7 @@ def test_a_running_bottle_is_checkpointed_rewound_and_forked_and_each_conversati
     assert inside(work, identity, "cat file made ~/note") == "original\none\nkept\nx\n"
     leave(work, child, identity)
 
-    # Nothing was lost: what was there before is a checkpoint itself.
+    # Here, too, what was there before is a checkpoint itself.
     kept = json.loads(work.do("checkpoints", identity, "--json"))["checkpoints"][-1]["name"]
     assert kept.startswith("before-")
     work.do("rewind", identity, kept)
@@ -97,6 +115,27 @@ def test_a_running_bottle_is_checkpointed_rewound_and_forked_and_each_conversati
     assert (work.place / "file").read_text() == "original\n"
     assert "the journal was changed" not in work.do("log", identity)
     assert work.run("log", identity, "--verify").returncode == 0
+
+
+def test_a_checkpoint_is_taken_at_the_end_of_each_turn_and_goes_with_the_bottle(work: Project) -> None:
+    child = work.session("start", "claude", "--yes", "--checkpoints", "2")
+    identity = work.only()["identity"]
+
+    def names() -> list[str]:
+        return [row["name"] for row in json.loads(work.do("checkpoints", identity, "--json"))["checkpoints"]]
+
+    for number, word in enumerate(("apple", "banana", "cherry"), start=1):
+        work.ask(child, f"remember the word {word}")
+        eventually(lambda number=number: f"turn-{number}" in names())  # type: ignore[misc]
+    eventually(lambda: names() == ["turn-2", "turn-3"])
+    assert "turn-3, turn-2" in work.run("rewind", identity).stderr  # none of them is the operator's
+    rewind(work, child, identity, "turn-2")
+    work.ask(child, "and now?")
+    assert "banana" in said(work)
+    assert "cherry" not in said(work)
+    leave(work, child, identity)
+    reasons = work.record(identity)["preserved"]
+    assert "checkpoints" in reasons  # what was there before it was rewound
 
 
 def test_a_fork_under_another_agent_gets_the_conversation_and_the_files_but_not_the_home(work: Project) -> None:
@@ -122,7 +161,7 @@ def test_a_fork_under_another_agent_gets_the_conversation_and_the_files_but_not_
 
 
 @pytest.mark.parametrize("work", ["docker"], indirect=True)
-def test_a_fork_goes_on_on_another_backend(work: Project) -> None:
+def test_a_fork_goes_on_on_another_backend_and_one_of_it_back_under_another_manifest(work: Project) -> None:
     child = work.session("start", "claude", "--yes", "--backend", "bubblewrap")
     work.ask(child, "remember the word tangerine")
     identity = work.only()["identity"]
@@ -131,11 +170,25 @@ def test_a_fork_goes_on_on_another_backend(work: Project) -> None:
     work.do("checkpoint", identity)
     leave(work, child, identity)
     child = work.session("fork", "claude", f"{identity}@c1", "--yes", "--backend", "docker")
-    work.ask(child, "and now?")
+    work.ask(child, "remember the word mandarin")
     assert "tangerine" in said(work)
-    forked = next(row["identity"] for row in work.listing() if row["identity"] != identity)
-    assert inside(work, forked, "cat file; ls") == "original\none\nfile\n"
-    leave(work, child, forked)
+    there = next(row["identity"] for row in work.listing() if row["identity"] != identity)
+    assert inside(work, there, "cat file; ls") == "original\none\nfile\n"
+    inside(work, there, "echo two >> file")
+
+    # From there, as it is now and while it runs, to an agent of another manifest on this host.
+    model = {"egress": [{"preset": "scripted-model"}], "env": {"FORKED": "yes"}}
+    work.write({"version": 1, "bottles": {"b": model}, "agents": {"stranger": {"bottle": "b", "harness": "claude"}}})
+    work.trust()
+    written(work, there, "mandarin")
+    other = work.session("fork", "stranger", there, "--yes", "--backend", "bubblewrap")
+    work.ask(other, "and now?")
+    assert all(word in said(work) for word in ("tangerine", "mandarin"))
+    forked = next(row["identity"] for row in work.listing() if row["agent"] == "stranger")
+    assert inside(work, forked, "cat file; ls; echo $FORKED") == "original\none\ntwo\nfile\nyes\n"
+    assert inside(work, there, "cat file") == "original\none\ntwo\n"  # which runs on
+    leave(work, other, forked)
+    leave(work, child, there)
 
 
 @pytest.mark.parametrize("mode", ["none", "copy", "overlay", "bind"])
@@ -150,10 +203,10 @@ def test_a_stopped_bottle_goes_back_whatever_it_works_on(project: Project, mode:
     project.do("resume", identity, "--yes", "--keep", "--detach", "--", "sh", "-c", change)
     eventually(lambda: inside(project, identity, "cat ~/note") == "two\n")
     running = json.loads(project.do("checkpoint", identity, "--json"))
-    assert (running["name"], running["mode"], running["identity"]) == ("c2", mode, identity)
+    assert (running["name"], running["mode"], running["identity"]) == ("c1", mode, identity)
     project.do("stop", identity)
     work = "two\n" if mode == "bind" else "one\n"  # what is live is the operator's
-    for name, files, home in (("first", work, "one\n"), ("c2", "two\n", "two\n")):
+    for name, files, home in (("first", work, "one\n"), ("c1", "two\n", "two\n")):
         project.do("rewind", identity, name)
         project.do("resume", identity, "--yes", "--keep", "--detach", "--", "sleep", "1000")
         assert inside(project, identity, "cat file; cat ~/note") == files + home
@@ -164,7 +217,7 @@ def test_a_stopped_bottle_goes_back_whatever_it_works_on(project: Project, mode:
     shown = project.do("fork", "closed", identity, "--dry-run")
     assert f"{identity}@now" in shown
     names = [line.split()[0] for line in project.do("checkpoints", identity).splitlines()[1:]]
-    assert names == ["first", "c2", "before-c3", "before-c4"]
+    assert names == ["first", "c1", "before-rewind-1", "before-rewind-2"]
     project.do("stop", forked)
 
 

@@ -13,7 +13,8 @@ from claude_bottle.testing.model_script import parse
 from claude_bottle.testing.model_server import ScriptedModel
 from tests.e2e.conftest import APART
 from tests.e2e.project import KEY, MANIFEST, Project
-from tests.git_remote import HOST, TOKEN, GitRemote
+from tests.git_remote import HOST, TOKEN, GitRemote, Repositories, git
+from tests.ssh_server import USER, SshServer, key, needs_sshd
 
 SECRET = "ghp_" + "0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX"
 BEGIN = f"""
@@ -29,6 +30,13 @@ git push --quiet origin bottle/work && echo PUSHED
 LEAK = f"""
 cd /workspace/shop && echo 'token = {SECRET}' > config && git add . && git commit --quiet -m config
 git push origin bottle/work
+"""
+# Goes on from what the remote has now, and shows all that the bottle can read of itself.
+LOOK = """
+git fetch --quiet origin bottle/work && git reset --quiet --keep FETCH_HEAD
+git log -1 --format='%s there: %an' --show-signature
+{ find "$HOME" /workspace /tmp /run -type f -size -64k -readable -exec cat {} +; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline
+find / -xdev -type s; } 2>/dev/null | tr '\\0' '\\n' | tr -cd '[:print:]\\n'
 """
 TRIGGER = """
 cd /workspace/shop && git reset --quiet --hard HEAD~1
@@ -86,6 +94,50 @@ def test_claude_pushes_a_branch_and_hears_why_the_rest_is_stopped(
     assert "ci: .github/workflows/ci.yml" in shown
     assert not any(TOKEN in path.read_text(errors="replace") for path in project.home.rglob("*") if path.is_file())
     assert not (project.home / "state" / identity / "pushes").exists()
+
+
+@needs_sshd
+@pytest.mark.parametrize("project", ["bubblewrap", APART], indirect=True)
+def test_a_bottle_pushes_by_ssh_and_its_commits_are_signed_with_keys_that_it_never_sees(
+    project: Project, tmp_path: Path
+) -> None:
+    server, forge = SshServer(tmp_path / "sshd"), Repositories(tmp_path / "forge")
+    try:
+        signing = server.home / "signing"
+        public = key(signing)
+        secrets = {"SSH_AUTH_SOCK", str(server.home), *private(signing), *private(server.operators_key)}
+        server.agent()
+        secrets.add(server.environment["SSH_AUTH_SOCK"])
+        project.env |= server.environment
+        bare = forge.repository()
+        (server.home / ".gitconfig").write_text(f"[gpg]\n\tformat = ssh\n[user]\n\tsigningKey = {signing}\n")
+        ssh = {"user": USER, "directory": f"{forge.place}/"}
+        grant = {"repositories": ["acme/shop"], "push": ["refs/heads/bottle/*"], "sign": True, "ssh": ssh}
+        shell = {"shell": {"bottle": "git", "harness": "shell"}}
+        project.write({"version": 1, "bottles": {"git": {"egress": [{"host": HOST, "git": grant}]}}, "agents": shell})
+        project.trust()
+        assert "over ssh as" in project.do("start", "shell", "--dry-run")
+        source = BEGIN.replace("git@", f"ssh://{USER}@").replace(":acme", "/acme") + LOOK
+        done = project.run("run", "shell", "--keep", "--", "sh", "-c", source)
+        assert done.returncode == 0, done.stderr
+    finally:
+        server.close()
+    assert "the new commits were signed on their way" in done.stderr
+    assert any(line.startswith("git-receive-pack ") for line in server.asked())
+    (tmp_path / "allowed").write_text(f"* {public}\n")
+    git(bare, "-c", f"gpg.ssh.allowedSignersFile={tmp_path}/allowed", "verify-commit", "bottle/work")
+    seen = done.stdout + done.stderr
+    assert "work there: Agent" in seen
+    assert all(one in seen for one in ("GIT_CONFIG_COUNT=", "refs/heads/bottle/work"))  # it has looked where it says
+    assert [one for one in secrets if one in seen] == []
+    kept = [path.read_bytes() for path in project.home.rglob("*") if path.is_file()]
+    assert kept
+    assert [one for one in private(signing) if any(one.encode() in data for data in kept)] == []
+
+
+def private(path: Path) -> list[str]:
+    """The lines of a private key that no other key has."""
+    return path.read_text().splitlines()[2:-1]
 
 
 def test_a_push_that_waits_is_a_request_like_any_other_and_passes_once_it_is_approved(

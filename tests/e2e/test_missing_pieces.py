@@ -40,6 +40,7 @@ for name, line in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_m
 with open("/proc/sys/user/max_user_namespaces", "w") as file: file.write("0")
 os.execvp(sys.argv[1], sys.argv[1:])
 """
+READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro,nosuid,nodev "$1" || exit 99; shift; exec "$@"'
 AGENT = f"lonely{os.getpid()}"  # tests of other workers are not ours to find
 
 
@@ -76,9 +77,13 @@ def run_clean(person: Person, home: Path, wrapped: list[str]) -> subprocess.Comp
 
 
 def without_bwrap(person: Person, argv: list[str]) -> list[str]:
-    wheels = [str(path) for path in wheel_programs(person)]
+    return with_mounts(person, WITHOUT_BWRAP, *map(str, wheel_programs(person)), "--", *argv)
+
+
+def with_mounts(person: Person, script: str, *words: str) -> list[str]:
+    """`script` with these words, in a namespace of mounts of its own."""
     own = [] if person.uid == 0 else ["--user", "--map-root-user"]
-    return ["unshare", "--mount", *own, "sh", "-c", WITHOUT_BWRAP, "sh", *wheels, "--", *argv]
+    return ["unshare", "--mount", *own, "sh", "-c", script, "sh", *words]
 
 
 def wheel_programs(person: Person) -> list[Path]:
@@ -125,6 +130,24 @@ def test_doctor_says_what_is_missing(person: Person, home: Path) -> None:
     assert done.returncode == 4
     checks = [check for section in json.loads(done.stdout)["sections"] for check in section["checks"]]
     assert [check["state"] for check in checks if check["name"] == "bubblewrap"] == ["missing"]
+
+
+def test_where_no_state_can_be_written_nothing_starts_and_the_way_out_is_named(person: Person, home: Path) -> None:
+    if person.uid:
+        pytest.skip("cannot run here: in a user namespace of one's own no bottle starts, whatever the state root is")
+
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        return run_clean(person, home, with_mounts(person, READ_ONLY, str(home), *command(person, home, *argv)))
+
+    for argv in VERBS:
+        done = run(*argv)
+        assert done.returncode in (1, 4), done
+        assert done.stderr.count("claude-bottle: ") == 1, done.stderr
+        assert "Read-only file system" in done.stderr
+        assert "CLAUDE_BOTTLE_HOME" in done.stderr
+    assert run("ls").returncode == 0
+    done = run("doctor")
+    assert (done.returncode, f"cannot write to {home}" in " ".join(done.stdout.split())) == (4, True), done.stdout
 
 
 def test_a_manifest_this_user_may_not_read_is_refused(person: Person, home: Path) -> None:

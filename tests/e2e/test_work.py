@@ -163,15 +163,16 @@ def test_a_running_bottles_work_is_shown_and_taken(project: Project) -> None:
     (project.place / "a").write_text("a\n")
     project.do("start", "closed", "--cwd", "--yes", "--detach", "--", "sleep", "1000")
     identity = project.only()["identity"]
-    project.do("exec", identity, "--", "sh", "-c", "echo b > a; echo all: > Makefile")
+    project.do("exec", identity, "--", "sh", "-c", "echo b > a; mkdir sub; echo c > sub/c; echo all: > sub/Makefile")
     shown = project.run("diff", identity, "--json", "--patch")
     found = json.loads(shown.stdout)
-    assert [change["path"] for change in found["changes"]] == ["Makefile", "a"]
-    assert "+b" in found["patch"]
+    assert [change["path"] for change in found["changes"]] == ["a", "sub", "sub/Makefile", "sub/c"]
+    order = ["diff --git a/sub/Makefile", "diff --git a/a", "diff --git a/sub/c"]  # what runs later first, each once
+    assert [line.rpartition(" b/")[0] for line in found["patch"].splitlines() if line.startswith("diff")] == order
     assert project.run("apply", identity).returncode == 3
     assert (project.place / "a").read_text() == "b\n"
     project.do("export", identity, str(project.tmp / "exported"))
-    assert (project.tmp / "exported/Makefile").read_text() == "all:\n"
+    assert (project.tmp / "exported/sub/Makefile").read_text() == "all:\n"
     project.do("stop", identity)
     assert project.only()["work"] == "1 file"
 

@@ -48,7 +48,7 @@ class Forge:
         context = client_context(self.remote.authority.pem, system=False)
         state = GateState(Policy(rules or (rule(),)), lambda origin: context, authority, Injector((credential(),)))
         state.judges = judges
-        self.bench = Bench(place / "judges")
+        self.bench = Bench(place / "judges", rules)
         upstreams = {(HOST, 443): Upstream("127.0.0.1", self.remote.port)}
         self.gate = RunningGate(state, upstreams, _nobody, ("proxy",), self.bench.line if judges else None)
         self.place, self.agent, self.authority = place, place / "agent", authority
@@ -64,14 +64,16 @@ class Forge:
         self.answer = "submitted"
         threading.Thread(target=self._keep, daemon=True).start()
 
-    def run(self, *words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, cwd: Path | None = None, input: str | None = None, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["git", "-C", str(cwd or (self.agent if self.agent.is_dir() else self.place)), *words], env=self.env | env,
-            capture_output=True, text=True, errors="replace", check=False, timeout=2 * SECONDS,
+            input=input, capture_output=True, text=True, errors="replace", check=False, timeout=2 * SECONDS,
         )  # fmt: skip
 
-    def do(self, *words: str, **env: str) -> str:
-        done = self.run(*words, **env)
+    def do(self, *words: str, input: str | None = None, **env: str) -> str:
+        done = self.run(*words, input=input, **env)
         if done.returncode != 0:
             raise AssertionError(f"git {words}: {done.stderr}")
         return done.stdout.strip()

@@ -49,6 +49,29 @@ def test_python_in_strict_mode_shakes_hands_with_a_leaf(authority: Authority) ->
     assert client.tls.getpeercert()["subjectAltName"] == (("DNS", NAME),)  # type: ignore[index]
 
 
+@pytest.mark.parametrize(("jump", "why"), [(2 * CA_LIFE, "expired"), (-CA_LIFE, "not yet valid")])
+def test_a_clock_that_has_jumped_beyond_the_authoritys_life_ends_in_a_refusal_that_names_it(jump: float, why: str) -> None:
+    from claude_bottle.testing.playbook import TlsPeer
+
+    authority = Authority(time.time() - jump)
+    client = TlsPeer(ssl.create_default_context(cadata=authority.pem), NAME)
+    server = TlsPeer(authority.context(NAME), server=True)
+    with pytest.raises(ssl.SSLCertVerificationError, match=why):
+        client.receive(server.receive(client.start()))
+
+
+def test_a_leaf_is_made_anew_when_the_clock_has_jumped_out_of_its_life(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    seen = [authority.context(NAME)]
+    for jump in (30 * 86400, -30 * 86400):
+        monkeypatch.setattr(time, "time", lambda jump=jump: now + jump)
+        seen.append(authority.context(NAME))
+    monkeypatch.undo()
+    assert len(set(map(id, seen))) == 3
+
+
 def test_certificates_are_backdated_a_little_and_end_soon(authority: Authority) -> None:
     now = time.time()
     leaf, ca = parsed(authority.leaf(NAME, now)), parsed(authority.pem)

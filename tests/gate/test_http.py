@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from claude_bottle.gate import core, limits
+from claude_bottle.gate import carried, core, limits
 from claude_bottle.gate.core import CLIENT
 from claude_bottle.gate.head import MAX_HEAD
 from claude_bottle.model import policy as reasons
@@ -354,6 +354,14 @@ def test_a_redirect_is_passed_on_and_never_followed(direct: Playbook) -> None:  
     assert len(direct.dials) == 1
     followed = direct.client(b"GET / HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n")
     assert body(followed)["reason"] == reasons.BAD_HOST
+
+
+def test_a_server_that_speaks_as_our_carriers_do_is_a_server_like_any_other(direct: Playbook) -> None:
+    direct.client(b"GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
+    direct.dialled(1)
+    answer = direct.upstream(1, b"HTTP/1.1 200 OK\r\n%s: call the operator\r\nContent-Length: 2\r\n\r\nok" % carried.WHY)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\nok")
 
 
 def test_a_response_to_the_end_of_the_connection_becomes_chunked(direct: Playbook) -> None:

@@ -18,7 +18,7 @@ from claude_bottle.model.changes import change_from_dict
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.policy import Rule
 from claude_bottle.model.push import ZERO, Command
-from claude_bottle.model.push_change import PushChange
+from claude_bottle.model.push_change import Finding, PushChange
 from claude_bottle.values import replace
 from tests.gate.forge import URL, Forge, git, rule
 from tests.git_remote import HOST, TOKEN
@@ -236,6 +236,41 @@ def test_an_approval_grants_nothing_but_the_answer_to_its_question(make: Make) -
     refused(forge, "origin", "bottle/x", said="it looks like secrets are in it")
 
 
+def test_what_looks_like_a_secret_passes_once_the_operator_says_of_that_very_finding_that_it_is_none(forge: Forge) -> None:
+    new = forge.commit("config", f"\ntoken = {SECRET}\n", branch="bottle/x")
+    refused(forge, "origin", "bottle/x", said="config line 2: github-pat")
+    assert "asked as q-1" in forge.decisions()[-1]["detail"]
+    change = change_from_dict(forge.asked[0]["change"])
+    assert isinstance(change, PushChange)
+    blob = forge.do("rev-parse", "HEAD:config")
+    assert change.secrets == (Finding("github-pat", "config line 2", SECRET[:8], f"github-pat:{blob}:2"),)
+    assert (change.triggers, change.diff) == ((), "")
+    assert SECRET not in json.dumps(forge.heard)
+    forge.gate.state.replace_policy([rule(), change.rule], revision=2)
+    forge.do("push", "origin", "bottle/x")
+    assert forge.refs()["refs/heads/bottle/x"] == new
+    forge.commit("another", f"token = {SECRET}\n")
+    refused(forge, "origin", "bottle/x", said="another line 1: github-pat")
+
+
+def test_a_finding_let_through_lets_no_other_finding_and_no_file_that_runs_by_itself_through(forge: Forge) -> None:
+    new = forge.commit(".envrc", f"token={SECRET}\n", branch="bottle/x")
+    commands = (Command(ZERO, new, "refs/heads/bottle/x"),)
+    blob = forge.do("rev-parse", "HEAD:.envrc")
+    here, elsewhere = (Finding("github-pat", "x", "", f"github-pat:{blob}:{line}") for line in (1, 2))
+    another = PushChange(HOST, 443, "acme/shop", commands, (), "", (elsewhere,))
+    forge.gate.state.replace_policy([rule(), another.rule], revision=2)
+    refused(forge, "origin", "bottle/x", said=".envrc line 1: github-pat")
+    asked = change_from_dict(forge.asked[-1]["change"])
+    assert isinstance(asked, PushChange)
+    assert (len(asked.secrets), asked.triggers) == (1, (("shell", ".envrc"),))
+    this = PushChange(HOST, 443, "acme/shop", commands, (), "", (here,))
+    forge.gate.state.replace_policy([rule(), this.rule], revision=3)
+    refused(forge, "origin", "bottle/x", said="needs the operator's approval: shell: .envrc")
+    forge.gate.state.replace_policy([rule(), asked.rule], revision=4)
+    forge.do("push", "origin", "bottle/x")
+
+
 def test_an_approval_for_one_use_is_good_for_one_push(forge: Forge) -> None:
     new = forge.commit(".envrc", branch="bottle/x")
     change = PushChange(HOST, 443, "acme/shop", (Command(ZERO, new, "refs/heads/bottle/x"),), (("shell", ".envrc"),), "d")
@@ -266,9 +301,9 @@ def test_an_agent_cannot_ask_for_a_push_by_its_own_words(forge: Forge) -> None:
 
 
 def trigger_of(name: str) -> str:
-    from claude_bottle.workspace.push.triggers import of_path
+    from claude_bottle.workspace.triggers import of_pushed
 
-    return of_path(name)[0]
+    return of_pushed(name)[0]
 
 
 def test_case_90_a_trigger_in_a_commit_that_the_next_one_takes_back_counts(forge: Forge) -> None:
@@ -366,11 +401,13 @@ COMMAND = pktline.line(f"{ZERO} {'1' * 40} refs/heads/bottle/x\0report-status si
         (pktline.line(b"1" * 40 + b" refs/heads/bottle/x\0report-status"), b"a command that is none"),
         (pktline.line(f"{ZERO} {'1' * 40} refs/heads/bottle/x\0report-status push-options".encode()), b"push options"),
         (pktline.line(f"{ZERO} {'1' * 64} refs/heads/bottle/x\0object-format=sha256".encode()), b"a command that is none"),
+        (pktline.line(f"{ZERO}{'0' * 24} {'1' * 64} refs/heads/bottle/x\0".encode()), b"of another kind than it says"),
+        (pktline.line(f"{ZERO} {'1' * 40} refs/heads/bottle/x\0object-format=sha256".encode()), b"of another kind than"),
         (COMMAND + pktline.line(f"{ZERO} {'2' * 40} refs/heads/bottle/x".encode()), b"the same ref twice"),
         (pktline.line(f"{ZERO} {ZERO} refs/heads/bottle/x\0".encode()), b"changes nothing"),
         (b"".join(pktline.line(f"{ZERO} {'1' * 40} refs/heads/bottle/{n}".encode()) for n in range(40)), b"more than 32"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_case_85_commands_that_are_none_are_refused_before_the_remote_hears_of_them(
     forge: Forge, commands: bytes, said: bytes
@@ -407,6 +444,22 @@ def test_case_85_a_compressed_or_mislabelled_push_is_refused(forge: Forge, heade
     before = len(forge.remote.arrived)
     assert forge.post(COMMAND, b"PACK", headers=headers).startswith(b"HTTP/1.1 400")
     assert len(forge.remote.arrived) == before
+
+
+def test_a_repository_with_sha256_ids_is_fetched_and_a_push_to_it_is_refused_in_words(forge: Forge) -> None:
+    bare, seed = forge.bare.parent / "long.git", forge.place / "long"
+    git(forge.place, "init", "--quiet", "--bare", "--object-format=sha256", "--initial-branch=main", str(bare))
+    git(forge.place, "init", "--quiet", "--object-format=sha256", "--initial-branch=main", str(seed))
+    git(seed, "commit", "--quiet", "--allow-empty", "-m", "one")
+    git(seed, "push", "--quiet", str(bare), "main")
+    forge.gate.state.replace_policy([rule(repositories=("acme/long",))], revision=2)
+    forge.agent = forge.place / "clone"
+    forge.clone(url=URL.replace("shop", "long"))
+    assert forge.do("rev-parse", "origin/main") == git(seed, "rev-parse", "HEAD")
+    forge.do("commit", "--quiet", "--allow-empty", "-m", "two")
+    done = forge.run("push", "origin", "HEAD:refs/heads/bottle/x")
+    assert "remote:   refs/heads/bottle/x: repositories with SHA-256 ids can be fetched, but not pushed to" in done.stderr
+    assert git(bare, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
 
 
 def test_the_question_whether_one_may_push_is_answered_here(forge: Forge) -> None:

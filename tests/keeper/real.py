@@ -21,6 +21,7 @@ from claude_bottle.keeper.order import PIPES, Order, Pipes
 from claude_bottle.keeper.relay import pump
 from claude_bottle.keeper.spawn import start
 from claude_bottle.model.policy import Rule
+from claude_bottle.values import replace
 from tests.keeper import orders
 from tests.waiting import ended
 
@@ -29,10 +30,10 @@ PROBE = "id -un; echo $HOME; pwd; echo by-name > /dev/stderr; getent hosts denie
 
 
 def order(place: Path, *argv: str, **options: Any) -> Order:
-    return orders.order(
-        place / "root", *argv, backend=BubblewrapBackend(),
-        gate=GateConfig("tester-000000", (Rule("granted.test"),), nonce=os.urandom(8).hex()), **options,
-    )  # fmt: skip
+    rules = (Rule("granted.test"),)
+    made = orders.order(place / "root", *argv, backend=BubblewrapBackend(),
+                        gate=GateConfig("tester-000000", rules, nonce=os.urandom(8).hex()), **options)  # fmt: skip
+    return replace(made, plan=replace(made.plan, egress=rules))
 
 
 def main(place: Path) -> None:

@@ -20,6 +20,7 @@ from claude_bottle.keeper.spawn import start
 from claude_bottle.state.paths import Paths
 from claude_bottle.values import replace
 from claude_bottle.workflow import gates
+from tests import granting
 from tests.keeper import real
 from tests.waiting import ended
 
@@ -47,7 +48,7 @@ def again(made: Order, keeper: int, birth: Control) -> dict[str, Any]:
     told = []
     for name in ("one", "two"):
         with Control(made.paths, made.identity) as control:
-            told.append(control.grant_capability({"pip": [name]}, lambda _line: None))
+            told.append(granting.grant(control, {"pip": [name]}))
     with Control(made.paths, made.identity) as control:
         status = control.status()
     hidden = os.stat(f"/proc/{keeper}/environ").st_uid
@@ -61,9 +62,11 @@ def again(made: Order, keeper: int, birth: Control) -> dict[str, Any]:
 def killed(made: Order, keeper: int, _birth: Control) -> dict[str, Any]:
     """Once the build has begun to fetch: the keeper, its builder, its gate and its bottle, all of them."""
     with Control(made.paths, made.identity) as control:
-        control.send({"op": "capability", "capability": {"pip": ["slow"]}})
-        while "Preparing" not in str((control.next_message() or {}).get("line")):
-            pass
+        control.send(granting.begin(control, {"pip": ["slow"]}))
+        with Control(made.paths, made.identity) as following:
+            found = following.follow_requests()
+            while not any("Preparing" in one["progress"] for one in next(found)["requests"]):
+                pass
         family, young = [], [keeper]
         while young:
             young = [child for parent in young for child in real.children(parent)]

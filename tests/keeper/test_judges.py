@@ -68,7 +68,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def ask(bench: Bench) -> tuple[bytes, socket.socket | None]:
-    bench.line.send(b"judge")
+    bench.line.send(b"1 judge")
     said, descriptors, _, _ = socket.recv_fds(bench.line, 1024, 1)
     return said, socket.socket(fileno=descriptors[0]) if descriptors else None
 
@@ -98,7 +98,7 @@ def test_case_86_whoever_judges_sees_reads_runs_and_reaches_nothing_of_the_opera
 
 def test_one_judges_while_the_others_wait(bench: Bench) -> None:
     first = ask(bench)[1]
-    bench.line.send(b"judge")
+    bench.line.send(b"1 judge")
     bench.line.settimeout(0.2)
     with pytest.raises(TimeoutError):
         bench.line.recv(10)
@@ -106,15 +106,15 @@ def test_one_judges_while_the_others_wait(bench: Bench) -> None:
     assert first is not None
     first.close()  # the first one has nobody to judge for
     said, descriptors, _, _ = socket.recv_fds(bench.line, 1024, 1)
-    assert said == b"+"
+    assert said == b"1 "
     os.close(descriptors[0])
 
 
 def test_a_gate_that_asks_for_too_many_is_told_so(bench: Bench) -> None:
     sock = ask(bench)[1]
     for _ in range(judges.MAX_WAITING + 1):
-        bench.line.send(b"judge")
-    assert bench.line.recv(100) == b"-too many pushes at once"
+        bench.line.send(b"1 judge")
+    assert bench.line.recv(100) == b"1 too many pushes at once"
     assert sock is not None
     sock.close()
 
@@ -149,7 +149,8 @@ def test_nothing_of_a_judgement_is_left_once_the_bottle_ends(tmp_path: Path) -> 
     made = Bench(tmp_path / "judges")
     sock = ask(made)[1]
     assert sock is not None
-    job = {"commands": [], "tips": [], "grant": {"repositories": ["a"]}, "repository": "x", "approved": False}
+    job = {"commands": [], "tips": [], "grant": {"repositories": ["a"]}, "repository": "x", "approved": False,
+           "let_through": []}  # fmt: skip
     sock.sendall(judging.saying(judging.JOB, **job))
     sock.settimeout(SECONDS)
     assert sock.recv(5)[:1] == judging.GO

@@ -17,10 +17,11 @@ from claude_bottle.backend.fake.backend import FakeBackend
 from claude_bottle.backend.fake.bottle import FakeBottle
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.gate.config import GateConfig
-from claude_bottle.keeper import audit
+from claude_bottle.keeper import audit, gate_link
 from claude_bottle.keeper.client import ENDED, LOST, Control
 from claude_bottle.keeper.order import PIPES, Pipes
-from claude_bottle.keeper.settle import reason_of, settle_interrupted
+from claude_bottle.keeper.reasons import reason_of
+from claude_bottle.keeper.settle import settle_interrupted
 from claude_bottle.keeper.spawn import start
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
 from claude_bottle.model.plan import KEEPER, Limit
@@ -408,6 +409,10 @@ def a_silent_gate(control: Any, registration: Any, config: GateConfig) -> None:
     return
 
 
+def a_gate_that_hangs(control: Any, registration: Any, config: GateConfig) -> None:
+    signal.pause()
+
+
 def config() -> GateConfig:
     return GateConfig("tester-000000", ())
 
@@ -442,6 +447,27 @@ def test_a_killed_gate_leaves_the_agent_running_and_is_told(launch: Launch) -> N
         control.stop(GRACE, keep=True)
         control.settled()
     assert "fault" in kinds(kept)
+
+
+def test_a_gate_that_hangs_keeps_nobody_from_ending_its_bottle(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_link, "_STOP_SECONDS", 0.5)
+    kept = launch("sh", "-c", SAY + "exec sleep 1000", gate=config(), serve=a_gate)
+    wait_for_conversation(kept)
+    gate = gate_pid(kept)
+    os.kill(gate, signal.SIGSTOP)
+    with kept.control() as control:
+        control.stop(GRACE, keep=True)
+        control.settled()
+    assert ended(gate)
+    assert "hello" in archived(kept)
+
+
+def test_a_gate_that_hangs_at_its_start_is_given_up_and_nothing_starts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_link, "BOOT_SECONDS", 0.5)
+    order = orders.order(root, "true", gate=config(), serve=a_gate_that_hangs)
+    with pytest.raises(BottleError, match="gate did not start"):
+        start(order)
+    assert Store(order.paths).identities() == []
 
 
 def test_a_killed_keeper_takes_the_gate_with_it(launch: Launch) -> None:

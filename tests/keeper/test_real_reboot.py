@@ -39,7 +39,7 @@ def seen(person: Person, registries: Registries, what: str) -> Any:
 def test_a_bottle_boots_again_with_another_layer_twice(person: Person, registries: Registries) -> None:
     """An ordinary user's keeper has hidden its memory by then, and in /proc what hides is root's, id maps too."""
     found = seen(person, registries, "again")
-    assert found["told"] == [["applied", ""]] * 2, found
+    assert found["told"] == [["applied", "in force"]] * 2, found
     assert (found["keeper"], found["gate"], found["hidden"]) == (True, "up", 0)
     # What `one` and `two` said when nobody had them went to the terminal.
     assert found["inside"]["out"] == "one\ntwo\n198.18.\nlife\nlife\none\nlife\none\ntwo\n", found["inside"]

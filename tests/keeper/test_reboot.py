@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from claude_bottle.backend.base import Way
 from claude_bottle.backend.fake.backend import FakeBackend
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import main
+from claude_bottle.keeper.client import Control
 from claude_bottle.keeper.order import PIPES, Order, Pipes
 from claude_bottle.keeper.reboot import Rebooter
 from claude_bottle.keeper.relay import pump
@@ -22,6 +27,8 @@ from claude_bottle.state.journal import read
 from claude_bottle.state.record import BottleRecord
 from claude_bottle.state.store import Store
 from claude_bottle.values import replace
+from claude_bottle.workflow.listing import listing
+from tests import granting
 from tests.keeper import orders
 from tests.keeper.conftest import Kept, Launch
 from tests.keeper.test_life import SAY, a_gate, config, gate_pid, outcome
@@ -67,10 +74,14 @@ def lives(kept: Kept) -> list[str]:
     return [line for line in path.read_text().splitlines() if line.startswith("life")] if path.exists() else []
 
 
-def grant(kept: Kept, capability: dict[str, object] = TOOL, **more: str) -> tuple[str, str]:
-    lines: list[str] = []
+def grant(kept: Kept, capability: dict[str, object] = TOOL) -> tuple[str, str]:
     with kept.control() as control:
-        return control.grant_capability(capability, lines.append, **more)
+        return granting.grant(control, capability)
+
+
+def request(message: dict[str, Any]) -> dict[str, Any]:
+    found = message.get("request")
+    return found if isinstance(found, dict) else {}
 
 
 def record(kept: Kept) -> BottleRecord:
@@ -92,9 +103,10 @@ def kinds(kept: Kept) -> list[str]:
 def test_the_agent_comes_back_with_the_tool_and_the_note_in_the_same_keeper(launch: Launch, root: Path) -> None:
     kept = begun(launch, root)
     keeper, agent = kept.up.keeper, kept.agent()
-    assert grant(kept, note="you got it") == ("applied", "")
+    assert grant(kept) == ("applied", "in force")
     eventually(lambda: len(lives(kept)) == 2)
-    assert lives(kept) == ["life bare note=", "life brandnew note=you got it"]
+    assert lives(kept)[0] == "life bare note="
+    assert lives(kept)[1].startswith("life brandnew note=The operator granted q-")
     with kept.control() as control:
         status = control.status()
     assert status["keeper"] == keeper
@@ -117,13 +129,14 @@ def test_it_is_in_plan_and_record_and_is_no_reason_to_preserve_what_ends_well(la
 
 def test_the_journal_tells_all_of_it_in_order(launch: Launch, root: Path) -> None:
     kept = begun(launch, root)
-    grant(kept, request="r-1")
+    grant(kept)
     found = kinds(kept)
     at = [found.index(kind) for kind in ("layer", "rebooting", "agent_exited", "bottle_down", "archived")]
     assert at == sorted(at)
     assert found.count("launched") == found.count("agent_started") == 2
     assert states(kept) == ["building", "built", "added"]
-    assert {event["data"]["request"] for event in events(kept) if event["kind"] == "layer"} == {"r-1"}
+    (asked,) = [event["data"]["id"] for event in events(kept) if event["kind"] == "asked"]
+    assert {event["data"]["request"] for event in events(kept) if event["kind"] == "layer"} == {asked}
 
 
 def test_an_attached_terminal_stays_and_sees_what_follows(launch: Launch, root: Path) -> None:
@@ -154,14 +167,14 @@ def test_a_build_that_fails_is_told_and_changes_nothing(launch: Launch, root: Pa
 def test_what_it_has_already_is_applied_without_another_boot(launch: Launch, root: Path) -> None:
     kept = begun(launch, root)
     grant(kept)
-    assert grant(kept) == ("applied", "")
+    assert grant(kept)[0] == "applied"
     assert kinds(kept).count("rebooting") == 1
     assert record(kept).layers == (Capability.from_dict(TOOL),)
 
 
 def test_what_is_no_capability_costs_its_sender_the_connection_only(launch: Launch, root: Path) -> None:
     kept = begun(launch, root)
-    with pytest.raises(BottleError, match="no capability"):
+    with pytest.raises(BottleError, match="cannot be asked for"):
         grant(kept, {"apt": ["--option"]})
     assert grant(kept)[0] == "applied"
 
@@ -171,9 +184,9 @@ def test_two_at_a_time_come_up_in_one_boot(launch: Launch, root: Path) -> None:
     os.mkfifo(held := root.parent / "held")
     kept = begun(launch, root, backend=Held(held))
     with kept.control() as one, kept.control() as other:
-        one.send({"op": "capability", "capability": TOOL, "note": "first"})
+        one.send(granting.begin(one, TOOL))
         eventually(lambda: "layer" in kinds(kept))
-        other.send({"op": "capability", "capability": {"pip": ["other"]}, "note": "second"})
+        other.send(granting.begin(other, {"pip": ["other"]}))
         other.send({"op": "status"})
         while (other.next_message() or {}).get("op") != "status":
             pass
@@ -182,7 +195,54 @@ def test_two_at_a_time_come_up_in_one_boot(launch: Launch, root: Path) -> None:
         eventually(lambda: len(lives(kept)) == 2)
     assert kinds(kept).count("rebooting") == 1
     assert [layer.kind for layer in record(kept).layers] == ["apt", "pip"]
-    assert (kept.order.workspace / "lives").read_text().endswith("note=first\n\nsecond\n")
+    notes = (kept.order.workspace / "lives").read_text().split("note=")[-1].split("\n\n")
+    assert ["apt brandnew" in notes[0], "pip other" in notes[1]] == [True, True]
+
+
+def test_an_attached_terminals_title_says_what_is_built(launch: Launch, root: Path) -> None:
+    os.mkfifo(held := root.parent / "held")
+    kept = begun(launch, root, backend=Held(held))
+    with kept.control() as attached, kept.control() as other:
+        attached.send({"op": "attach", "rows": 30, "cols": 90})
+        other.send(granting.begin(other, TOOL))
+        title = f"{kept.identity} is building apt brandnew"
+        while not title_of(attached).endswith(f"{title}: waiting for the test"):
+            pass
+        (row,) = listing(everything=False, paths=kept.order.paths)
+        assert row["waiting"] == "building apt brandnew"
+        with held.open("w"):
+            while title_of(attached) != "":
+                pass
+
+
+def title_of(attached: Control) -> str:
+    """The next that it is told."""
+    while (message := attached.next_message()) is not None:
+        if message.get("op") == "waiting":
+            return str(message["title"])
+    raise AssertionError("the keeper is gone")
+
+
+def test_what_a_build_may_not_reach_is_in_the_journal(launch: Launch, root: Path) -> None:
+    """Whatever comes of the build."""
+    made = replace(ready(root, backend=Reaching()), outlet=refusing)
+    kept = launch(order=made)
+    eventually(lambda: len(lives(kept)) == 1)
+    assert grant(kept)[0] == "failed"
+    found = [event["data"] for event in events(kept) if event["kind"] == "layer" and event["data"]["state"] == "refused"]
+    assert [(one["why"], one["capability"]) for one in found] == [("the build wanted x\\x1b.test", TOOL)]
+
+
+class Reaching(FakeBackend):
+    def build_layer(self, _plan: Any, _capability: Any, _progress: Any, outlet: Any) -> Any:
+        with outlet("build-000000", ()):
+            raise BottleError("the layer could not be built")
+
+
+@contextmanager
+def refusing(_name: str, _rules: Any) -> Iterator[Way]:
+    with socket.socket() as nowhere:
+        yield Way(nowhere, "", bytes, lambda: ("the build wanted x\x1b.test",))
 
 
 class Held(FakeBackend):
@@ -193,6 +253,7 @@ class Held(FakeBackend):
         self._pipe = pipe
 
     def build_layer(self, *args: Any) -> Any:
+        args[2]("waiting for the test")
         self._pipe.open().close()
         return super().build_layer(*args)
 
@@ -208,7 +269,7 @@ class Unbootable(FakeBackend):
 
 def test_a_bottle_that_does_not_come_up_again_is_preserved_with_the_layer(launch: Launch, root: Path) -> None:
     kept = begun(launch, root, backend=Unbootable())
-    assert grant(kept)[0] == "preserved"
+    assert grant(kept)[0] == "applied"  # it is recorded, and there at the resume
     waited = kept.birth.wait()
     settled = kept.birth.settled()
     assert settled is not None
@@ -225,7 +286,7 @@ def test_a_keeper_killed_between_two_lives_leaves_the_layer_for_resume(launch: L
     os.mkfifo(held := root.parent / "held")
     kept = begun(launch, root, backend=HeldBoot(held))
     with kept.control() as control:
-        control.send({"op": "capability", "capability": TOOL})
+        control.send(granting.begin(control, TOOL))
         eventually(lambda: "bottle_down" in kinds(kept))
         os.kill(kept.up.keeper, signal.SIGKILL)
     assert kept.gone()
@@ -251,7 +312,7 @@ def test_a_keeper_killed_while_it_builds_has_applied_nothing(launch: Launch, roo
     os.mkfifo(held := root.parent / "held")
     kept = begun(launch, root, backend=Held(held))
     with kept.control() as control:
-        control.send({"op": "capability", "capability": TOOL})
+        control.send(granting.begin(control, TOOL))
         eventually(lambda: "layer" in kinds(kept))
         os.kill(kept.up.keeper, signal.SIGKILL)
     assert kept.gone()
@@ -262,12 +323,13 @@ def test_an_agent_that_ends_while_its_tool_is_built_is_settled_as_ever(launch: L
     os.mkfifo(held := root.parent / "held")
     kept = begun(launch, root, backend=Held(held))
     with kept.control() as control:
-        control.send({"op": "capability", "capability": TOOL})
+        control.send(granting.begin(control, TOOL))
         eventually(lambda: "layer" in kinds(kept))
         os.kill(kept.agent(), signal.SIGTERM)
-        while (message := control.next_message()) is not None and message.get("op") != "capability":
+        while (message := control.next_message()) is not None and request(message).get("state") != "failed":
             pass
-        assert message == {"op": "capability", "how": "failed", "why": "the session has ended"}
+        assert message is not None
+        assert request(message)["outcome"] == "the session has ended"
     assert outcome(kept) == (0, [])
 
 
@@ -284,9 +346,10 @@ def test_what_was_granted_live_is_in_the_next_life_too(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(main, "Rebooter", Amending)
     kept = begun(launch, root, LIVES.replace("note=$NOTE", "note=$NOTE $PS1"))
-    grant(kept, note="n")
+    grant(kept)
     eventually(lambda: len(lives(kept)) == 2)
-    assert [line.split("note=")[1] for line in lives(kept)] == [" $ ", "n granted"]
+    assert lives(kept)[0].endswith("note= $ ")
+    assert (kept.order.workspace / "lives").read_text().splitlines()[-1].endswith(" granted")
 
 
 def test_an_exec_beside_the_agent_ends_with_the_bottle(launch: Launch, root: Path) -> None:
@@ -315,14 +378,6 @@ def test_a_run_goes_on_writing_where_it_wrote(launch: Launch, root: Path) -> Non
     os.close(null)
     assert waited.code == 4
     assert os.pread(out, 100, 0) == b"first\nsecond\n"
-
-
-def test_a_note_that_could_act_on_a_terminal_is_refused(launch: Launch, root: Path) -> None:
-    kept = begun(launch, root)
-    assert grant(kept, note="\x1b]0;x\x07")[0] == "failed"
-    assert grant(kept, note="x" * 2001)[0] == "failed"
-
-
 
 
 def test_each_life_has_a_gate_of_its_own_and_every_one_is_in_the_journal(launch: Launch, root: Path) -> None:

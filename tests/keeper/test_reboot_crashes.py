@@ -19,6 +19,7 @@ from claude_bottle.model.capability import Capability
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.record import BottleRecord
 from claude_bottle.values import replace
+from tests import granting
 from tests.keeper.conftest import Kept, Launch
 from tests.keeper.test_reboot import TOOL, begun, grant, layers_of_the_tests, lives, record, states
 from tests.waiting import eventually
@@ -48,7 +49,7 @@ def test_whenever_its_keeper_dies_a_capability_is_applied_once(
     monkeypatch.setattr(boot, "Audit", Crashing)
     kept = begun(launch, root)
     with kept.control() as control:
-        control.send({"op": "capability", "capability": TOOL, "request": "r-1"})
+        control.send(granting.begin(control, TOOL))
         assert kept.gone()
     settled = settle_interrupted(kept.order.paths, kept.identity)
     assert "interrupted" in settled.preserved

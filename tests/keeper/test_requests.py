@@ -371,6 +371,17 @@ def test_whoever_follows_is_told_of_every_change(asking: Bottle) -> None:
         assert next(following)["requests"][0]["state"] == "rejected"  # type: ignore[index]
 
 
+def test_an_operator_whose_dashboard_is_gone_has_decided_nothing(asking: Bottle) -> None:
+    bottle = asking()
+    with bottle.kept.control() as control:
+        following = control.follow_requests()
+        assert next(following)["requests"] == []
+        request = bottle.asked()
+        assert next(following)["requests"][0]["state"] == "submitted"  # type: ignore[index]
+    assert [one["state"] for one in bottle.requests()["requests"]] == ["submitted"]
+    assert bottle.approve(request)["state"] == "applied"
+
+
 def test_the_operator_may_grant_on_their_own_by_the_same_way(asking: Bottle) -> None:
     bottle = asking()
     with bottle.kept.control() as control:

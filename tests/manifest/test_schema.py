@@ -50,7 +50,7 @@ TABLES = {
     "ManifestDoc": "", "BottleDoc": "bottles.NAME.", "AgentDoc": "agents.NAME.", "RuleDoc": "egress[].",
     "CredentialDoc": "credentials.NAME.", "FromDoc": "from.", "WorkspaceDoc": "workspace.", "MountDoc": "mounts[].",
     "ImageDoc": "image.", "LimitsDoc": "limits.", "CapabilityDoc": "capabilities[].", "BudgetDoc": "budget.",
-    "GitDoc": "git.",
+    "GitDoc": "git.", "SshDoc": "git.ssh.", "CheckpointsDoc": "checkpoints.",
 }  # fmt: skip
 
 

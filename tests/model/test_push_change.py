@@ -10,7 +10,7 @@ from claude_bottle.model.changes import change_from_dict, narrower, stored, with
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.policy import Policy, Rule
 from claude_bottle.model.push import ZERO, Command
-from claude_bottle.model.push_change import MAX_DIFF, PushChange
+from claude_bottle.model.push_change import MAX_DIFF, Finding, PushChange
 from claude_bottle.model.requests import Grant, Request
 from claude_bottle.supervise.render import lines, title
 from claude_bottle.supervise.summary import summary
@@ -74,6 +74,46 @@ def test_other_commits_refs_and_repositories_are_not_approved() -> None:
     ):  # fmt: skip
         assert not approved.approves(repository, [command])
     assert not approved.approves("acme/shop", [*COMMANDS, Command(ZERO, "b2" * 20, "refs/heads/bottle/x")])
+
+
+KEY = f"github-pat:{'c3' * 20}:7"
+SECRETS = (Finding("github-pat", "config line 7", "ghp_0aB1", KEY),)
+
+
+def test_what_looks_like_a_secret_is_shown_and_named_and_let_through_by_name_alone() -> None:
+    one = change(secrets=SECRETS, triggers=(), diff="")
+    assert change_from_dict(one.to_dict()) == one
+    assert title(one) == "a push with what looks like a secret"
+    shown = "".join(line.removeprefix("      ") for line in lines(one))
+    for word in ("LOOKS LIKE A SECRET", "config line 7", "github-pat", "ghp_0aB1", KEY):
+        assert word in shown
+    approved = one.rule.git
+    assert approved is not None
+    assert (approved.let_through, approved.lifts_files) == ((KEY,), False)
+    both = change(secrets=SECRETS).rule.git
+    assert both is not None
+    assert both.lifts_files and KEY in both.let_through
+    assert GitGrant.from_dict(both.to_dict()) == both
+    assert not both.covers(approved)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (), tuple(SECRETS * 11), (Finding("github-pat", "x\x1b", "g", KEY),), (Finding("other", "x", "g", KEY),),
+        (Finding("github-pat", "x", "g", ""),), (Finding("github-pat", "x" * 999, "g", KEY),),
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_a_finding_that_cannot_be_shown_or_named_cannot_be_asked_for(wrong: tuple[Finding, ...]) -> None:
+    with pytest.raises(ValueError):
+        change(secrets=wrong, triggers=(), diff="")
+
+
+@pytest.mark.parametrize("words", [["x"], ["github-pat:1:2"], [KEY], 5])
+def test_findings_are_let_through_by_whole_names_and_in_approved_commits_alone(words: Any) -> None:
+    with pytest.raises(ValueError):
+        GitGrant(("acme/shop",), push=("refs/heads/x",), let_through=words)
 
 
 def test_it_is_shown_whole() -> None:

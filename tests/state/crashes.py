@@ -20,16 +20,19 @@ _CHANGING = ("open", "write", "pwrite", "fsync", "fdatasync", "rename", "mkdir",
 def each_crash(operation: Callable[[], object]) -> Iterator[int]:
     """Yields after each crash; ends when the operation came through whole. The test resets the disk in between."""
     count = 1
-    while True:
-        child = os.fork()
-        if child == 0:
-            _run_until(operation, count)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code == 0:
-            return
-        assert code == 9, f"the operation failed by itself at call {count}"
+    while crash(operation, count):
         yield count
         count += 1
+
+
+def crash(operation: Callable[[], object], count: int) -> bool:
+    """Run the operation in a child that dies just before its `count`-th changing call. False when it came through whole."""
+    child = os.fork()
+    if child == 0:
+        _run_until(operation, count)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 9), f"the operation failed by itself at call {count}"
+    return code == 9
 
 
 def _run_until(operation: Callable[[], object], count: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from claude_bottle.state import layers
 from claude_bottle.state.layers import Layers
-from claude_bottle.workspace.apply import apply
+from claude_bottle.workspace.apply import MARK, apply
 from claude_bottle.workspace.directory import Directory, content
 from claude_bottle.workspace.landing import Landing
 from claude_bottle.workspace.overlaid import OverlaidWork
@@ -69,15 +69,39 @@ def test_what_the_layer_names_goes_over_and_twice_is_once(yard: Yard, begun: Lay
     assert carry(yard, begun) == {}
 
 
-def test_a_file_that_the_host_changed_meanwhile_is_a_conflict_and_told(yard: Yard, begun: Layers) -> None:
+def test_a_file_that_the_host_changed_meanwhile_is_a_conflict_and_what_the_bottle_saw_of_it_told(
+    yard: Yard, begun: Layers
+) -> None:
     plant(begun.upper, {"a": "bottle\n", "made": "bottle\n"})
-    plant(yard.host, {"a": "host\n", "made": "host\n"})
+    plant(yard.host, {"a": "host\n", "made": "host\n", "kept": "host\n", "new": "host\n"})
     work = opened(yard, begun)
-    assert {"a", "made"} <= set(work.host_edits())
+    assert {"a", "made", "kept", "new"} <= set(work.host_edits())
     assert work.before("a") is None
     work.close()
     assert carry(yard, begun) == {"a": "conflict", "made": "conflict"}
     assert (yard.host / "a").read_text() == "host\n"
+
+
+def test_over_what_was_committed_a_conflict_is_merged_where_the_operator_says_so(yard: Yard) -> None:
+    lines = [f"{number}\n" for number in range(9)]
+    repository(yard.host, {"text": "".join(lines), "both": "x\n"})
+    begun = layers.begin_at(yard.place / "layers", yard.host)
+    work = opened(yard, begun)  # it knows what was checked out then
+    plant(begun.upper, {"text": "".join([*lines[:8], "bottle\n"]), "both": "bottle\n"})
+    plant(yard.host, {"text": "".join(["host\n", *lines[1:]]), "both": "host\n"})
+    with quarantine() as place, Directory(yard.host) as host:
+        steps = Landing(work, host, place).steps(work.changes())
+        assert [(step.action, step.why.rpartition("; ")[2]) for step in steps] == [
+            ("conflict", "merged over what was committed it is in conflict in 1 place"),
+            ("conflict", "merged over what was committed it is without a conflict"),
+        ]
+        assert {one.done for one in apply(work, host, steps, allowed=EVERY_TRIGGER)} == {"conflict"}
+        assert (yard.host / "text").read_text().endswith("8\n")
+        done = apply(work, host, steps, allowed=EVERY_TRIGGER, on_conflict=MARK)
+        assert [one.done for one in done] == ["marked", "merged"]
+    work.close()
+    assert (yard.host / "text").read_text() == "".join(["host\n", *lines[1:8], "bottle\n"])
+    assert "<<<<<<< host" in (yard.host / "both").read_text()
 
 
 def test_commits_in_the_layer_are_counted_over_those_of_the_host(yard: Yard, begun: Layers) -> None:

@@ -22,7 +22,7 @@ def look(yard: Yard, *, binary: bool = False) -> tuple[dict[str, Any], bytes]:
         changes = work.changes()
         comparison = Comparison(place, work, changes)
         steps = Landing(work, host, place).steps(changes)
-        return review("x-000000", work, host, steps, comparison.lines(), work.result.notes), comparison.patch(binary=binary)
+        return review("x-000000", work, host, steps, comparison.lines(), comparison.unshown), comparison.patch(binary=binary)
 
 
 def text(found: dict[str, Any]) -> str:
@@ -70,6 +70,13 @@ def test_what_runs_later_is_shown_before_everything_else(handed: Yard) -> None:
     places = [shown.index(words) for words in order]
     assert places == sorted(places)
     assert "on main @" in shown.splitlines()[0] and "applies cleanly" in shown.splitlines()[0]
+
+
+def test_a_line_of_a_patch_is_coloured_by_its_side_whatever_it_looks_like() -> None:
+    patch = b"--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n--- was\n-@@ -1 +1 @@\n+++ is\n+ \n"
+    patch += b"@@ -9 +9 @@\n-a\n+b\ndiff --git a/y b/y\n-x\n"
+    shades = [colour for _, colour in patch_lines(patch)]
+    assert shades == [None, None, "cyan", "red", "red", "green", "green", "cyan", "red", "green", None, None]
 
 
 def test_how_it_would_land_is_in_the_first_line(handed: Yard) -> None:

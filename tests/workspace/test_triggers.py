@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bottle.workspace.triggers import LINKS, NAMES, SETUID, Trigger, judge
+from claude_bottle.workspace.triggers import LINKS, NAMES, SETUID, Trigger, judge, of_pushed
 from claude_bottle.workspace.work import FILE, LINK, Change, Entry
 from tests.workspace.conftest import Yard, plant, snapshot
 
@@ -40,16 +40,39 @@ def test_ordinary_files_need_no_word(path: str) -> None:
     assert judge(Change(path, None, PLAIN), None, None) == ()
 
 
+@pytest.mark.parametrize(
+    ("path", "kinds"),
+    [
+        (".github/workflows/ci.yml", ("ci",)), (".GITHUB/Workflows/ci.yml", ("ci",)), ("sub/.github/workflows/x", ("ci",)),
+        (".gitlab-ci.yml", ("ci",)), ("Jenkinsfile", ("ci",)), (".gitattributes", ("git",)), ("a/.gitmodules", ("git",)),
+        (".husky/pre-commit", ("git",)), (".devcontainer/x/y", ("devcontainer",)), (".vscode/tasks.json", ("editor",)),
+        (".envrc", ("shell",)), (".envrc. ", ("shell",)), (".envrc::$DATA", ("shell",)), (".mcp.json", ("agent",)),
+        (".claude/settings.json", ("agent",)), ("README", ()), ("src/main.py", ()), ("github/workflows/ci.yml", ()),
+        ("docs/gitlab-ci.yml.md", ()), ("notes/.github", ()),
+        ("hooks/pre-push", ("git",)), ("CODEOWNERS", ("ci",)), ("Makefile", ()), ("setup.py", ()), ("Dockerfile", ()),
+    ],
+)  # fmt: skip
+def test_case_90_of_a_push_what_runs_by_being_there_is_a_trigger(path: str, kinds: tuple[str, ...]) -> None:
+    assert of_pushed(path) == kinds
+
+
+def test_what_needs_a_word_in_a_push_needs_one_on_its_way_to_the_operator_too() -> None:
+    for path in (path for paths in CASES.values() for path in paths):
+        here = {trigger.name for trigger in judge(Change(path, None, PLAIN), None, None)}
+        assert set(of_pushed(path)) <= here
+
+
 def test_every_trigger_has_a_case() -> None:
     assert set(NAMES) == {*CASES, SETUID, LINKS}
 
 
-@pytest.mark.parametrize("link", ["/etc/passwd", "../x", "a/../../x", "./../../x", "/", ".git/hooks/p", "a/.GIT/config"])
+@pytest.mark.parametrize("link", ["/etc/passwd", "../x", "a/../../x", "./../../x", "/", ".git/hooks/p", "a/.GIT/config",
+                                  "git~1", ".git."])  # fmt: skip
 def test_a_link_that_leads_out_or_into_git_is_found(link: str) -> None:
     assert [t.name for t in judge(Change("link", None, Entry(LINK, 0o777, 0, link)), None, None)] == [LINKS]
 
 
-@pytest.mark.parametrize("link", ["x", "../x", "../../top", "a/b/../c", "."])
+@pytest.mark.parametrize("link", ["x", "../x", "../../top", "a/b/../c", ".", ""])
 def test_a_link_that_stays_inside_is_plain(link: str) -> None:
     assert judge(Change("a/b/link", None, Entry(LINK, 0o777, 0, link)), None, None) == ()
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend import overlay, tree
+from claude_bottle.backend import overlay, subids, tree
 from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Check, Images, Outlet
 from claude_bottle.backend.bubblewrap import bounds, launcher, orphans, owners, prereqs, programs, seccomp
 from claude_bottle.backend.bubblewrap.bottle import BubblewrapBottle
@@ -80,17 +80,18 @@ class BubblewrapBackend(Backend):
             from claude_bottle.backend.bubblewrap import layers
 
             pile = layers.pile(plan)
-        with self._on(plan, boot, pile) as bottle:
+        with self._on(plan, boot, Pile.of(pile), None) as bottle:
             yield bottle
 
     @contextmanager
-    def _on(self, plan: BottlePlan, boot: Boot, layers: tuple[Path, ...]) -> Iterator[Bottle]:
-        host = owners.host_uid(boot.identity) if os.geteuid() == 0 else None
+    def _on(self, plan: BottlePlan, boot: Boot, pile: Pile, ids: subids.Range | None) -> Iterator[Bottle]:
+        host = (ids.user if ids else owners.host_uid(boot.identity)) if os.geteuid() == 0 else None
+        program = seccomp.filter_program(build=ids is not None)
         everything = replace(boot, mounts=(*plan.mounts, *boot.mounts))
         if boot.copy_from:
             tree.copy_into(boot.copy_from, boot.workspace)
         with bounds.held(boot.identity, boot.home, plan.limits) as held:
-            recipe = launcher.Recipe(programs.find_programs(), seccomp.filter_program(), host, Pile.of(layers), held)
+            recipe = launcher.Recipe(programs.find_programs(), program, host, pile, held, ids)
             bottle = BubblewrapBottle(boot.identity, plan, launcher.start(everything, recipe), recipe)
             try:
                 yield bottle

@@ -81,7 +81,8 @@ class BubblewrapBottle(Bottle):
             raise BottleError("cannot enter the bottle", why="it has been taken down")
         self.processes = [process for process in self.processes if process.poll() is None]
         words = self._recipe.programs.enter_command(list(argv))
-        command = enter.Command(words, env, cwd, stdio, controlling_tty, self._recipe.bounds)
+        bounds, role = self._recipe.bounds, self._recipe.role
+        command = enter.Command(words, env, cwd, stdio, controlling_tty, bounds, role)
         process = BubblewrapProcess(*enter.enter(self._sandbox.first_pidfd, command, self._recipe.program))
         self.processes.append(process)
         return process

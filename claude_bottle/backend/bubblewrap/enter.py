@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping
 
 from claude_bottle.backend import childhood
 from claude_bottle.backend import namespaces as ns
-from claude_bottle.backend.base import GID, UID
 from claude_bottle.backend.bubblewrap import opener, owners
 from claude_bottle.backend.bubblewrap.bounds import Bounds
 from claude_bottle.errors import BottleError
@@ -45,6 +44,7 @@ class Command:
     stdio: tuple[int, int, int]
     controlling_tty: bool
     bounds: Bounds = Bounds()
+    role: owners.Role = owners.AGENT
 
 
 def enter(first_pidfd: int, command: Command, program: bytes) -> tuple[int, int]:
@@ -106,7 +106,7 @@ def understand(said: bytes) -> tuple[int, dict[str, object] | None]:
 
 
 def _go_in(command: Command, program: bytes) -> None:
-    """The joining process: everything that needs rights, then a sibling inside that has none."""
+    """The joining process: everything that needs rights, then a sibling inside that has those of its role, usually none."""
     command.bounds.take_in()
     ns.prctl(ns.PR_SET_DUMPABLE, 0)
     if os.geteuid() == 0:
@@ -114,10 +114,11 @@ def _go_in(command: Command, program: bytes) -> None:
     ns.setns(_PIDFD, _ALL)
     os.close(_PIDFD)
     _hide_mount_table()
-    if os.getresuid() != (UID,) * 3 or os.getresgid() != (GID,) * 3:
-        owners.become_bottle_user()
+    role = command.role
+    if role.rights or os.getresuid() != (role.uid,) * 3 or os.getresgid() != (role.gid,) * 3:
+        owners.become(role)
     ns.prctl(ns.PR_SET_DUMPABLE, 0)  # a change of uid resets it to whatever fs.suid_dumpable says
-    ns.drop_capabilities()
+    ns.drop_capabilities(role.rights)
     ns.prctl(ns.PR_SET_NO_NEW_PRIVS, 1)
     _limit()
     told, tell = os.pipe()

@@ -16,7 +16,7 @@ import signal
 import socket
 from pathlib import Path
 
-from claude_bottle.backend import childhood, idmaps, registration
+from claude_bottle.backend import childhood, idmaps, registration, subids
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.base import GID, HOSTNAME, UID, Boot
 from claude_bottle.backend.bubblewrap import bounds, opener, orphans, owners, rootfs, staging, terminals
@@ -51,13 +51,18 @@ class Sandbox:
 @dataclass(frozen=True)
 class Recipe:
     """What the child needs beside `Boot`: programs, filter, the host uid of the bottle's user (None: our own), the
-    layers of its root file system, and what it may use."""
+    layers of its root file system, what it may use, and for a build as many users their ids."""
 
     programs: Programs
     program: bytes
     host: int | None
     pile: Pile = Pile()
     bounds: bounds.Bounds = bounds.Bounds()
+    ids: subids.Range | None = None
+
+    @property
+    def role(self) -> owners.Role:
+        return owners.BUILDER if self.ids else owners.AGENT
 
 
 def start(boot: Boot, recipe: Recipe) -> Sandbox:
@@ -96,11 +101,12 @@ def _provide(child: int, boot: Boot, recipe: Recipe, sync: socket.socket) -> Non
     word that it has taken the listeners. The child does not wait for the latter two: the authorities are written through
     a descriptor of its file, and no program of the bottle runs before we return. A child that has failed hangs up, and
     tells why elsewhere."""
+    if recipe.host is None and recipe.ids:
+        _map(child, recipe, sync)
     files = socket.recv_fds(sync, 1, 1)[1] if boot.ca_bundle else []
     try:
-        if recipe.host is not None and sync.recv(1) == b"u":
-            idmaps.write_maps(child, (UID, GID), (recipe.host, recipe.host))
-            sync.send(b"m")
+        if recipe.host is not None:
+            _map(child, recipe, sync)
         for file in files:
             with open(file, "wb", closefd=False) as bundle:
                 bundle.write(boot.bundle())
@@ -109,6 +115,16 @@ def _provide(child: int, boot: Boot, recipe: Recipe, sync: socket.socket) -> Non
     finally:
         for file in files:
             os.close(file)
+
+
+def _map(child: int, recipe: Recipe, sync: socket.socket) -> None:
+    if sync.recv(1) != b"u":
+        return
+    if recipe.ids:
+        subids.write(child, recipe.ids)
+    elif recipe.host is not None:
+        idmaps.write_maps(child, (UID, GID), (recipe.host, recipe.host))
+    sync.send(b"m")
 
 
 def _await(
@@ -188,19 +204,21 @@ def _become_bwrap(boot: Boot, recipe: Recipe, given: list[int], keeper: int) -> 
     os.umask(0o022)  # the keeper's is 077, which would close the bottle's own directories to its user
     os.setsid()
     _die_with(keeper)
-    if recipe.host is None:
+    sync = socket.socket(fileno=_SYNC)
+    if recipe.host is None and recipe.ids:
+        subids.enter(sync, ns.CLONE_NEWNS | ns.CLONE_NEWNET)
+    elif recipe.host is None:
         owners.enter_own_namespace(ns.CLONE_NEWNS | ns.CLONE_NEWNET)
     else:
         os.setgroups([])
         ns.unshare(ns.CLONE_NEWNS)
     ns.mount("", "/", "", ns.MS_REC | ns.MS_SLAVE)
     authorities = staging.fill(boot, recipe.programs.staged(), recipe.pile, recipe.host)
-    sync = socket.socket(fileno=_SYNC)
     if boot.ca_bundle:
         socket.send_fds(sync, [b"b"], [authorities])
         os.close(authorities)
     if recipe.host is not None:
-        _leave_root(keeper, sync)
+        _leave_root(keeper, sync, recipe.role)
     opener.bring_up_loopback()
     if gate is not None:
         opener.register(socket.socket(fileno=_REGISTRATION), boot.nonce, opener.open_listeners(boot.ports))
@@ -217,21 +235,22 @@ def _die_with(keeper: int) -> None:
         os._exit(70)
 
 
-def _leave_root(keeper: int, sync: socket.socket) -> None:
+def _leave_root(keeper: int, sync: socket.socket, role: owners.Role) -> None:
     """From root to the bottle's user, with the parent writing the maps that only it may write."""
     ns.unshare(ns.CLONE_NEWUSER | ns.CLONE_NEWNET)
     sync.send(b"u")
     if sync.recv(1) != b"m":
         raise BottleError("cannot set up the sandbox", why="the keeper did not map the bottle's user")
-    owners.become_bottle_user()
+    owners.become(role)
     _die_with(keeper)  # a change of uid clears it
 
 
 def _options(boot: Boot, recipe: Recipe) -> list[str]:
-    options = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup",
-               "--disable-userns", "--assert-userns-disabled", "--hostname", HOSTNAME, "--die-with-parent",
-               "--as-pid-1", "--clearenv", "--cap-drop", "ALL", "--cap-add", "CAP_SETPCAP", "--chdir", "/",
-               "--seccomp", str(_FILTER), "--json-status-fd", str(_STATUS)]  # fmt: skip
+    # bwrap's own user namespace has one id; a build stays in the one it has. The filter keeps it from making another.
+    users = [] if recipe.ids else ["--unshare-user", "--disable-userns", "--assert-userns-disabled"]
+    options = [*users, "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup", "--hostname", HOSTNAME,
+               "--die-with-parent", "--as-pid-1", "--clearenv", "--cap-drop", "ALL", "--cap-add", "CAP_SETPCAP",
+               "--chdir", "/", "--seccomp", str(_FILTER), "--json-status-fd", str(_STATUS)]  # fmt: skip
     staged = tuple(f"mount-{index}" for index in range(len(boot.mounts)))
     return options + rootfs.arguments(
         home="home", workspace="workspace", mounts=boot.mounts, staged=staged, tmp_size=recipe.bounds.tmp,

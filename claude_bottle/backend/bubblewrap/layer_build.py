@@ -1,9 +1,11 @@
 """Building one layer: a bottle without an agent fetches and unpacks, then this host takes over what it made.
 
 The build bottle is like any other: no right, its own root file system with the layers below, and a gate that grants the
-package registry and nothing else. What it leaves is hostile: it is copied out with no link followed, without set-id bits
-and devices, bounded, into a directory of our own, which becomes the layer only when all is well. A second bottle, without
-any network, then makes the cache of libraries that fits the whole pile, and so proves that the pile can be mounted.
+package registry and nothing else. Debian packages are installed as Debian does it where this user has ids for it: the
+bottle's user is root then over ids and files of the build's own (`layer_root`), and nothing else. What it leaves is hostile:
+it is copied out with no link followed, without set-id bits and devices, bounded, into a directory of our own, which becomes
+the layer only when all is well. A second bottle, without any network, then makes the cache of libraries that fits the whole
+pile, and so proves that the pile can be mounted.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from claude_bottle.backend import tree
+from claude_bottle.backend import subids, tree
 from claude_bottle.backend.base import BASE_ENV, Boot
 from claude_bottle.backend.bubblewrap import distribution, layer_copy, layer_scripts
+from claude_bottle.backend.bubblewrap.layer_overlay import Pile
+from claude_bottle.backend.bubblewrap.layer_root import BuildRoot
 from claude_bottle.backend.bubblewrap.layer_store import CACHE, ROOT, LayerStore
-from claude_bottle.errors import BottleError
+from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.model.capability import APT, PIP
 from claude_bottle.model.plan import BottlePlan, Mount, Workspace
 from claude_bottle.redact import printable
@@ -32,13 +36,14 @@ from claude_bottle.state.files import read_up_to, write_all
 
 if TYPE_CHECKING:
     from claude_bottle.backend.base import Bottle, Outlet, Way
+    from claude_bottle.backend.bubblewrap import accounts
     from claude_bottle.harness.base import Progress
     from claude_bottle.model.capability import Capability
     from claude_bottle.model.policy import Rule
     from claude_bottle.state.config import Registry
 
-# Makes a bottle of `Boot` whose root file system has these layers, lowest first.
-Launcher = Callable[[BottlePlan, Boot, tuple[Path, ...]], AbstractContextManager["Bottle"]]
+# Makes a bottle of `Boot` whose root file system has these layers; with ids, one that is root over them.
+Launcher = Callable[[BottlePlan, Boot, Pile, "subids.Range | None"], AbstractContextManager["Bottle"]]
 
 BUILD_SECONDS = 1800.0
 MAX_BYTES = 8 << 30  # of one layer
@@ -58,41 +63,72 @@ test -d /usr/bin
 
 def build(
     store: LayerStore, below: tuple[Path, ...], name: str, capability: Capability, registry: Registry | None,
-    granted: tuple[Rule, ...], progress: Progress, outlet: Outlet, launch: Launcher,
+    granted: tuple[Rule, ...], progress: Progress, outlet: Outlet, launch: Launcher, *, installed: bool,
 ) -> None:  # fmt: skip
-    """Make the layer `name` on top of `below` (lowest first) and put it into the store. BottleError as from
-    `Backend.build_layer`; nothing is left then."""
+    """Make the layer `name` on top of `below` (lowest first) and put it into the store. `installed`: see `layer_scripts`.
+    BottleError as from `Backend.build_layer`; nothing is left then."""
     store.make_room()
     with store.staging() as place:
         for part in ("home", "work", "made", "given"):
             (place / part).mkdir(mode=0o700)
-        _fetch(place, below, capability, registry, granted, progress, outlet, launch)
+        job = _Job(place, below, capability, registry, granted, progress, launch)
         made = place / "made"
-        copied = layer_copy.take_over(place / "work", made / ROOT, MAX_BYTES)
+        if installed:
+            new = job.install(outlet)
+            copied = layer_copy.take_over(place / "root", made / ROOT, MAX_BYTES, installed=True)
+            new.write(made)
+        else:
+            job.fetch(outlet)
+            copied = layer_copy.take_over(place / "work", made / ROOT, MAX_BYTES)
         _make_cache(place, (*below, made), progress, launch)
         store.publish(made, name, {"capability": capability.to_dict(), "size": copied, "created": int(time.time())})
 
 
-def _fetch(
-    place: Path, below: tuple[Path, ...], capability: Capability, registry: Registry | None, granted: tuple[Rule, ...],
-    progress: Progress, outlet: Outlet, launch: Launcher,
-) -> None:  # fmt: skip
-    kind = capability.kind
-    sources = distribution.sources(registry) if kind == APT else ()
-    for relative, text in layer_scripts.files(kind, registry, sources).items():
-        target = place / "work" / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-    mounts = _given(place / "given", registry) if kind == APT else _our_pip() if kind == PIP else ()
-    identity = f"build-{os.urandom(3).hex()}"
-    progress(f"building the layer {capability.describe()}")
-    with outlet(identity, granted) as way:
-        ports = tuple(sorted({rule.port for rule in granted} - {80, 443}))
-        boot = Boot(identity, place / "home", place / "work", way.registration, way.nonce, ports, way.bundle, mounts)
-        with launch(plan_of(identity), boot, below) as bottle:
-            words = layer_scripts.command(kind, capability.items)
-            environment = {**BASE_ENV, **layer_scripts.environment(kind, registry)}
-            _run(bottle, words, environment, b"", place, progress, way)
+class _Job(NamedTuple):
+    """One build, in its directory."""
+
+    place: Path
+    below: tuple[Path, ...]
+    capability: Capability
+    registry: Registry | None
+    granted: tuple[Rule, ...]
+    progress: Progress
+    launch: Launcher
+
+    def install(self, outlet: Outlet) -> accounts.Accounts:
+        """As the root of a file system of the build's own. The users it made."""
+        identity = f"build-{os.urandom(3).hex()}"
+        ids = subids.own(identity)
+        if ids is None:
+            raise EnvironmentLacks("packages cannot be installed here", why="this user has no range of ids any more",
+                                   do="start or resume the bottle again, which plans it without")  # fmt: skip
+        root = self.place / "root"
+        root.mkdir(mode=0o755)
+        own = BuildRoot(root, self.below, ids)
+        own.make()
+        self._run(identity, outlet, Pile.of(self.below, root), ids)
+        return own.finish()
+
+    def fetch(self, outlet: Outlet) -> None:
+        """As the bottle's user, who unpacks."""
+        self._run(f"build-{os.urandom(3).hex()}", outlet, Pile.of(self.below), None)
+
+    def _run(self, identity: str, outlet: Outlet, pile: Pile, ids: subids.Range | None) -> None:
+        kind, place, installed = self.capability.kind, self.place, ids is not None
+        sources = distribution.sources(self.registry) if kind == APT else ()
+        for relative, text in layer_scripts.files(kind, self.registry, sources).items():
+            target = place / "work" / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        mounts = _given(place / "given", self.registry) if kind == APT else _our_pip() if kind == PIP else ()
+        self.progress(f"building the layer {self.capability.describe()}")
+        with outlet(identity, self.granted) as way:
+            ports = tuple(sorted({rule.port for rule in self.granted} - {80, 443}))
+            boot = Boot(identity, place / "home", place / "work", way.registration, way.nonce, ports, way.bundle, mounts)
+            with self.launch(plan_of(identity), boot, pile, ids) as bottle:
+                words = layer_scripts.command(kind, self.capability.items, installed=installed)
+                environment = {**BASE_ENV, **layer_scripts.environment(kind, self.registry, installed=installed)}
+                _run(bottle, words, environment, b"", place, self.progress, way)
 
 
 def plan_of(identity: str) -> BottlePlan:
@@ -152,7 +188,7 @@ def _run(
     if why:
         raise BottleError("the layer could not be built", why="\n".join([*last, why]))
     code = process.wait()
-    refused = [f"the build may not reach {one}" for one in (way.refused() if way else ())]
+    refused = way.refused() if way else ()
     for line in refused:
         progress(line)
     if code:
@@ -191,7 +227,7 @@ def _make_cache(place: Path, layers: tuple[Path, ...], progress: Progress, launc
     work.mkdir(mode=0o700)
     home.mkdir(mode=0o700)
     identity = f"build-{os.urandom(3).hex()}"
-    with launch(plan_of(identity), Boot(identity, home, work), layers) as bottle:
+    with launch(plan_of(identity), Boot(identity, home, work), Pile.of(layers), None) as bottle:
         words = ["/bin/sh", "-c", _LDCONFIG]
         _run(bottle, words, dict(BASE_ENV), _library_directories(layers), place, lambda _line: None, None)
     with tree.opened(work) as hostile, suppress(FileNotFoundError):

@@ -22,29 +22,39 @@ _SCRIPT_LIMIT, _MOST_SCRIPTS = 256 << 10, 2000
 # Where a layer may have something, and where it then lies: /bin and its like are /usr/bin on every host we know today.
 _TOPS = {"usr": "usr", "etc": "etc", "bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib32": "usr/lib32",
          "lib64": "usr/lib64", "libx32": "usr/libx32"}  # fmt: skip
+# The same where a build had a root file system of its own.
+_BUILT_TOPS = {"usr": "usr", "etc": "etc", "var": "var", "dpkg": "var/lib/dpkg"}
 # What a bottle's /etc says of users and loading is ours to say, and so is what every other program is started by.
 _NOT_TAKEN = frozenset({
     "etc/ld.so.preload", "etc/ld.so.cache", "etc/passwd", "etc/group", "etc/shadow", "etc/gshadow",
+    *(f"etc/{name}{end}" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid") for end in ("-", ".lock")),
+    "etc/.pwd.lock", "etc/subuid", "etc/subgid",
     *(f"{place}/{name}" for place in ("usr/bin", "bin") for name in ("env", "setpriv", "cat")),
+    # Of a build that installs: what keeps services from starting, and what it leaves behind it.
+    "usr/sbin/policy-rc.d", "var/cache/apt", "var/cache/debconf", "var/cache/ldconfig", "var/lib/apt", "var/lib/dpkg",
+    "var/lock", "var/log", "var/run", "var/tmp", "dpkg/lock", "dpkg/lock-frontend", "dpkg/status-old", "dpkg/triggers/Lock",
 })  # fmt: skip
 
 
-def take_over(work: Path, root: Path, most: int) -> int:
+def take_over(work: Path, root: Path, most: int, *, installed: bool = False) -> int:
     """Copy what the build left of the layer below `work` to `root`, at most so many bytes, and make it read-only; its bytes.
-    The build's bottle is gone by now. BottleError when there is nothing, or not all of it could be copied."""
+    The build's bottle is gone by now. `installed`: it had a root file system of its own. BottleError when there is nothing,
+    or not all of it could be copied."""
     root.mkdir(mode=0o755)
     copied = 0
+    name, tops = ("upper", _BUILT_TOPS) if installed else ("layer", _TOPS)
     with tree.opened(work) as hostile, tree.opened(root) as writing:
         try:
-            layer = open_beneath(hostile, "layer", os.O_DIRECTORY)
+            layer = open_beneath(hostile, name, os.O_DIRECTORY)
         except OSError as problem:
             raise BottleError("the layer could not be built", why="the build left nothing") from problem
         try:
-            for top, target in _TOPS.items():
+            for top, target in tops.items():
                 copied += _take_top(layer, top, writing, target, most - copied)
         finally:
             os.close(layer)
-        _link_alternatives(hostile, writing)
+        if not installed:
+            _link_alternatives(hostile, writing)
     _close_to_writing(root)
     return copied
 

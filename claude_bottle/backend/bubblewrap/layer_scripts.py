@@ -1,8 +1,9 @@
 """What is run in a build bottle, for each kind of package: a shell script whose arguments are the packages.
 
 It runs as the bottle's user, without a right, and leaves what it made below /workspace/layer, laid out as it shall lie
-below `/`. Maintainer scripts of Debian packages do not run; what they would link by update-alternatives is read from them
-afterwards (`alternatives`), by nobody but this host. Pure.
+below `/`. Debian packages are installed as such where the build has ids enough (`installed`): as the build's own root,
+into its own /usr, /etc and /var. Elsewhere their maintainer scripts do not run; what they would link by update-alternatives
+is read from them afterwards (`alternatives`), by nobody but this host. Pure.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ WORK = "/workspace"
 STATUS, OUR_PIP = "/opt/claude-bottle/dpkg-status", "/opt/claude-bottle/pip"
 _PLAIN = re.compile(r"/(?:usr|bin|sbin|lib)(?:/[A-Za-z0-9][A-Za-z0-9._+-]*)+")
 _MOST_LINKS = 500
+_ROOTS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _PROLOGUE = """set -eu
 cd /workspace
@@ -32,17 +34,19 @@ export TMPDIR=/workspace/tmp
 need() { command -v "$1" > /dev/null || { echo "$2" >&2; exit 1; }; }
 """
 
-_APT = """need apt-get "this host has no apt-get"; need dpkg-deb "this host has no dpkg-deb"
-mkdir -p apt/lists/partial apt/cache/archives/partial apt/preferences.d control
+_APT_SET_UP = """need apt-get "this host has no apt-get"; need dpkg-deb "this host has no dpkg-deb"
+mkdir -p apt/lists/partial apt/cache/archives/partial apt/preferences.d apt/apt.conf.d control
 apt() {
   apt-get -q -y -o Dir::State=/workspace/apt -o Dir::State::Lists=/workspace/apt/lists -o Dir::State::status="$STATUS" \\
     -o Dir::Cache=/workspace/apt/cache -o Dir::Etc=/workspace/apt -o Dir::Etc::sourcelist=/dev/null \\
-    -o Dir::Etc::sourceparts=/workspace/sources -o Dir::Log=/workspace/apt -o APT::Sandbox::User= -o Debug::NoLocking=1 \\
+    -o Dir::Etc::sourceparts=/workspace/sources -o Dir::Log=/tmp -o APT::Sandbox::User= -o Debug::NoLocking=1 \\
     -o Acquire::Languages=none -o Acquire::Retries=2 -o APT::Get::List-Cleanup=0 -o Dpkg::Use-Pty=0 \\
     -o APT::Update::Error-Mode=any -o Binary::apt::APT::Keep-Downloaded-Packages=1 "$@"
 }
 apt update
-apt install --download-only --no-install-recommends -- "$@"
+"""
+
+_APT_UNPACKED = """apt install --download-only --no-install-recommends -- "$@"
 found=0
 for deb in apt/cache/archives/*.deb; do
   [ -e "$deb" ] || continue
@@ -54,6 +58,11 @@ for deb in apt/cache/archives/*.deb; do
   mkdir -p "control/$found"
   dpkg-deb --control "$deb" "control/$found"
 done
+"""
+
+# What it installs is thrown away when something fails, so nothing is synced; no service is started (invoke-rc.d(8)).
+_APT_INSTALLED = """apt install --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \\
+  -o Dpkg::Options::=--force-confold -- "$@"
 """
 
 _PIP = """need python3 "this bottle has no python3: ask for apt python3 first"
@@ -82,20 +91,24 @@ for package in "$@"; do
 done
 """
 
-_BODIES = {APT: _APT, PIP: _PIP, NPM: _NPM, CARGO: _CARGO, GO: _GO}
+_BODIES = {APT: _APT_SET_UP + _APT_UNPACKED, PIP: _PIP, NPM: _NPM, CARGO: _CARGO, GO: _GO}
 
 
-def command(kind: str, items: Iterable[str]) -> list[str]:
-    """The argv of a build. Every item is an argument of its own and none can be an option (`model.capability`)."""
-    return ["/bin/sh", "-c", _PROLOGUE + _BODIES[kind], "build", *items]
+def command(kind: str, items: Iterable[str], *, installed: bool = False) -> list[str]:
+    """The argv of a build. Every item is an argument of its own and none can be an option (`model.capability`).
+    `installed`: as the root of a build of its own, not by unpacking."""
+    body = _APT_SET_UP + _APT_INSTALLED if installed else _BODIES[kind]
+    return ["/bin/sh", "-c", _PROLOGUE + body, "build", *items]
 
 
-def environment(kind: str, registry: Registry | None) -> dict[str, str]:
+def environment(kind: str, registry: Registry | None, *, installed: bool = False) -> dict[str, str]:
     """Beside the variables of every bottle."""
     url = registry.url if registry else ""
     made = {**trust_environment(), "LC_ALL": "C.UTF-8", "HOME": f"{WORK}/home", "CI": "1", "NO_COLOR": "1"}
     if kind == APT:
         made |= {"STATUS": STATUS, "DEBIAN_FRONTEND": "noninteractive"}
+    if installed:
+        made |= {"STATUS": "/var/lib/dpkg/status", "DEBCONF_NONINTERACTIVE_SEEN": "true", "PATH": _ROOTS_PATH}
     if kind == PIP:
         # Without a site of the user's, pip installs where --root leads.
         made |= {"PYTHONNOUSERSITE": "1", "PIP_BREAK_SYSTEM_PACKAGES": "1", "PIP_ROOT_USER_ACTION": "ignore",

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.backend import subids
 from claude_bottle.errors import BottleError
 from claude_bottle.state import files
 from claude_bottle.state.removal import remove_tree
@@ -69,7 +70,7 @@ class LayerStore:
             yield place
         finally:
             with suppress(BottleError, OSError):
-                remove_tree(place)
+                subids.remove(place)
             os.close(fd)
 
     def publish(self, made: Path, name: str, about: dict[str, object]) -> None:
@@ -155,7 +156,7 @@ class LayerStore:
             path = self._place / name
             with suppress(BottleError, OSError):
                 if name.startswith(_OLD) or (name.startswith(_NEW) and _abandoned(path)):
-                    remove_tree(path)
+                    subids.remove(path)
 
 
 def _abandoned(path: Path) -> bool:

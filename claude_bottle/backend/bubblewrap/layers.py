@@ -7,12 +7,13 @@ built on. Only packages can be built: a fragment of a Dockerfile needs an image.
 from __future__ import annotations
 
 import json
+import os
 import time
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend import packages
+from claude_bottle.backend import packages, subids
 from claude_bottle.backend.base import Images
 from claude_bottle.backend.bubblewrap import distribution
 from claude_bottle.backend.bubblewrap.layer_store import LayerStore
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from claude_bottle.model.policy import Rule
 
 # Bumped when a layer is built in a way that its name does not show.
-VERSION = 1
+VERSION = 2
 
 
 def with_layer(plan: BottlePlan, capability: Capability) -> BottlePlan:
@@ -43,7 +44,7 @@ def with_layer(plan: BottlePlan, capability: Capability) -> BottlePlan:
     registry = _registry(capability)
     below = plan.layers[-1].name if plan.layers else ""
     made = {"version": VERSION, "below": below, "capability": capability.to_dict(), "base": distribution.base(),
-            "registry": registry.to_dict() if registry else None}  # fmt: skip
+            "registry": registry.to_dict() if registry else None, "installed": _installed(capability)}  # fmt: skip
     name = sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:32]
     layer = Layer(capability, name, packages.places(_granted(capability, registry)))
     return replace(plan, layers=(*plan.layers, layer))
@@ -59,7 +60,8 @@ def build_layer(
         from claude_bottle.backend.bubblewrap import layer_build
 
         granted = _granted(capability, registry)
-        layer_build.build(store, pile(plan), name, capability, registry, granted, progress, outlet, launch)
+        layer_build.build(store, pile(plan), name, capability, registry, granted, progress, outlet, launch,
+                          installed=_installed(capability))  # fmt: skip
     store.used(name)
     return wanted
 
@@ -68,6 +70,11 @@ def pile(plan: BottlePlan) -> tuple[Path, ...]:
     """The directories of a plan's layers, lowest first. BottleError when one is not there."""
     store = LayerStore(Paths.default())
     return tuple(store.directory(layer.name) for layer in plan.layers)
+
+
+def _installed(capability: Capability) -> bool:
+    """Whether its packages are installed as such, which takes many ids, and a host whose /bin is /usr/bin."""
+    return capability.kind == APT and os.path.islink("/bin") and subids.own("") is not None
 
 
 def _registry(capability: Capability) -> Registry | None:

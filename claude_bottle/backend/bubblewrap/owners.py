@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from hashlib import sha256
+from typing import NamedTuple
 
 from claude_bottle.backend import idmaps
 from claude_bottle.backend import namespaces as ns
@@ -37,7 +38,23 @@ def enter_own_namespace(flags: int) -> None:
     idmaps.write_maps("self", (UID, GID), outside)
 
 
-def become_bottle_user() -> None:
-    """Take the bottle's uid and gid, three times each, in a user namespace where we may."""
-    os.setresgid(GID, GID, GID)
-    os.setresuid(UID, UID, UID)
+class Role(NamedTuple):
+    """Who a program is inside: uid, gid, and the capabilities (a mask) that it has there."""
+
+    uid: int
+    gid: int
+    rights: int
+
+
+AGENT = Role(UID, GID, 0)
+# What dpkg and maintainer scripts need of root: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID; over the files
+# and users of their own namespace, which are those of the build. No mount, no network, no namespace.
+BUILDER = Role(0, 0, sum(1 << number for number in (0, 1, 3, 4, 5, 6, 7)))
+
+
+def become(role: Role) -> None:
+    """Take the role's uid and gid, three times each, in a user namespace where we may."""
+    if role.rights:
+        os.setgroups([])  # an agent's namespace forbids it, and its groups have been dealt with
+    os.setresgid(role.gid, role.gid, role.gid)
+    os.setresuid(role.uid, role.uid, role.uid)

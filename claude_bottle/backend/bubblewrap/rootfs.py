@@ -12,6 +12,7 @@ import os
 import stat
 
 from claude_bottle.backend.base import GID, HOSTNAME, UID, USER
+from claude_bottle.backend.bubblewrap.layer_overlay import Pile, System
 from claude_bottle.backend.bubblewrap.programs import find_cat
 from claude_bottle.backend.stage import STAGE
 from claude_bottle.harness.base import HOME, WORKSPACE
@@ -31,6 +32,9 @@ _MASKED_DIRECTORIES = ("acpi", "asound", "scsi", "driver", "fs", "irq", "bus")
 # Where everybody could read what the first process has mounted; every other one's table is empty (see `enter`).
 _FIRST = {"1/mountinfo": "empty", "1/mounts": "empty", "1/task": "empty.d"}
 
+DIRECTORIES = ("etc", "etc/ssl", "etc/ssl/certs", "etc/pki", "etc/pki/tls", "etc/pki/tls/certs", "etc/alternatives",
+               "etc/ld.so.conf.d")  # fmt: skip
+VAR_LINKS = {"run": "/run", "lock": "/run/lock"}  # of the base-files of Debian
 _TEXTS = {
     "passwd": (
         f"root:x:0:0:root:/root:/usr/sbin/nologin\n{USER}:x:{UID}:{GID}:{USER}:{HOME}:/bin/bash\n"
@@ -46,16 +50,20 @@ _TEXTS = {
 }
 
 
-def write_files(stage: int, *, trust: bool, cache: str | None = None) -> int:
-    """Lay the synthetic files on the stage: `etc/`, `init/cat`, an empty file and an empty directory. With `trust` also
-    the bundle of authorities, which the caller writes: the descriptor to do it with, else -1. `cache`: the
-    cache of libraries in place of the host's."""
-    for directory in ("etc", "etc/ssl", "etc/ssl/certs", "etc/pki", "etc/pki/tls", "etc/pki/tls/certs",
-                      "etc/alternatives", "etc/ld.so.conf.d", "init", "empty.d"):  # fmt: skip
+def write_files(stage: int, pile: Pile, *, trust: bool) -> int:
+    """Lay the synthetic files on the stage: `etc/`, `init/cat`, an empty file, empty directories. With `trust` also the
+    bundle of authorities, which the caller writes: the descriptor to do it with, else -1. Of the `pile` come its cache of
+    libraries in place of the host's, and its users."""
+    for directory in (*DIRECTORIES, "init", "empty.d", "var", "var/tmp"):
         os.mkdir(directory, 0o755, dir_fd=stage)
+    for name, target in VAR_LINKS.items():
+        os.symlink(target, f"var/{name}", dir_fd=stage)
     _write(stage, "empty", b"", 0o444)
+    more = {"passwd": pile.known.users, "group": pile.known.groups}
     for name, text in _TEXTS.items():
-        _write(stage, f"etc/{name}", text.encode(), 0o444)
+        lines = "".join(f"{line}\n" for line in more.get(name, ()))
+        _write(stage, f"etc/{name}", (text + lines).encode(), 0o444)
+    cache = pile.cache_file
     for name in _COPIED:
         _copy(stage, cache if cache and name == "ld.so.cache" else f"/etc/{name}", f"etc/{name}")
     # Readable by nobody: the kernel then keeps the process that runs it from being traced or read.
@@ -98,13 +106,17 @@ def _copy(stage: int, source: str, name: str, mode: int = 0o444, limit: int = _C
 
 def arguments(
     *, home: str, workspace: str, mounts: tuple[Mount, ...], staged: tuple[str, ...], tmp_size: int,
-    system: tuple[str, str] = ("/usr", f"{STAGE}/etc"),
+    system: System,
 ) -> list[str]:  # fmt: skip
     """bwrap's file system options, in order. `home`, `workspace` and `staged` (parallel to `mounts`) are
-    stage names; `system` is what becomes /usr and /etc."""
-    options = ["--ro-bind", system[0], "/usr", *_system_links(), "--ro-bind", system[1], "/etc"]
-    for directory in ("/etc/alternatives", "/etc/ld.so.conf.d"):
-        options += ["--ro-bind-try", directory, directory]
+    stage names."""
+    bind = "--bind" if system.writable else "--ro-bind"
+    options = [bind, system.usr, "/usr", *_system_links(), bind, system.etc, "/etc"]
+    if not system.writable:  # a build has its own copies
+        options += ["--ro-bind-try", system.alternatives, "/etc/alternatives"]
+        options += ["--ro-bind-try", "/etc/ld.so.conf.d", "/etc/ld.so.conf.d"]
+    options += [bind, system.var, "/var"] if system.var else []
+    options += [bind, system.dpkg, "/var/lib/dpkg"] if system.dpkg else []
     options += ["--proc", "/proc", *_masks(), "--dev", "/dev", "--dev-bind", f"{STAGE}/pts", "/dev/pts",
                 "--remount-ro", "/dev"]  # fmt: skip
     for target, mode, size in (
@@ -116,7 +128,7 @@ def arguments(
     options += ["--bind", f"{STAGE}/{home}", HOME, "--bind", f"{STAGE}/{workspace}", WORKSPACE]
     for mount, name in zip(mounts, staged, strict=True):
         options += ["--bind" if mount.mode == "rw" else "--ro-bind", f"{STAGE}/{name}", mount.target]
-    return [*options, "--remount-ro", "/"]
+    return options if system.writable else [*options, "--remount-ro", "/"]
 
 
 def _system_links() -> list[str]:

@@ -12,10 +12,11 @@ import os
 from claude_bottle.errors import EnvironmentLacks
 
 
-def filter_program() -> bytes:
-    """An array of struct sock_filter. EnvironmentLacks on an architecture without a filter."""
+def filter_program(*, build: bool = False) -> bytes:
+    """An array of struct sock_filter, for a bottle or a build as many users. EnvironmentLacks on an architecture
+    without one."""
     machine = os.uname().machine
-    file = f"{os.path.dirname(__file__)}/seccomp_{machine}.bpf"
+    file = f"{os.path.dirname(__file__)}/seccomp_{'build_' if build else ''}{machine}.bpf"
     if not os.path.isfile(file):
         raise EnvironmentLacks(
             f"no seccomp filter for {machine}",

@@ -40,8 +40,8 @@ def fill(boot: Boot, programs: Sequence[tuple[str, str]], pile: Pile, host: int 
         overlay.mount(boot.overlay, None if host is None else (host, host))
     if boot.guards:
         _guard(boot, stage, private)
-    authorities = rootfs.write_files(stage, trust=bool(boot.ca_bundle), cache=pile.cache_file)
-    pile.mount(stage)
+    authorities = rootfs.write_files(stage, pile, trust=bool(boot.ca_bundle))
+    pile.mount(stage, host)
     terminals.mount(staged.STAGE, UID if host is None else host)
     os.close(stage)
     for descriptor in made.values():

@@ -16,10 +16,10 @@ from claude_bottle.dashboard.tails import MANY, JournalTail
 from claude_bottle.dashboard.tui.aside import aside
 from claude_bottle.dashboard.tui.pages import SIDE, Page
 from claude_bottle.errors import BottleError
+from claude_bottle.keeper.conversation_tail import ConversationTail
 from claude_bottle.state.store import Store
 from claude_bottle.state.transcript_text import Turn, render
 from claude_bottle.workflow import watching
-from claude_bottle.workflow.conversation_tail import ConversationTail
 from claude_bottle.workflow.journals import render as journal_line
 from claude_bottle.workflow.watching import Happening, Watch
 

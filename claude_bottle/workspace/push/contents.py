@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from claude_bottle.redact import printable
-from claude_bottle.workspace.push import triggers
 from claude_bottle.workspace.push.quarantine import Quarantine, Refuse
+from claude_bottle.workspace.triggers import leads, of_pushed
 
-LINK, SUBMODULE = "120000", "160000"
+LINK, SUBMODULE = "120000", "160000"  # modes
 MAX_LINK = 4096
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NULL, _GONE = "0" * 40, "000000"
@@ -56,10 +56,10 @@ def examine(quarantine: Quarantine, found: Sequence[Change], tips: Sequence[str]
     for change in found:
         if _CONTROL.search(change.path):
             raise Refuse(f"a file's name has control characters: {change.path!r}")
-        for trigger in triggers.of_path(change.path):
+        for trigger in of_pushed(change.path):
             named.setdefault(trigger, set()).add(change.path)
         if change.mode == SUBMODULE:
-            named.setdefault(triggers.SUBMODULE, set()).add(change.path)
+            named.setdefault("submodule", set()).add(change.path)
         if change.mode == LINK:
             _check_link(change, targets.get(change.id))
     _check_twins(quarantine, found, tips)
@@ -79,7 +79,7 @@ def diff(quarantine: Quarantine, commits: Sequence[str], paths: Sequence[str]) -
 def _check_link(change: Change, target: bytes | None) -> None:
     if target is None:
         raise Refuse(f"{change.path} is a symbolic link that is too long")
-    if b"\0" in target or triggers.leads_out(change.path, target.decode("utf-8", "surrogateescape")):
+    if b"\0" in target or leads(change.path, target.decode("utf-8", "surrogateescape")):
         raise Refuse(f"{change.path} is a symbolic link that leads out of the repository, or into .git")
 
 

@@ -8,7 +8,7 @@ the gate at the other end of `line` does what it is asked for, or ends it.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from claude_bottle.model.push import Command
 from claude_bottle.redact import printable
 from claude_bottle.workspace.push import contents, history, secrets
 from claude_bottle.workspace.push.quarantine import Object, Quarantine, Refuse, Tools
+from claude_bottle.workspace.push.signing import Signer, rewrite
 
 MAX_OBJECTS, MAX_COMMITS = 200_000, 10_000
 # What the new objects may come to once they are unpacked, in sizes of a pack: deltas of text are at most about as good.
@@ -31,19 +32,21 @@ _SHOWN = 12
 
 
 class Job(NamedTuple):
-    """What is to be judged. `tips`: the ids of all branches and tags that the remote has at this moment."""
+    """What is to be judged. `tips`: the ids of all branches and tags that the remote has at this moment. What the operator
+    has approved of it: `approved`, that files run by themselves; `let_through`, findings that are no secrets, by key."""
 
     commands: tuple[Command, ...]
     tips: tuple[str, ...]
     grant: GitGrant
     repository: str
     approved: bool = False
+    let_through: tuple[str, ...] = ()
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Job:
         commands = tuple(Command(one["old"], one["new"], one["ref"]) for one in data["commands"])
         return Job(commands, tuple(data["tips"]), GitGrant.from_dict(data["grant"]), str(data["repository"]),
-                   data["approved"] is True)  # fmt: skip
+                   data["approved"] is True, tuple(data["let_through"]))  # fmt: skip
 
 
 class Line:
@@ -90,13 +93,15 @@ class Line:
         raise BadFrame("the gate has left")
 
 
-def judge(sock: socket.socket, place: Path, tools: Tools) -> None:
-    """Judge one push, and say so. `place` is a private directory; what it keeps of remotes between pushes lies there too."""
+def judge(sock: socket.socket, place: Path, tools: Tools, signer: socket.socket | None = None) -> None:
+    """Judge one push, and say so. `place` is a private directory; what it keeps of remotes between pushes lies there too.
+    `signer` leads to whoever signs commits."""
     line = Line(sock)
     job = Job.from_dict(judging.said(line.take(judging.JOB)[1]))
     try:
         quarantine = Quarantine(tools, place / "push", place / "history" / _folder(job.repository))
         found = _judged(job, quarantine, line)
+        job, found = _signed(job, quarantine, found, Signer(signer))
     except Refuse as refused:
         why = [printable(refused.why)[:1000]]
         line.send(saying(judging.VERDICT, allow=False, why=why, ref=refused.ref, needs=refused.needs))
@@ -130,13 +135,27 @@ def _judged(job: Job, quarantine: Quarantine, line: Line) -> dict[str, object]:
     changes = list(contents.changes(quarantine, commits))
     needed = contents.examine(quarantine, changes, [one for one in _tips(job) if _is_tree(quarantine, one)])
     named = {change.id: change.path for change in changes} | {one: name for one, name in names.items() if name}
-    if leaks := secrets.found(quarantine, new, {one: named.get(one, "") for one in new} | _paths(changes)):
-        raise Refuse("it looks like secrets are in it: " + "; ".join(leaks))
-    if needed and not job.approved:
-        triggers = [[kind, path] for kind, paths in needed.items() for path in paths]
-        raise Refuse("it changes what runs by itself, which needs the operator's approval: " + _listed(needed),
-                     needs={"triggers": triggers, "diff": contents.diff(quarantine, commits, [one for _, one in triggers])})
+    leaks = secrets.found(quarantine, new, {one: named.get(one, "") for one in new} | _paths(changes))
+    leaks = [one for one in leaks if one.key not in job.let_through]
+    triggers = [] if job.approved else [[kind, path] for kind, paths in needed.items() for path in paths]
+    if leaks or triggers:
+        text = contents.diff(quarantine, commits, [path for _, path in triggers]) if triggers else ""
+        needs: dict[str, object] = {"triggers": triggers, "diff": text, "secrets": leaks}
+        raise Refuse(_why(leaks, needed), needs=needs if all(one.key for one in leaks) else None)
     return {"commits": len(commits), "objects": len(new), "paths": len({change.path for change in changes})}
+
+
+def _signed(
+    job: Job, quarantine: Quarantine, found: dict[str, object], signer: Signer
+) -> tuple[Job, dict[str, object]]:
+    """The job with the commits that go up in its place, and the facts with what was made of which."""
+    if not job.grant.sign:
+        return job, found
+    out = quarantine.run("rev-list", "--topo-order", "--reverse", "--stdin", input=_asked(job, quarantine))
+    made = rewrite(quarantine, out.decode().split(), _tips(job), signer)
+    commands = tuple(one._replace(new=made.get(one.new, one.new)) for one in job.commands)
+    named = {one.new: made[one.new] for one in job.commands if one.new in made}
+    return job._replace(commands=commands), {**found, "signed": len(made), "made": named}
 
 
 def _receive(job: Job, quarantine: Quarantine, line: Line) -> None:
@@ -162,6 +181,12 @@ def _tips(job: Job) -> list[str]:
     return sorted({command.new for command in job.commands if not command.deletes})
 
 
+def _asked(job: Job, quarantine: Quarantine) -> bytes:
+    """For rev-list: what the pushed ids lead to, and the remote's own tips do not."""
+    known = "".join(f"^{one}\n" for one in sorted(quarantine.objects(job.tips)))
+    return ("".join(f"{one}\n" for one in _tips(job)) + known).encode()
+
+
 def _is_tree(quarantine: Quarantine, one: str) -> bool:
     return quarantine.holds("rev-parse", "--quiet", "--verify", f"{one}^{{tree}}")
 
@@ -169,8 +194,7 @@ def _is_tree(quarantine: Quarantine, one: str) -> bool:
 def _reach(job: Job, quarantine: Quarantine) -> tuple[list[str], dict[str, str]]:
     """The new commits, and every new object with its (first) name: what the pushed ids lead to and the remote's own tips do
     not. Whatever is missing on the way is a refusal."""
-    known = "".join(f"^{one}\n" for one in sorted(quarantine.objects(job.tips)))
-    asked = ("".join(f"{one}\n" for one in _tips(job)) + known).encode()
+    asked = _asked(job, quarantine)
     try:
         commits = quarantine.run("rev-list", "--stdin", f"--max-count={MAX_COMMITS + 1}", input=asked).decode().split()
         if len(commits) > MAX_COMMITS:
@@ -228,6 +252,14 @@ def _paths(changes: Iterable[contents.Change]) -> dict[str, str]:
     return {f"name {number}": change.path for number, change in enumerate(changes)}
 
 
+def _why(leaks: Sequence[secrets.Finding], needed: Mapping[str, list[str]]) -> str:
+    if not leaks:
+        return "it changes what runs by itself, which needs the operator's approval: " + _listed(needed)
+    shown = "; ".join(map(str, leaks[:_SHOWN]))
+    return (f"it looks like secrets are in it: {shown} (take them out of every new commit; the operator may let through what "
+            "is none)")  # fmt: skip
+
+
 def _listed(needed: Mapping[str, list[str]]) -> str:
     said = []
     for trigger, paths in needed.items():
@@ -238,14 +270,12 @@ def _listed(needed: Mapping[str, list[str]]) -> str:
 
 def _packed(job: Job, quarantine: Quarantine) -> Path:
     """The pack that goes on: made anew, of what the pushed ids lead to and the remote has not."""
-    known = "".join(f"^{one}\n" for one in sorted(quarantine.objects(job.tips)))
-    asked = ("".join(f"{one}\n" for one in _tips(job)) + known).encode()
     pack = quarantine.place / "judged.pack"
     with pack.open("wb") as file:
         argv = quarantine.argv("pack-objects", "--revs", "--stdout", "--delta-base-offset", "--quiet")
         made = proc.popen(argv, env=quarantine.environment(), cwd=quarantine.place, stdin=proc.PIPE, stdout=file,
                           stderr=proc.DEVNULL)  # fmt: skip
-        made.communicate(asked)
+        made.communicate(_asked(job, quarantine))
     if made.returncode != 0:
         raise BottleError("the judged objects could not be packed")
     return pack

@@ -9,41 +9,56 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle import proc
+from claude_bottle.redact import printable
 from claude_bottle.workspace.push.quarantine import SECONDS, Refuse
 
 if TYPE_CHECKING:
     from claude_bottle.workspace.push.quarantine import Quarantine
 
+# What is found is masked but for its beginning, which tells an operator a key from a checksum.
 _OPTIONS = (
-    "stdin", "--no-banner", "--no-color", "--redact=100", "--report-format=json", "--report-path=-", "--exit-code=0",
+    "stdin", "--no-banner", "--no-color", "--redact=80", "--report-format=json", "--report-path=-", "--exit-code=0",
     "--ignore-gitleaks-allow", "--log-level=error", "--max-decode-depth=5",
 )  # fmt: skip
-_SHOWN = 10
+_MAX_FOUND = 100
 
 
-def found(quarantine: Quarantine, ids: Iterable[str], names: Mapping[str, str]) -> list[str]:
-    """What looks like a secret, in words, without the secret. `names`: what to call an object."""
+class Finding(NamedTuple):
+    """`rule` of gitleaks, `place` in words, `begins` as what was found does. `key` names it for good: the rule, the object,
+    the line; "" where no object is it, but a name."""
+
+    rule: str
+    place: str
+    begins: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.rule}"
+
+
+def found(quarantine: Quarantine, ids: Iterable[str], names: Mapping[str, str]) -> list[Finding]:
+    """What looks like a secret, by place. `names`: what to call an object."""
     stream = quarantine.place / "scanned"
-    starts: list[tuple[int, str]] = []
+    starts: list[tuple[int, str, str]] = []
     at = 1
     with stream.open("wb") as file:
         for one, data in quarantine.contents(ids):
             if one.kind == "tree":
                 continue  # its names are among `names`
-            starts.append((at, names.get(one.id) or f"{one.kind} {one.id[:10]}"))
+            starts.append((at, names.get(one.id) or f"{one.kind} {one.id[:10]}", one.id))
             file.write(b"== an object ==\n" + data + b"\n")
             at += data.count(b"\n") + 2
-        starts.append((at, "the name of a file"))
+        starts.append((at, "the name of a file", ""))
         listed = "".join(f"== a name == {name}\n" for name in sorted(set(names.values())))
         file.write(listed.encode("utf-8", "surrogateescape"))
-    return [f"{_place(starts, line)}: {rule}" for line, rule in _leaks(quarantine, stream.read_bytes())][:_SHOWN]
+    return [_placed(starts, *leak) for leak in _leaks(quarantine, stream.read_bytes())[:_MAX_FOUND]]
 
 
-def _leaks(quarantine: Quarantine, data: bytes) -> list[tuple[int, str]]:
-    """(line, name of the rule), by line."""
+def _leaks(quarantine: Quarantine, data: bytes) -> list[tuple[int, str, str]]:
+    """(line, name of the rule, how it begins), by line."""
     env = {"HOME": str(quarantine.place), "PATH": "/nonexistent", "LC_ALL": "C", "GOMAXPROCS": "2"}
     empty = quarantine.place / "empty"
     empty.mkdir(exist_ok=True)
@@ -52,12 +67,14 @@ def _leaks(quarantine: Quarantine, data: bytes) -> list[tuple[int, str]]:
         leaks = json.loads(done.out)
         if done.code != 0 or not isinstance(leaks, list):
             raise ValueError
-        return sorted((int(one["StartLine"]), str(one["RuleID"])) for one in leaks)
+        return sorted((int(one["StartLine"]), str(one["RuleID"]), str(one["Secret"])) for one in leaks)
     except (ValueError, KeyError, TypeError):
         raise Refuse("the search for secrets did not work, so nothing is let through") from None
 
 
-def _place(starts: list[tuple[int, str]], line: int) -> str:
+def _placed(starts: list[tuple[int, str, str]], line: int, rule: str, secret: str) -> Finding:
     """`README line 3`."""
-    first, name = max((start for start in starts if start[0] <= line), default=starts[0])
-    return f"{name} line {max(1, line - first)}"
+    first, name, one = max((start for start in starts if start[0] <= line), default=starts[0])
+    at = max(1, line - first)
+    begins = printable(secret.removesuffix("...").split("\n")[0])[:12]  # of the fifth that gitleaks leaves
+    return Finding(rule, f"{name} line {at}", begins, f"{rule}:{one}:{at}" if one else "")

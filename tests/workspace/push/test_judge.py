@@ -341,6 +341,7 @@ def test_a_secret_in_a_message_a_tag_or_a_name_is_found(court: Court) -> None:
     refused(court, "it looks like secrets are in it: v9 line 6", "v9", "refs/tags/v9")
     court.commit(f"dir/{TOKEN}")
     refused(court, "it looks like secrets are in it: the name of a file")
+    assert court.judge()["needs"] is None  # nothing names that finding alone, so nobody is asked to let it through
 
 
 def test_the_secret_itself_is_told_to_nobody(court: Court) -> None:
