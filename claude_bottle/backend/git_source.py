@@ -73,7 +73,7 @@ def _shared(work: Path, own: Path) -> Path:
     if text is None:
         return own
     shared = Path(os.path.realpath(own / os.fsdecode(text.rstrip(b"\r\n"))))
-    if own.parent != shared / "worktrees":
+    if shared != Path(os.path.realpath(own)) and own.parent != shared / "worktrees":
         raise _elsewhere(work, f"{printable(str(shared))} does not know it")
     return shared
 

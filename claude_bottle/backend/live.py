@@ -18,7 +18,9 @@ from claude_bottle.errors import BottleError
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from claude_bottle.backend.disk_usage import Usage
     from claude_bottle.model.plan import BottlePlan
 
 # The same inside every bottle of every backend, so that a conversation can be resumed anywhere (contract §5).
@@ -155,6 +157,14 @@ class Bottle(ABC):
         """Whether the kernel has ended a program of this bottle because the bottle used up its memory. Known until
         `close`; False where nobody counts."""
         return False
+
+    def disk_usage(self, places: Sequence[Path], most: int) -> Usage:
+        """Says how much is held by `places`, directories of this host, and by what else programs inside can fill that lies
+        elsewhere than in `Boot` (volumes); who asks wants to know whether it is more than `most` bytes. Nothing of the
+        bottle has a say in it. Whoever has it closes it, before `release`."""
+        from claude_bottle.backend.disk_usage import Usage
+
+        return Usage([str(place) for place in places], most)
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:

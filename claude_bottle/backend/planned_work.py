@@ -10,22 +10,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend import work_trees
-from claude_bottle.errors import BottleError
+from claude_bottle.errors import BottleError, Refused
 from claude_bottle.harness.base import WORKSPACE
 from claude_bottle.model.plan import Workspace
+from claude_bottle.redact import printable
 from claude_bottle.state import layers
 from claude_bottle.state.paths import Paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from claude_bottle.backend.base import BottleSpec
     from claude_bottle.manifest.bottle import Bottle as Granted
+    from claude_bottle.model.plan import Mount
+
+
+def refuse_ways_round(mounts: Sequence[Mount], source: str) -> None:
+    """Refused where a mount shows what is guarded in a live workspace a second time, unguarded."""
+    live = os.path.realpath(source)
+    for mount in mounts:
+        shown = os.path.realpath(mount.source)
+        if mount.mode == "rw" and os.path.commonpath((live, shown)) in (live, shown):
+            raise Refused(f"{printable(mount.source)} is mounted read-write beside the live workspace",
+                          why="hooks and settings that are read-only in the workspace could be written there",
+                          do='say "mode": "ro" for it, or mount what does not overlap with the workspace')  # fmt: skip
 
 
 _LIVE = (
     "live: the agent changes these files directly, scripts that your own tools run included; git hooks and config, settings"
-    " of agents and editors, and CI files that are there are read-only"
+    " of agents and editors, and CI files that are there are read-only; what changes of others that run by themselves is told"
 )
 
 
@@ -40,6 +53,7 @@ def planned_workspace(
     source, paths = _source(spec), Paths.default()
     said = []
     if mode == "bind":
+        refuse_ways_round(bottle.mounts, source)
         said.append(_LIVE)
     if mode == "overlay":
         why = _left_layers(paths, spec.resume_of) or no_overlay(source, str(paths.root))

@@ -57,11 +57,9 @@ def compose(
     protections: tuple[Protection, ...],
     image_build: tuple[dict[str, object], ...] = (),
     no_overlay: Callable[[str, str], str],
-    files_here: bool = False,
 ) -> BottlePlan:
     """The plan for `spec`. `limits`: what the backend makes of those the manifest says; `no_overlay`:
-    `Backend.no_overlay`; `files_here`: a keeper sees what its bottles write. BottleError for an unknown agent, an
-    unreadable prompt, a forbidden workspace."""
+    `Backend.no_overlay`. BottleError for an unknown agent, an unreadable prompt, a forbidden workspace."""
     agent = spec.manifest.agent(spec.agent_name)
     bottle = spec.manifest.bottles[agent.bottle]
     program = harnesses.get(agent.harness).find(Paths.default())
@@ -80,7 +78,7 @@ def compose(
         env=dict(bottle.env),
         egress=bottle.rules,
         credentials=_credentials(bottle),
-        limits=_limits(limits(bottle.limits), bottle.limits, files_here=files_here),
+        limits=_limits(limits(bottle.limits), bottle.limits),
         budget={key: said for key, said in (("egress_bytes", bottle.egress_bytes), ("usd", bottle.usd)) if said is not None},
         protections=protections,
         resume_of=spec.resume_of,
@@ -147,10 +145,10 @@ def agent_launch(agent: Agent, spec: BottleSpec, program: Program, session: str,
     )
 
 
-def _limits(made: tuple[Limit, ...], wanted: Limits, *, files_here: bool) -> tuple[Limit, ...]:
+def _limits(made: tuple[Limit, ...], wanted: Limits) -> tuple[Limit, ...]:
     """Those of the backend, and what the keeper sees to."""
     if wanted.disk is not None:
-        disk = Limit("disk", size_text(wanted.disk), enforced=files_here, by=KEEPER if files_here else "")
+        disk = Limit("disk", size_text(wanted.disk), enforced=True, by=KEEPER)
         made = (*(limit for limit in made if limit.name != "disk"), disk)
     wall = () if wanted.wall is None else (Limit("wall", duration(wanted.wall), enforced=True, by=KEEPER),)
     return (*made, *wall)

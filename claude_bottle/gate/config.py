@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from claude_bottle.model.prices import NO_PRICES, Price, Prices
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class GateConfig:
     """One bottle's gate. `upstreams` maps (canonical host, port) to where the operator wants it to be dialled;
     `extra_ca` is PEM text trusted beside the system's; `nonce` must come with the listeners; `explicit_proxy` False
     closes the proxy port. `egress_bytes` is what this bottle may send in all (None: no bound), `egress_spent` what it has
-    sent in earlier runs; `money` and `money_spent` are the same for what it spends, in millionths of a dollar."""
+    sent in earlier runs; `money` and `money_spent` are the same for what it spends, in millionths of a dollar, and `prices`
+    what models cost the operator."""
 
     identity: str
     rules: tuple[Rule, ...]
@@ -56,6 +58,7 @@ class GateConfig:
     egress_spent: int = 0
     money: int | None = None
     money_spent: int = 0
+    prices: Prices = NO_PRICES
     upstream_proxy: UpstreamProxy | None = None
     judges: int | None = None
     """The descriptor of the line to whoever starts judges of pushes. Of one host alone: elsewhere it only says that there is
@@ -79,6 +82,7 @@ class GateConfig:
             "egress_spent": self.egress_spent,
             "money": self.money,
             "money_spent": self.money_spent,
+            "prices": [[name, *price] for name, price in self.prices.items()],
             "upstream_proxy": list(self.upstream_proxy) if self.upstream_proxy else None,
             "judges": self.judges is not None,
         }).encode() + b"\n"  # fmt: skip
@@ -117,5 +121,6 @@ def _read(said: dict[str, Any]) -> GateConfig:
     rules = tuple(Rule.from_dict(rule) for rule in said["rules"])
     return GateConfig(said["identity"], rules, bound, upstreams, said["extra_ca"], said["nonce"], said["explicit_proxy"],
                       said["egress_bytes"], said["egress_spent"], said["money"], said["money_spent"],
+                      {name: Price(*parts) for name, *parts in said["prices"]},
                       UpstreamProxy(*said["upstream_proxy"]) if said["upstream_proxy"] else None,
                       0 if said["judges"] is True else None)  # fmt: skip

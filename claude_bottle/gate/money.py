@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from claude_bottle.model.prices import Tokens, cost
+from claude_bottle.model.prices import NO_PRICES, Prices, Tokens, cost
 
 if TYPE_CHECKING:
     from claude_bottle.gate.audit import Attempt
@@ -27,12 +27,13 @@ _BYTES_READ, _BYTES_WRITTEN = 3, 8
 
 
 class Money:
-    """`limit` None: no bound. Both in millionths of a dollar; `spent` over all runs of the bottle."""
+    """`limit` None: no bound. Both in millionths of a dollar; `spent` over all runs of the bottle.
+    `prices`: the operator's."""
 
-    __slots__ = ("limit", "spent")
+    __slots__ = ("limit", "prices", "spent")
 
-    def __init__(self, limit: int | None = None, spent: int = 0) -> None:
-        self.limit, self.spent = limit, spent
+    def __init__(self, limit: int | None = None, spent: int = 0, prices: Prices = NO_PRICES) -> None:
+        self.limit, self.spent, self.prices = limit, spent, prices
 
     def refuses(self, method: str, path: str) -> bool:
         """Whether a request would spend what is not left, or what nobody could count."""
@@ -110,7 +111,7 @@ class Meter(Unmetered):
         if self._status == 200 and not self._events and self._readable:
             self._message(_object(self._held), whole=True)
         used = self._used(up)
-        micros = self._money.charge(None if used is None else cost(self._model, used))
+        micros = self._money.charge(None if used is None else cost(self._model, used, self._money.prices))
         said: dict[str, object] = {"model": self._model[:100], "usd_micros": micros}
         if used is None:
             return said | {"unmeasured": True}

@@ -72,7 +72,8 @@ def _serve(control: socket.socket, registration: socket.socket | None, config: G
     state = GateState(
         Policy(config.rules, operator_named=tuple(config.upstreams)), roots.context, authority, Injector(config.credentials),
         explicit_proxy=config.explicit_proxy, operator_named=tuple(config.upstreams), judges=config.judges is not None,
-        budget=Budget(config.egress_bytes, config.egress_spent), money=Money(config.money, config.money_spent),
+        budget=Budget(config.egress_bytes, config.egress_spent),
+        money=Money(config.money, config.money_spent, config.prices),
     )  # fmt: skip
     only_whole_names()
     confine.confine(roots.directories)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from claude_bottle.keeper import bounds
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,14 +19,21 @@ class Beside(Protocol):
 
 
 def begin(
-    order: Order, booted: Booted, stand: Callable[[str], None], turn_ended: Callable[[], None]
+    order: Order, booted: Booted, stand: Callable[[str], None], turn_ended: Callable[[], None], stop: Callable[[str], None]
 ) -> list[Beside]:
-    """Those that this bottle needs. `stand`: see `host_watch`; `turn_ended`: see `turns`."""
+    """Those that this bottle needs. `stand`: see `host_watch`; `turn_ended`: see `turns`; `stop`: see `bounds`."""
     found: list[Beside] = []
     if order.backend.snapshot_seconds:
         from claude_bottle.keeper.snapshots import Snapshots
 
         found.append(Snapshots(order, booted, order.backend.snapshot_seconds))
+    if order.plan.workspace.mode == "bind":
+        from claude_bottle.keeper import live_changes
+        from claude_bottle.keeper.live_watch import LiveWatch
+
+        note = live_changes.load(order.paths.live(order.identity))
+        if note is not None:
+            found.append(LiveWatch(order, booted, note, stand))
     if order.plan.workspace.mode == "overlay":
         from claude_bottle.keeper.host_watch import HostWatch
         from claude_bottle.state import layers
@@ -36,4 +45,5 @@ def begin(
         from claude_bottle.keeper.turns import Turns
 
         found.append(Turns(order, booted.loop, turn_ended))
-    return found
+    space = bounds.disk_space(order, booted, stop)
+    return [*found, space] if space else found

@@ -14,10 +14,13 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend.protected import ABSENT_DIRECTORIES, ABSENT_FILES, GIT, PINNED, PRIVATE, Guard, find
+from claude_bottle.backend import namespaces as ns
+from claude_bottle.backend import protected
+from claude_bottle.backend.git_obeys import GIT, HOLDS
+from claude_bottle.backend.protected import ABSENT_DIRECTORIES, ABSENT_FILES, PINNED, PRIVATE, Guard, Survey, survey
 from claude_bottle.errors import BottleError
 from claude_bottle.state import damage
 from claude_bottle.state.files import ensure_private_dir, open_private, read_json, write_atomic
@@ -27,33 +30,38 @@ if TYPE_CHECKING:
     from claude_bottle.state.paths import Paths
 
 _LIMIT = 1 << 20
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAMES = (*ABSENT_DIRECTORIES, *ABSENT_FILES, f"{GIT}/hooks")
 
 
 def guard(paths: Paths, identity: str, workspace: Path) -> tuple[Guard, ...]:
     """Everything to be guarded in `workspace`, with places made for what is missing, or held with another bottle."""
     with _alone(paths):
-        made = _hold(paths, identity, workspace)
-    guards = [one for one in find(workspace) if one.path not in made]
-    if made:
-        private = paths.layers(identity) / "held"
-        for directory in (private.parent, private):
-            ensure_private_dir(directory)
-        guards += [Guard(name, PRIVATE, _private(private, name)) for name in made]
-    if f"{GIT}/hooks" in made and not any(one.path == GIT for one in guards):
+        found = survey(workspace)
+        made = _hold(paths, identity, found)
+    private = [name for name in made if name in _NAMES]
+    guards = [Guard(name, PRIVATE, place) for name, place in _privates(paths, identity, private).items()]
+    held = {path for path in (*found.held, *made) if path not in private and _above(path).isdisjoint(private)}
+    guards += protected.guards(held, found.links)
+    if f"{GIT}/hooks" in private and not any(one.path == GIT for one in guards):
         guards.append(Guard(GIT, PINNED))
-    return tuple(sorted(guards, key=lambda one: (one.path.count("/"), one.path)))
+    return protected.in_order(guards)
 
 
-def _hold(paths: Paths, identity: str, workspace: Path) -> dict[str, int]:
+def _above(path: str) -> set[str]:
+    return {str(parent) for parent in PurePosixPath(path).parents}
+
+
+def _hold(paths: Paths, identity: str, found: Survey) -> dict[str, int]:
     """Make what is missing, but nothing in a place that was made; names with their inodes' numbers."""
+    workspace = found.workspace
     shared = _held_by_others(paths, identity, workspace)
-    missing = [name for name in _NAMES if name not in shared and _is_missing(workspace, name)]
-    if GIT in shared:
-        missing = [name for name in missing if not name.startswith(f"{GIT}/")]
+    absent: dict[str, bytes | None] = {name: b"" if name in ABSENT_FILES else None for name in _NAMES}
+    missing = {name: content for name, content in (found.missing | absent).items()
+               if name not in shared and _above(name).isdisjoint(shared) and _is_missing(workspace, name)}  # fmt: skip
     _note(paths, identity, workspace, {**shared, **dict.fromkeys(missing, 0)})  # a crash while they are made finds them
     try:
-        inodes = {name: _make(workspace / name, name in ABSENT_FILES) for name in missing}
+        inodes = {name: _make(workspace, name, content) for name, content in missing.items()}
     except OSError as problem:
         raise BottleError(f"cannot keep settings out of {workspace}", why=os.strerror(problem.errno or 0),
                           do='say "workspace": {"mode": "overlay"}') from problem  # fmt: skip
@@ -98,22 +106,53 @@ def _is_directory(place: Path) -> bool:
         return False
 
 
-def _make(place: Path, file: bool) -> int:
-    """An empty file or directory, its owner that of the directory it lies in; its inode's number, 0 where none can be made:
-    then no agent can, which has no more rights than we have."""
+def _make(workspace: Path, name: str, content: bytes | None) -> int:
+    """A file, or an empty directory, its owner that of the directory it lies in; its inode's number, 0 where none can be
+    made: then no agent can, which has no more rights than we have."""
+    above, _, last = name.rpartition("/")
     try:
-        if file:
-            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
-        else:
-            os.mkdir(place, 0o755)
+        with _beneath(workspace, above) as directory:
+            if content is None:
+                os.mkdir(last, 0o755, dir_fd=directory)
+            else:
+                with open(os.open(last, _NEW, 0o644, dir_fd=directory), "wb") as file:
+                    file.write(content)
+            if os.geteuid() == 0:
+                about = os.stat(directory)
+                os.chown(last, about.st_uid, about.st_gid, dir_fd=directory, follow_symlinks=False)
+            return os.lstat(last, dir_fd=directory).st_ino
     except OSError as problem:
         if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return 0
         raise
-    if os.geteuid() == 0:
-        above = os.stat(place.parent)
-        os.chown(place, above.st_uid, above.st_gid, follow_symlinks=False)
-    return os.lstat(place).st_ino
+
+
+@contextlib.contextmanager
+def _beneath(workspace: Path, path: str) -> Iterator[int]:
+    """A directory in the workspace, reached through no link."""
+    top = os.open(workspace, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        opened = ns.open_beneath(path or ".", directory=top)
+    finally:
+        os.close(top)
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def _privates(paths: Paths, identity: str, names: list[str]) -> dict[str, Path]:
+    """What the bottle has in the place of each."""
+    private = kept(paths, identity)
+    if names:
+        for directory in (private.parent, private):
+            ensure_private_dir(directory)
+    return {name: _private(private, name) for name in names}
+
+
+def kept(paths: Paths, identity: str) -> Path:
+    """Where what the agent writes to such places lies."""
+    return paths.layers(identity) / "held"
 
 
 def _private(directory: Path, name: str) -> Path:
@@ -135,7 +174,42 @@ def _noted(paths: Paths, identity: str) -> tuple[str, dict[str, int]]:
     workspace, made = said.get("workspace"), said.get("made")
     if not isinstance(workspace, str) or not os.path.isabs(workspace) or not isinstance(made, dict):
         raise damage.damaged(paths.held(identity), "not a note of what was made")
-    return workspace, {name: inode for name, inode in made.items() if name in _NAMES and type(inode) is int}
+    return workspace, {name: inode for name, inode in made.items() if _is_plain(name) and type(inode) is int}
+
+
+def _is_plain(name: str) -> bool:
+    return not {"", ".", ".."} & set(name.split("/"))
+
+
+def made(paths: Paths, identity: str) -> frozenset[str]:
+    """The places that are held for this bottle."""
+    return frozenset(_noted(paths, identity)[1])
+
+
+def left_inside(paths: Paths, identity: str) -> list[str]:
+    """What the agent wrote into places of its own, and the directory has not: their names."""
+    found = []
+    for name in _NAMES:
+        place = kept(paths, identity) / name.replace("/", "-").lstrip(".")
+        with contextlib.suppress(OSError):
+            about = os.lstat(place)
+            if (about.st_size and stat.S_ISREG(about.st_mode)) or (stat.S_ISDIR(about.st_mode) and os.listdir(place)):
+                found.append(name)
+    return found
+
+
+def told_once(paths: Paths, identity: str) -> tuple[dict[str, object], list[str]]:
+    """What would run on the host and was changed in a live workspace: for the journal, and a line for each trigger; nothing
+    the next time."""
+    place = paths.live(identity)
+    if not os.path.lexists(place):
+        return {}, []
+    from claude_bottle.keeper import live_changes
+
+    note = live_changes.load(place)
+    told = live_changes.changed(note) if note else {}
+    os.unlink(place)
+    return live_changes.for_journal(told), live_changes.describe(told)
 
 
 def let_go(paths: Paths, identity: str) -> None:
@@ -148,18 +222,26 @@ def let_go(paths: Paths, identity: str) -> None:
         shared = _held_by_others(paths, identity, Path(workspace))
         for name, inode in sorted(made.items(), reverse=True):
             if name not in shared:
-                _remove(Path(workspace) / name, inode)
+                _remove(Path(workspace), name, inode)
         os.unlink(paths.held(identity))
 
 
-def _remove(place: Path, inode: object) -> None:
+def _remove(workspace: Path, name: str, inode: int) -> None:
+    above, _, last = name.rpartition("/")
     try:
-        found = os.lstat(place)
-        if inode not in (0, found.st_ino):
-            return
-        if stat.S_ISDIR(found.st_mode):
-            os.rmdir(place)
-        elif stat.S_ISREG(found.st_mode) and found.st_size == 0:
-            os.unlink(place)
+        with _beneath(workspace, above) as directory:
+            about = os.lstat(last, dir_fd=directory)
+            if inode not in (0, about.st_ino):
+                return
+            if stat.S_ISDIR(about.st_mode):
+                os.rmdir(last, dir_fd=directory)
+            elif stat.S_ISREG(about.st_mode) and _is_ours(last, directory):
+                os.unlink(last, dir_fd=directory)
     except OSError:
         pass  # gone, or no longer empty: then it is somebody's
+
+
+def _is_ours(name: str, directory: int) -> bool:
+    """Whether a file holds nothing but what held its place."""
+    with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory), "rb") as file:
+        return file.read(_LIMIT) in (b"", HOLDS["commondir"])

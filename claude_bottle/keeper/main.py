@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.control import Connection
     from claude_bottle.keeper.credentials import Refresher
-    from claude_bottle.keeper.diskspace import DiskSpace
     from claude_bottle.keeper.loop import Timer
     from claude_bottle.keeper.order import Order
     from claude_bottle.keeper.session import Session
@@ -92,7 +91,7 @@ class Keeper:
         self._timers: list[Timer] = []
         self._beside: list[Beside] = []
         self._refresher: Refresher | None = None
-        self._bounds: list[Timer | DiskSpace] = []
+        self._bounds: list[Timer] = []
         self._stopped = False
         self.reasons: tuple[str, ...] = (settle.OPERATOR,) if order.keep else ()
 
@@ -126,6 +125,9 @@ class Keeper:
                 self.booted.audit.fault("the record could not be written", why=str(problem))
         self._stopped = True
         self.end_agent(grace)
+
+    def _stop_beyond(self, bound: str) -> None:
+        self.stop(DEFAULT_GRACE, keep=True, reason=bound)
 
     def end_agent(self, grace: float) -> None:
         """What `stop` does to the agent."""
@@ -195,7 +197,7 @@ class Keeper:
         self._watch_bottle()
         if self.booted.gate:
             self._keep_fresh(self.order.gate.credentials if self.order.gate else ())
-        self._bounds = bounds.watch(self._loop, self.order, lambda why: self.stop(DEFAULT_GRACE, keep=True, reason=why))
+        self._bounds = bounds.clock(self._loop, self.order, self._stop_beyond)
         self._birth = self.clients.adopt(birth)
         if self.order.io == PIPES:
             self._birth.on_close.append(lambda _: self.clients.drain_pipes())
@@ -209,7 +211,7 @@ class Keeper:
                 from claude_bottle.keeper.judges import attend
 
                 attend(self._loop, self.booted, self.order)
-        self._beside = beside.begin(self.order, self.booted, self._desk.stand, self._turn_ended)
+        self._beside = beside.begin(self.order, self.booted, self._desk.stand, self._turn_ended, self._stop_beyond)
 
     def _turn_ended(self) -> None:
         self.clients.checkpoints.turn_ended(self.order.plan.checkpoints)

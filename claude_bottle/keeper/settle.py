@@ -23,9 +23,9 @@ from claude_bottle.workspace import opening
 if TYPE_CHECKING:
     from claude_bottle.keeper.boot import Booted
     from claude_bottle.keeper.order import Order
-    from claude_bottle.state.paths import Paths
     from claude_bottle.state.record import BottleRecord
 
+KEPT_OUT = "written to places that are held out of the live workspace"
 OPERATOR, INTERRUPTED, WORK, CHECKPOINTS = "operator", "interrupted", UNEXPORTED, "checkpoints"
 AWAY = "its home could not be brought here"
 _NAMED = 20
@@ -72,8 +72,7 @@ class Settlement:
         self._bring_home()
         self._try("its checkpoints could not be looked at", self._keep_checkpoints)
         self._try("changes of the host could not be looked for", self._note_edits, preserves=False)
-        self._try("what held places in the workspace could not be removed",
-                  lambda: live_work.let_go(self._order.paths, identity))  # fmt: skip
+        self._leave_live_work()
         self._try("the journal is not complete", self._complete_journal)
         self._journal_outcome()
         self._try("the journal could not be completed", booted.journal.close)
@@ -87,6 +86,7 @@ class Settlement:
         """The rest of it, for a bottle that has been taken down and did not come up again: what it left lies here. There
         is a reason to preserve it, which is that."""
         self._archive_here()
+        self._leave_live_work()
         self._try("the journal is not complete", self._complete_journal)
         self._merged()
         self._journal_outcome()
@@ -135,6 +135,20 @@ class Settlement:
         if changed:
             self._warnings.append(words)
             self._booted.audit.record(events.HOST_EDITS, count=len(changed), paths=changed[:_NAMED])
+
+    def _leave_live_work(self) -> None:
+        self._try("what changed in the live workspace could not be looked for", self._note_triggers)
+        self._try("what held places in the workspace could not be removed",
+                  lambda: live_work.let_go(self._order.paths, self._order.identity))  # fmt: skip
+
+    def _note_triggers(self) -> None:
+        """What would run on the host and was changed in a live workspace, and what the agent wrote that is not in it."""
+        told, lines = live_work.told_once(self._order.paths, self._order.identity)
+        self._warnings += lines
+        if told:
+            self._booted.audit.record(events.LIVE_TRIGGERS, changed=told)
+        if inside := live_work.left_inside(self._order.paths, self._order.identity):
+            self._reasons.append(f"{KEPT_OUT}: {', '.join(inside)}")
 
     def _note_settling(self) -> None:
         """While the bottle is alive: from here on a crash finds the reasons on disk. Without any there is nothing to
@@ -227,68 +241,3 @@ def archive(order: Order, record: BottleRecord) -> tuple[object, str]:
 def note_session(order: Order, booted: Booted, session: str) -> None:
     if session != booted.store.load(order.identity).session_id:
         booted.store.update(order.identity, session_id=session)
-
-
-def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
-    """A bottle whose keeper was killed or whose host went down: archive what its home holds, mark it preserved, remove
-    the dead keeper's socket. Returns the record, unchanged when there is nothing to settle (also while it runs).
-    BottleError as from the store; LockHeld when somebody else is at it.
-    """
-    import os
-
-    from claude_bottle.state import record as records
-    from claude_bottle.state import transcripts
-    from claude_bottle.state.journal import Journal
-    from claude_bottle.state.lock import IdentityLock, held_here
-    from claude_bottle.state.store import Store
-
-    store = Store(paths)
-    record = store.load(identity)
-    if records.effective_status(record) != records.INTERRUPTED:
-        return record
-    held = held_here(paths, identity)
-    lock = held or IdentityLock(paths, identity).acquire()
-    try:
-        record = store.load(identity)
-        if records.effective_status(record) != records.INTERRUPTED:
-            return record
-        recover(paths, record)
-        record = store.load(identity)
-        reasons = (*record.preserved, INTERRUPTED, *([UNEXPORTED] if _has_unexported(paths, identity) else []))
-        archive = transcripts.snapshot(paths, record)
-        journal = Journal.open(paths, identity)
-        try:
-            journal.append(events.ARCHIVED, path=str(archive) if archive else None)
-            journal.append(events.PRESERVED, durable=True, reasons=[INTERRUPTED])
-            head = journal.head
-        finally:
-            journal.close()
-        try:
-            os.unlink(paths.socket(identity))
-        except FileNotFoundError:
-            pass
-        return store.update(identity, status=records.PRESERVED, preserved=tuple(dict.fromkeys(reasons)), journal=head,
-                            ended=record.ended or records.timestamp())  # fmt: skip
-    finally:
-        if held is None:
-            lock.release()
-
-
-def _has_unexported(paths: Paths, identity: str) -> bool:
-    """Also where that cannot be told; noted for `ls`."""
-    try:
-        return opening.has_work(paths, identity) and bool(opening.judge(paths, identity))
-    except (BottleError, OSError):
-        return True
-
-
-def recover(paths: Paths, record: BottleRecord) -> None:
-    """End and bring home what the bottle of a dead keeper left in its backend; remove what it left in a live workspace;
-    complete its going back to a checkpoint."""
-    from claude_bottle.backend import get_bottle_backend
-    from claude_bottle.keeper import restoring
-
-    home, workspace = paths.home(record.identity), paths.workspace(record.identity)
-    get_bottle_backend(record.backend).recover(record.identity, home, workspace)
-    live_work.let_go(paths, record.identity)
-    restoring.complete(paths, record.identity)

@@ -38,9 +38,12 @@ def begin(order: Order) -> Beginning:
     """Prepare the workspace of a launch. BottleError when it cannot be had as planned."""
     work = order.plan.workspace
     if work.mode == "bind" and work.source is not None:
-        from claude_bottle.keeper import live_work
+        from claude_bottle.keeper import live_changes, live_work
 
-        return Beginning(guards=live_work.guard(order.paths, order.identity, Path(work.source)))
+        guards = live_work.guard(order.paths, order.identity, Path(work.source))
+        made = live_work.made(order.paths, order.identity)
+        live_changes.save(order.paths.live(order.identity), Path(work.source), made)
+        return Beginning(guards=guards)
     if not work.private or work.source is None:
         return Beginning()
     source = Path(work.source)

@@ -24,12 +24,12 @@ from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
     from claude_bottle.manifest.loading import Loaded
-    from claude_bottle.manifest.positions import Path
     from claude_bottle.manifest.problems import Report
     from claude_bottle.manifest.shape import AgentDoc, BottleDoc
     from claude_bottle.model.capability import Capability
     from claude_bottle.model.plan import Mount
     from claude_bottle.state.paths import Paths
+    from claude_bottle.state.positions import Path
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from claude_bottle.manifest.loading import Loaded
-    from claude_bottle.manifest.positions import Path
     from claude_bottle.manifest.problems import Report
     from claude_bottle.manifest.shape import CapabilityDoc
+    from claude_bottle.state.positions import Path
 
 
 def capabilities(

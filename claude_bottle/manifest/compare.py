@@ -22,7 +22,7 @@ from claude_bottle.manifest.words import (
 from claude_bottle.model.hosts import covers_host
 from claude_bottle.model.plan import Mount
 from claude_bottle.model.policy import Rule
-from claude_bottle.model.urlpath import compile_pattern
+from claude_bottle.model.urlpath import compile_pattern, covers_path
 from claude_bottle.values import replace
 
 
@@ -109,31 +109,6 @@ def common_rules(home: Sequence[Rule], project: Sequence[Rule]) -> tuple[tuple[R
     loose = {(host, port) for host, port, _ in _unbound(home, made)} | set(_unjudged((*home, *project), made))
     left_out = tuple(rule for rule in made if any(rule.port == port and covers_host(rule.host, host) for host, port in loose))
     return tuple(rule for rule in made if rule not in left_out), left_out
-
-
-def covers_path(old: str, new: str) -> bool:
-    """Whether every path the pattern `new` matches is matched by `old`. May say no where the answer is yes.
-
-    Dynamic programming over segments; as in `model.urlpath`, `**` may stand for none, but for one at least at
-    the end.
-    """
-    wanted, given = old.split("/")[1:], new.split("/")[1:]
-    row = [True] + [False] * len(given)
-    for place, part in enumerate(wanted, 1):
-        below = [row[0] and part == "**" and place < len(wanted)]
-        for index, segment in enumerate(given, 1):
-            if part == "**":
-                below.append((row[index] and place < len(wanted)) or row[index - 1] or below[index - 1])
-            else:
-                below.append(row[index - 1] and segment != "**" and _covers_segment(part, segment))
-        row = below
-    return row[-1]
-
-
-def _covers_segment(part: str, segment: str) -> bool:
-    # A star in the new pattern is here a character like any other, which only a star of the old one can
-    # match.
-    return part == segment or compile_pattern("/" + part)("/" + segment)
 
 
 def _beyond(old: Sequence[Rule], new: Sequence[Rule], *, bound_by: Sequence[Rule]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from claude_bottle.manifest.positions import Path, Positions, scan
+from claude_bottle.state.positions import Path, Positions, scan
 
 _BLANK = " \t\r\n"
 

@@ -22,10 +22,10 @@ from claude_bottle.values import dataclass, field
 if TYPE_CHECKING:
     from claude_bottle.manifest.bottle import Alternatives
     from claude_bottle.manifest.loading import Loaded
-    from claude_bottle.manifest.positions import Path
     from claude_bottle.manifest.problems import Report
     from claude_bottle.manifest.shape import GitDoc, RuleDoc
     from claude_bottle.state.paths import Paths
+    from claude_bottle.state.positions import Path
 
 _HARMLESS = "a.example.com"
 

@@ -12,17 +12,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle.manifest.loading import Loaded
-from claude_bottle.manifest.positions import MAX_DEPTH, scan
 from claude_bottle.manifest.problems import MOST, suggest
 from claude_bottle.manifest.schema import WORDS
+from claude_bottle.state.positions import MAX_DEPTH, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jsonschema.exceptions import ValidationError
 
-    from claude_bottle.manifest.positions import Path, Positions
     from claude_bottle.manifest.problems import Report
+    from claude_bottle.state.positions import Path, Positions
 
 MAX_ROUNDS = 6
 # Values that this version does not have yet. Refused, never ignored.

@@ -19,9 +19,9 @@ from claude_bottle.state.beneath import open_beneath
 from claude_bottle.state.files import read_up_to
 
 if TYPE_CHECKING:
-    from claude_bottle.manifest.positions import Path
     from claude_bottle.manifest.problems import Report
     from claude_bottle.manifest.shape import BudgetDoc, ImageDoc, LimitsDoc
+    from claude_bottle.state.positions import Path
 
 MAX_DOCKERFILE = 1 << 20
 # As the reference grammar of the container engines, a little stricter: it can never be an option or a path.

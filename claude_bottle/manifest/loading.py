@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
-    from claude_bottle.manifest.positions import Path
     from claude_bottle.manifest.problems import Report
     from claude_bottle.manifest.shape import ManifestDoc
+    from claude_bottle.state.positions import Path
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 

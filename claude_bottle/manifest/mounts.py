@@ -20,10 +20,10 @@ from claude_bottle.model.plan import Mount
 from claude_bottle.redact import printable
 
 if TYPE_CHECKING:
-    from claude_bottle.manifest.positions import Path
     from claude_bottle.manifest.problems import Report
     from claude_bottle.manifest.shape import MountDoc
     from claude_bottle.state.paths import Paths
+    from claude_bottle.state.positions import Path
 
 # /run is refused because it is where sockets of engines, agents and session buses live.
 _NEVER_SHOWN = ("/proc", "/sys", "/dev", "/run", "/var/run")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from claude_bottle.manifest.bottle import Alternatives
-    from claude_bottle.manifest.positions import Path
     from claude_bottle.model.credentials import CredentialSpec
+    from claude_bottle.state.positions import Path
 
 
 _EXAMPLE = '{"github": {"from": {"env": "GITHUB_TOKEN"}, "env": "GITHUB_TOKEN", "header": "Authorization"}}'

@@ -17,7 +17,7 @@ from claude_bottle.redact import printable
 from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
-    from claude_bottle.manifest.positions import Path
+    from claude_bottle.state.positions import Path
 
 
 MOST = 100
@@ -101,7 +101,7 @@ class Report:
         """Everything found, in order of place."""
         if not self._found:
             return []
-        from claude_bottle.manifest.positions import scan
+        from claude_bottle.state.positions import scan
 
         found = scan(self.text)
         made = []

@@ -37,7 +37,7 @@ WORDS = {
     "BottleDoc.checkpoints": "checkpoints that are taken by themselves while it runs; none if missing",
     "CheckpointsDoc.every": "`turn`: whenever the agent has ended a turn",
     "CheckpointsDoc.keep": "how many of them stay, the newest; 10 if missing",
-    "BudgetDoc.usd": "US dollars it may spend at the model's API, by list prices; without a bound if missing",
+    "BudgetDoc.usd": "US dollars it may spend at the model's API, by its list prices or your own; without a bound if missing",
     "ImageDoc.dockerfile": "a Dockerfile beside or below the manifest; its directory is the build context",
     "ImageDoc.from": "an image of the engine or of its registry",
     "ImageDoc.network": "with `dockerfile`: its steps may reach the network; if missing they have none",

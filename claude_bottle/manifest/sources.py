@@ -17,9 +17,9 @@ from claude_bottle.state.paths import expand_home
 
 if TYPE_CHECKING:
     from claude_bottle.manifest.bottle import Alternatives
-    from claude_bottle.manifest.positions import Path
     from claude_bottle.manifest.problems import Report
     from claude_bottle.manifest.shape import CredentialDoc, FromDoc
+    from claude_bottle.state.positions import Path
 
 _RESERVED_PREFIX = "CLAUDE_BOTTLE_"
 # The home is where it is, and a conversation is found by it: moved, it would be lost at the end.

@@ -210,15 +210,16 @@ def _rule_dict(rule: Rule) -> dict[str, object]:
 
 
 def within(rule: Rule, wide: Rule) -> bool:
-    """Whether `rule` allows nothing that `wide` does not. Paths by name only: a pattern is within itself, or a plain path
-    within a pattern that matches it."""
-    from claude_bottle.model.urlpath import BadTarget, compile_pattern
+    """Whether `rule` allows nothing that `wide` does not. May say no where the answer is yes."""
+    from claude_bottle.model.urlpath import BadTarget, compile_pattern, covers_path
 
     def covered(path: str) -> bool:
         if path in wide.paths:
             return True
         try:
-            return "*" not in path and any(compile_pattern(pattern)(path) for pattern in wide.paths)
+            if "*" in path:
+                return any(covers_path(pattern, path) for pattern in wide.paths)
+            return any(compile_pattern(pattern)(path) for pattern in wide.paths)
         except BadTarget:
             return False
 

@@ -40,6 +40,7 @@ CHECKPOINT = "checkpoint"  # files and conversation were kept as they were: its 
 REWOUND = "rewound"  # files and conversation are those of a checkpoint again
 FORKED = "forked"  # this identity began as a checkpoint of another one
 HOST_EDITS = "host_edits"  # the operator's directory was changed while a bottle's layer lay over it: paths, count
+LIVE_TRIGGERS = "live_triggers"  # what runs on the host by itself was changed in a live workspace: trigger → count, paths
 CARRIED_OVER = "carried_over"  # the operator took work out: by apply, export or pull; how much, and what was allowed
 FAULT = "fault"  # one of our own parts failed
 NOTE = "note"  # the journal about itself: repaired, or events lost while it could not be written
@@ -47,7 +48,7 @@ KINDS = frozenset({
     CREATED, PLANNED, LAUNCHED, AGENT_STARTED, ATTACHED, DETACHED, EXEC, DECISION, TRAFFIC, DNS,
     CREDENTIAL_READ, SNAPSHOT, STOP_REQUESTED, AGENT_EXITED, BOTTLE_DOWN, PRESERVED, ARCHIVED, SETTLED,
     RESUMED, CLEANED, ASKED, DECIDED, GRANTED, GRANT_ENDED, LAYER, REBOOTING, FAULT, NOTE,
-    RESUMED, CLEANED, CHECKPOINT, REWOUND, FORKED, HOST_EDITS, CARRIED_OVER, FAULT, NOTE,
+    RESUMED, CLEANED, CHECKPOINT, REWOUND, FORKED, HOST_EDITS, LIVE_TRIGGERS, CARRIED_OVER, FAULT, NOTE,
 })  # fmt: skip
 EGRESS = frozenset({DECISION, TRAFFIC, DNS})
 """What the gate said: the part of a journal that `egress` shows."""

@@ -175,6 +175,32 @@ def compile_pattern(glob: str) -> PathPattern:
     )
 
 
+def covers_path(old: str, new: str) -> bool:
+    """Whether every path the pattern `new` matches is matched by `old`. May say no where the answer is yes.
+    BadTarget when one is no pattern.
+
+    Dynamic programming over segments; as in `PathPattern`, `**` may stand for none, but for one at least at
+    the end.
+    """
+    wanted, given = old.split("/")[1:], new.split("/")[1:]
+    row = [True] + [False] * len(given)
+    for place, part in enumerate(wanted, 1):
+        below = [row[0] and part == "**" and place < len(wanted)]
+        for index, segment in enumerate(given, 1):
+            if part == "**":
+                below.append((row[index] and place < len(wanted)) or row[index - 1] or below[index - 1])
+            else:
+                below.append(row[index - 1] and segment != "**" and _covers_segment(part, segment))
+        row = below
+    return row[-1]
+
+
+def _covers_segment(part: str, segment: str) -> bool:
+    # A star in the new pattern is here a character like any other, which only a star of the old one can
+    # match.
+    return part == segment or compile_pattern("/" + part)("/" + segment)
+
+
 def _blocks(segments: tuple[str, ...]) -> list[list[str]]:
     """The runs of segments between the `**`s: one more than there are `**`s."""
     blocks: list[list[str]] = [[]]

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import NamedTuple
 
 from claude_bottle.errors import BottleError
 from claude_bottle.model.hosts import BadHost, canonical_host, canonical_port, split_authority
+from claude_bottle.model.prices import NO_PRICES, Prices
 from claude_bottle.redact import printable
 from claude_bottle.state import files
+from claude_bottle.state.config_problems import ConfigProblems, step
 from claude_bottle.state.paths import Paths, expand_home
 
 _LIMIT = 1 << 20
@@ -71,7 +74,7 @@ class Settings(NamedTuple):
     is told of every request, () for none; `credentials` what may be granted to bottles that ask, by name, in the
     manifest's language and not looked into here (`manifest.offered`); `registries` by kind of capability (apt, pip, …):
     where layers are built from instead of the public ones; `upstream_proxy` what every dial of a gate goes through, but
-    those that `upstreams` leads elsewhere."""
+    those that `upstreams` leads elsewhere; `prices` what models cost the operator."""
 
     upstreams: dict[tuple[str, int], Upstream]
     ca: str | None = None
@@ -82,6 +85,7 @@ class Settings(NamedTuple):
     credentials: Mapping[str, object] = MappingProxyType({})
     registries: Mapping[str, Registry] = MappingProxyType({})
     upstream_proxy: UpstreamProxy | None = None
+    prices: Prices = NO_PRICES
 
     @classmethod
     def load(cls, paths: Paths) -> Settings:
@@ -99,7 +103,7 @@ class _Reading:
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
-        self.problems: list[str] = []
+        self.problems = ConfigProblems()
 
     def settings(self, data: dict[str, object]) -> Settings:
         readers: dict[str, Callable[[object], object]] = {
@@ -112,6 +116,7 @@ class _Reading:
             "notify": self._notify,
             "credentials": self._credentials,
             "registries": self._registries,
+            "prices": self._prices,
         }
         found: dict[str, object] = {"upstreams": {}}
         for key, value in data.items():
@@ -122,7 +127,7 @@ class _Reading:
         if self.problems:
             raise BottleError(
                 f"{self.paths.config} has {len(self.problems)} problem{'s'[: len(self.problems) > 1]}",
-                why="\n".join(self.problems),
+                why="\n".join(self.problems.lines(self.paths.config.name, _text(self.paths))),
                 do=f"edit the file; an example:\n{_EXAMPLE}",
             )
         return Settings(**found)  # type: ignore[arg-type]  # the readers return their field's type
@@ -130,13 +135,13 @@ class _Reading:
     def _upstreams(self, value: object) -> dict[tuple[str, int], Upstream]:
         upstreams: dict[tuple[str, int], Upstream] = {}
         if not isinstance(value, dict):
-            self._wrong("upstreams", 'an object of "host:port" entries', value)
+            self.problems.wrong("upstreams", 'an object of "host:port" entries', value)
             return upstreams
         for name, entry in value.items():
-            where = f"upstreams.{printable(name, width=80)}"
+            where = f"upstreams.{step(name)}"
             key, upstream = self._authority(where, name), self._upstream(where, entry)
             if key in upstreams:
-                self.problems.append(f"{where}: the same host and port stands there twice")
+                self.problems.add(where, "the same host and port stands there twice")
             if key is not None and upstream is not None:
                 upstreams[key] = upstream
         return upstreams
@@ -146,90 +151,91 @@ class _Reading:
 
         return registries(value, self.problems, self._file)
 
+    def _prices(self, value: object) -> Prices:
+        from claude_bottle.state.prices import prices
+
+        return prices(value, self.problems)
+
     def _authority(self, where: str, text: str) -> tuple[str, int] | None:
         try:
             return split_authority(text, None)
         except BadHost as problem:
-            self.problems.append(f"{where}: not a host:port: {problem.reason}")
+            self.problems.add(where, f"not a host:port: {problem.reason}")
             return None
 
     def _upstream(self, where: str, entry: object) -> Upstream | None:
         if not isinstance(entry, dict):
-            self._wrong(where, 'an object: {"connect": "addr:port", "ca": "file.pem"}', entry)
+            self.problems.wrong(where, 'an object: {"connect": "addr:port", "ca": "file.pem"}', entry)
             return None
         for key in entry:
             if key not in ("connect", "ca"):
                 self._unknown(key, f"{where}.", ("connect", "ca"))
         connect = entry.get("connect")
         if not isinstance(connect, str):
-            self._wrong(f"{where}.connect", 'a text "addr:port"', connect)
+            self.problems.wrong(f"{where}.connect", 'a text "addr:port"', connect)
             return None
         ca = self._file(f"{where}.ca", entry["ca"]) if "ca" in entry else None
         try:
             return Upstream(*_address(connect), ca)
         except BadHost as problem:
-            self.problems.append(f"{where}.connect: not an addr:port: {problem.reason}")
+            self.problems.add(f"{where}.connect", f"not an addr:port: {problem.reason}")
             return None
 
     def _file(self, where: str, value: object) -> str | None:
         """An existing file; a relative one is looked for beside config.json."""
         if not isinstance(value, str) or not value:
-            self._wrong(where, "the path of a PEM file", value)
+            self.problems.wrong(where, "the path of a PEM file", value)
             return None
         path = os.path.join(self.paths.root, expand_home(value, os.environ))
         if not os.path.isfile(path):
-            self.problems.append(f"{where}: there is no file {printable(path)}")
+            self.problems.add(where, f"there is no file {printable(path)}")
         return path
 
     def _days(self, value: object) -> int | None:
         if type(value) is not int or not 1 <= value <= 36_500:
-            self._wrong("retention_days", "a whole number of days, 1 to 36500", value)
+            self.problems.wrong("retention_days", "a whole number of days, 1 to 36500", value)
             return None
         return value
 
     def _backend(self, value: object) -> str | None:
         if not isinstance(value, str) or not value:
-            self._wrong("default_backend", 'the name of a backend, for example "auto"', value)
+            self.problems.wrong("default_backend", 'the name of a backend, for example "auto"', value)
             return None
         return value
 
     def _gate(self, value: object) -> str:
         if value not in GATES:
-            self._wrong("gate", f"one of {', '.join(GATES)}", value)
+            self.problems.wrong("gate", f"one of {', '.join(GATES)}", value)
             return "auto"
         return str(value)
 
     def _notify(self, value: object) -> tuple[str, ...]:
         words = value if isinstance(value, list) else []
         if not words or not all(isinstance(word, str) and word and "\0" not in word for word in words):
-            self._wrong("notify", 'a command as a list of words: ["notify-send", "a bottle asks"]', value)
+            self.problems.wrong("notify", 'a command as a list of words: ["notify-send", "a bottle asks"]', value)
             return ()
         return tuple(words)
 
     def _credentials(self, value: object) -> dict[str, object]:
         if not isinstance(value, dict):
-            self._wrong("credentials", "an object of credentials by name, as in a manifest", value)
+            self.problems.wrong("credentials", "an object of credentials by name, as in a manifest", value)
             return {}
         return value
 
     def _proxy(self, value: object) -> UpstreamProxy | None:
         found = _PROXY.fullmatch(value) if isinstance(value, str) else None
         if found is None:
-            self._wrong("upstream_proxy", 'a text "http://host:port", or "http://user:password@host:port"', value)
+            self.problems.wrong("upstream_proxy", 'a text "http://host:port", or "http://user:password@host:port"', value)
             return None
         try:
             place = _address(found[2])
         except BadHost as problem:
-            self.problems.append(f"upstream_proxy: not a host:port: {problem.reason}")
+            self.problems.add("upstream_proxy", f"not a host:port: {problem.reason}")
             return None
         return UpstreamProxy(*place, _basic(found[1]) if found[1] else "")
 
-    def _wrong(self, where: str, expected: str, value: object) -> None:
-        found = "nothing" if value is None else type(value).__name__
-        self.problems.append(f"{where}: expected {expected}, found {found}")
-
     def _unknown(self, key: str, prefix: str, known: Iterable[str]) -> None:
-        self.problems.append(f"{prefix}{printable(key, width=80)}: unknown key; known are {', '.join(known)}")
+        self.problems.add(f"{prefix}{step(key)}", f"unknown key; known are {', '.join(known)}")
 
 
 def _basic(user: str) -> str:
@@ -257,3 +263,10 @@ def _address(text: str) -> tuple[str, int]:
 def _read(paths: Paths) -> dict[str, object]:
     paths.check_root()
     return files.read_json(paths.config, _LIMIT)
+
+
+def _text(paths: Paths) -> str:
+    """Once more, to say where its problems stand; "" when it is gone by now."""
+    with suppress(OSError, BottleError):
+        return files.read_private(paths.config, _LIMIT).decode("utf-8", "replace")
+    return ""

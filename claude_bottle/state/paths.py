@@ -158,6 +158,10 @@ class Paths:
         """What stands in a live workspace in the place of what is missing there (see `keeper.live_work`)."""
         return self.state(identity) / "held.json"
 
+    def live(self, identity: str) -> Path:
+        """What of a live workspace would run by itself, as it was at the start (see `keeper.live_changes`)."""
+        return self.state(identity) / "live"
+
     def base(self, identity: str) -> Path:
         """What the private workspace was made from."""
         return self.state(identity) / "base"

@@ -62,7 +62,7 @@ class Failure:
 class Turn:
     """One answer. `delay` seconds before it, `pace` seconds between chunks of streamed text. `repeat` turns
     are never used up. `when` must match the operator's newest text, `after` the newest tool results (regular
-    expressions). `{user}`, `{result}` and `{name}`, a named group of `when`, are filled in in texts and in
+    expressions). `{user}`, `{result}` and `{name}`, a named group of either, are filled in in texts and in
     tool inputs."""
 
     say: tuple[Line, ...] = ()
@@ -99,8 +99,9 @@ class Turn:
             "user": conversation.user_text.strip()[:_ECHO_LIMIT],
             "result": conversation.last_results.strip()[:_QUOTE_LIMIT],
         }
-        found = re.search(self.when, conversation.user_text) if self.when else None
-        values.update({name: value or "" for name, value in found.groupdict().items()} if found else {})
+        for pattern, of in ((self.when, conversation.user_text), (self.after, conversation.last_results)):
+            found = re.search(pattern, of) if pattern else None
+            values.update({name: value or "" for name, value in found.groupdict().items()} if found else {})
         return _SLOT.sub(lambda slot: values.get(slot[1], slot[0]), text)
 
 

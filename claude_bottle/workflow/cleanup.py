@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from claude_bottle import log
 from claude_bottle.backend.registry import TABLE, get_bottle_backend
 from claude_bottle.errors import BottleError, UsageError
-from claude_bottle.keeper.settle import settle_interrupted
+from claude_bottle.keeper.interrupted import settle_interrupted
 from claude_bottle.model.names import check_identity
 from claude_bottle.state import temporary, work_note
 from claude_bottle.state.paths import Paths

@@ -40,7 +40,7 @@ def configure(
     return GateConfig(plan.slug, plan.egress, bound, _upstreams(settings), extra, nonce, explicit_proxy=True,
                       egress_bytes=limit if isinstance(limit, int) else None, egress_spent=spent.egress_bytes,
                       money=round(usd * MICROS) if isinstance(usd, int | float) else None,
-                      money_spent=spent.money,
+                      money_spent=spent.money, prices=settings.prices,
                       upstream_proxy=settings.upstream_proxy and UpstreamProxy(*settings.upstream_proxy))  # fmt: skip
 
 

@@ -37,6 +37,6 @@ def _settled(paths: Paths, identity: str) -> bool:
 
     if effective_status(Store(paths).load(identity)) != INTERRUPTED:
         return False
-    from claude_bottle.keeper.settle import settle_interrupted
+    from claude_bottle.keeper.interrupted import settle_interrupted
 
     return effective_status(settle_interrupted(paths, identity)) != INTERRUPTED

@@ -47,7 +47,7 @@ def resume(identity: str, options: Options) -> int:
             from claude_bottle.workflow import carrying
             from claude_bottle.workflow.planted import planted
 
-            notes = (*carrying.described(paths, plan), *planted(paths.home(identity)))
+            notes = (*carrying.described(paths, plan), *made_anew(paths, plan), *planted(paths.home(identity)))
             plan = replace(plan, warnings=(*plan.warnings, *notes))
         if not options.dry_run and former is not None:
             accept_widening(paths, plan, options, former)
@@ -61,8 +61,8 @@ def resume(identity: str, options: Options) -> int:
 def find(paths: Paths, identity: str) -> tuple[BottleRecord | None, BottleRecord | None]:
     """The record of its state, or of its archive when the state is gone; one that is being settled is waited for.
     BottleError when it runs."""
+    from claude_bottle.keeper.interrupted import recover, settle_interrupted
     from claude_bottle.keeper.reaching import let_settle
-    from claude_bottle.keeper.settle import recover, settle_interrupted
 
     let_settle(paths, identity)
     store = Store(paths)
@@ -105,6 +105,19 @@ def accept_widening(paths: Paths, plan: BottlePlan, options: Options, former: Bo
                       do=f"resume without --yes, or with --expect-plan {plan.digest[:16]}")  # fmt: skip
     if not ask("resume it with these? [y/N] "):
         raise Refused("not resumed", do="narrow the manifest, then resume again")
+
+
+def made_anew(paths: Paths, plan: BottlePlan) -> tuple[str, ...]:
+    """One line for each layer that the bottle had, by another name: what was built for another system is not used on this."""
+    former = _former_plan(paths, plan.slug)
+    layers = former.get("layers")
+    had = [one for one in layers if isinstance(one, dict)] if isinstance(layers, list) else []
+    digests, names = {one.get("digest") for one in had}, {one.get("name") for one in had}
+    if former.get("backend") != plan.backend:
+        return ()
+    return tuple(f"its layer {layer.capability.describe()} is another than before, as this host, its registry or what lies "
+                 "below has changed: it is built anew"
+                 for layer in plan.layers if layer.capability.digest in digests and layer.name not in names)  # fmt: skip
 
 
 def _former_plan(paths: Paths, identity: str) -> dict[str, object]:

@@ -154,6 +154,11 @@ def of_event(event: dict[str, Any]) -> Happening | None:
         return _made(at, REFUSED, f"{words}  {data.get('reason', '')}", GATE)
     if kind == events.HOST_EDITS:
         return _made(at, BOTTLE, f"changed on the host below it: {' '.join(map(str, data.get('paths') or ()))}", KEEPER)
+    if kind == events.LIVE_TRIGGERS:
+        changed = data.get("changed")
+        groups = changed.values() if isinstance(changed, dict) else ()
+        paths = [str(path) for group in groups if isinstance(group, dict) for path in group.get("paths") or ()]
+        return _made(at, BOTTLE, f"would run on this machine, changed in the live workspace: {', '.join(paths)}", KEEPER)
     said = " ".join(f"{key}={value}" for key, value in data.items() if value not in ("", None))
     return _made(at, BOTTLE, f"{kind} {said}".strip(), KEEPER)
 

@@ -16,7 +16,8 @@ from claude_bottle.backend import get_bottle_backend
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.keeper import restoring
 from claude_bottle.keeper.client import Control
-from claude_bottle.keeper.settle import AWAY, WORK, settle_interrupted
+from claude_bottle.keeper.interrupted import settle_interrupted
+from claude_bottle.keeper.settle import AWAY, WORK
 from claude_bottle.model.names import check_identity
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths

@@ -8,6 +8,7 @@ systems have none, at any depth, since tools look in every directory they are po
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 from typing import NamedTuple
@@ -110,3 +111,17 @@ def _package_keys(before: bytes | None, after: bytes | None) -> list[str] | None
         else:
             found.append(f'"{key}"')
     return found
+
+
+_LAST = {pattern.rstrip("/").rpartition("/")[2] for _, *some in TABLE.values() for one in some for pattern in one.split()}
+_WILD = {name for name in _LAST if "*" in name or "?" in name}
+_WILDLY = re.compile("|".join(fnmatch.translate(name) for name in sorted(_WILD)))
+
+
+def named(path: str, *, directory: bool = False) -> str:
+    """The first trigger that a path has by its own name; "" for an ordinary one. Quick, for looks at whole trees."""
+    last = _folded(path.rpartition("/")[2])
+    if last not in _LAST and not _WILDLY.match(last):
+        return ""
+    folded = "/".join(_folded(part) for part in path.split("/")) + ("/." if directory else "")
+    return next((name for name, expression in _EXPRESSIONS.items() if expression.fullmatch(folded)), "")

@@ -142,7 +142,8 @@ CASES = {
     110: "is resumed under a manifest that grants less, or more: less applies at once, more waits for the operator's word",
     115: "begets processes without end: its limit, and stop works",
     116: "hoards memory, fills tmpfs: its own programs are ended, nobody else's",
-    117: "fills the disk: what is recorded last has room set aside, the gate halts, the host's state stays whole",
+    117: "fills the disk: stopped and kept where it has a limit; else what is recorded last has room set aside, "
+         "the gate halts, the host's state stays whole",
     118: "opens connections without end and says or reads nothing: capped, another bottle is served",
     119: "says what takes long to match: no expression backtracks over it, and a gate serves one bottle alone",
     120: "is refused thousands of times: recorded in part, counted in whole",
@@ -166,7 +167,7 @@ BESIDE = {
         "tests/backend/docker/test_launcher.py::test_a_mount_that_is_swapped_on_the_way_is_noticed"],
     24: ["tests/backend/docker/test_launcher.py::test_what_the_engine_tells_of_it_passes_the_bench"],
     54: ["tests/workspace/push/test_judge.py"], 55: ["tests/workspace/push/test_judge.py"],
-    117: ["tests/keeper/test_diskspace.py",
+    117: ["tests/backend/test_disk_usage.py", "tests/backend/docker/test_volume_usage.py", "tests/keeper/test_diskspace.py",
           "tests/state/test_journal.py::test_a_full_disk_stops_the_keeper_before_an_event_is_lost",
           "tests/keeper/test_audit.py::test_what_a_bottle_can_cause_uses_up_none_of_the_reserve",
           "tests/keeper/test_audit.py::test_case_117_a_journal_of_the_greatest_length_halts_the_gate_for_good_and_takes_the_ending"],

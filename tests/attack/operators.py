@@ -50,17 +50,18 @@ EGRESS: list[dict[str, Any]] = [
 ]
 PUSHING = {"host": GIT, "credential": "git",
            "git": {"repositories": ["acme/*"], "push": ["refs/heads/bottle/*"], "max_pack": "4m"}}  # fmt: skip
-SMALL_MEMORY, SMALL_PIDS = 192 << 20, 64
+SMALL_MEMORY, SMALL_PIDS, SMALL_DISK = 192 << 20, 64, 16 << 20
 MANIFEST: dict[str, Any] = {
     "version": 1,
     "bottles": {
         "open": {"egress": EGRESS, "credentials": {"api": CREDENTIAL}}, "closed": {},
         "small": {"limits": {"memory": f"{SMALL_MEMORY >> 20}m", "pids": SMALL_PIDS}},
+        "narrow": {"limits": {"disk": f"{SMALL_DISK >> 20}m"}},
         "git": {"egress": [PUSHING], "credentials": {"git": {**CREDENTIAL, "from": {"env": "GIT_SECRET"}, "env": "GIT_TOKEN",
                                                              "header": "Authorization"}}},
     },
     "agents": {name: {"bottle": bottle, "harness": "shell"} for name, bottle in
-               (("shell", "open"), ("closed", "closed"), ("small", "small"), ("git", "git"))},
+               (("shell", "open"), ("closed", "closed"), ("small", "small"), ("narrow", "narrow"), ("git", "git"))},
 }
 # Where a backend is not like the others, as docs/threats.md says: a test whose words depend on it asks `Operator.lacks`.
 OWN_USERS, OWN_UID, HIDDEN_PROC = "own user namespace", "uid 1000 for everybody", "no host path of a mount, no kernel words"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.attack.operators import SMALL_MEMORY, SMALL_PIDS, Bottle, Operator, titles
+from tests.attack.operators import SMALL_DISK, SMALL_MEMORY, SMALL_PIDS, Bottle, Operator, titles
 from tests.attack.probes import KERNEL, NETWORK, SHOW, judged
 from tests.waiting import eventually
 
@@ -54,6 +56,27 @@ def test_case_116_who_hoards_memory_or_fills_a_tmpfs_is_ended_and_nobody_else(op
             assert int(filled.stdout.splitlines()[-1].split()[0]) <= SMALL_MEMORY
         assert bottle.exec("echo", "fine").stdout == "fine\n"
     eventually(lambda: not titles(small.identity))  # where it took the first process along, it settles by itself
+
+
+# More than it may, in part where its owner cannot look.
+FILL = f"""
+mkdir -p ~/d/hidden
+head -c {SMALL_DISK * 3 // 4} /dev/zero > ~/d/hidden/big
+chmod 0 ~/d/hidden ~/d ~
+head -c {SMALL_DISK * 3 // 4} /dev/zero > /workspace/big
+exec sleep infinity
+"""
+
+
+@pytest.mark.threat(117)
+def test_case_117_who_fills_the_disk_is_stopped_and_kept_and_nobody_else_is(operator: Operator, bottle: Bottle) -> None:
+    with operator.start("narrow", "/bin/sh", "-c", FILL) as narrow:
+        eventually(lambda: not titles(narrow.identity))
+        record = json.loads((operator.state(narrow.identity) / "record.json").read_text())
+    assert record["status"] == "preserved"
+    assert f"its disk was full (disk {SMALL_DISK >> 20}m)" in record["preserved"]
+    assert (operator.state(narrow.identity) / "workspace/big").stat().st_size == SMALL_DISK * 3 // 4
+    assert bottle.exec("echo", "fine").stdout == "fine\n"
 
 
 # Each holds a connection of another kind: half a head, half a TLS hello, a tunnel nobody speaks in, answers nobody reads.

@@ -132,6 +132,9 @@ print(json.dumps([open(name).read() for name in {names!r}]))
         assert [name for name in names if (working.place / name).exists() and (working.place / name).read_text()] == []
     assert sorted(os.listdir(working.place)) == before
     assert not (working.place / ".git" / "hooks").exists()
+    if mode == "bind":  # it is in no place of theirs, so it must not go with the bottle
+        kept = working.listing()[bottle.identity]["preserved"]
+        assert any(".claude, .cursor, .vscode" in why for why in kept), kept
 
 
 @pytest.mark.threat(2)

@@ -2,7 +2,8 @@
 happened.
 
 `layers` are capabilities in order, `settings` is config.json, `root` the state root; `argv` runs in a bottle with those that
-could be built. `ids` "one": as where a user has no range of ids. A layer that could not be built is an error in the answer;
+could be built. `ids` "one": as where a user has no range of ids. `releases`: what /etc/os-release says at each layer, and at
+the end. A layer that could not be built is an error in the answer;
 what follows it is not tried.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +68,9 @@ def answer(request: dict[str, Any], root: Path) -> dict[str, Any]:
     backend, plan = BubblewrapBackend(), plan_of("layered-000000")
     lines: list[str] = []
     error = None
+    releases = iter(request.get("releases", ()))
     for layer in request["layers"]:
+        turn_into(releases, root)
         try:
             plan = backend.build_layer(plan, Capability.from_dict(layer), lines.append, gates.outlet(Paths.default()))
         except BottleError as problem:
@@ -75,15 +79,29 @@ def answer(request: dict[str, Any], root: Path) -> dict[str, Any]:
     made: dict[str, Any] = {"names": [layer.name for layer in plan.layers], "lines": lines, "error": error}
     if "argv" not in request:
         return made
+    turn_into(releases, root)
     home, work = root / "home", root / "work"
     for place in (home, work):
         place.mkdir(exist_ok=True)
     out, err, null = os.memfd_create("out"), os.memfd_create("err"), os.open("/dev/null", os.O_RDONLY)
     env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent", "LANG": "C.UTF-8"}
-    with backend.launch(plan, boot=Boot("layered-000000", home, work)) as bottle:
-        code = bottle.spawn(request["argv"], env=env, stdio=(null, out, err)).wait()
+    try:
+        with backend.launch(plan, boot=Boot("layered-000000", home, work)) as bottle:
+            code = bottle.spawn(request["argv"], env=env, stdio=(null, out, err)).wait()
+    except BottleError as problem:
+        return {**made, "error": problem.to_dict()}
     texts = {name: os.pread(fd, 1 << 20, 0).decode(errors="replace") for name, fd in (("out", out), ("err", err))}
     return {**made, "code": code, **texts}
+
+
+def turn_into(releases: Iterator[str], root: Path) -> None:
+    """This host becomes the next of `releases`, if there is one."""
+    from claude_bottle.backend.bubblewrap import distribution
+
+    for release in releases:
+        distribution._OS_RELEASE = root / "os-release"
+        distribution._OS_RELEASE.write_text(release)
+        return
 
 
 if __name__ == "__main__":

@@ -67,6 +67,23 @@ def test_a_python_package_is_a_program_and_a_module(person: Person, root: Path, 
     assert store(root) == done["names"]
 
 
+BEFORE, AFTER = ("ID=some\nVERSION_ID=\"12\"\n", "ID=some\nVERSION_ID=13\n")
+
+
+@pip
+def test_what_was_built_on_one_release_is_never_put_on_another(person: Person, root: Path, registries: Registries) -> None:
+    for name in ("one", "two"):
+        registries.python(name, says=name)
+    one, two = {"pip": ["one"]}, {"pip": ["two"]}
+    for tried in (
+        build(person, root, registries, one, **sh("one"), releases=[BEFORE, AFTER]),  # upgraded before it boots
+        build(person, root, registries, one, two, releases=[BEFORE, AFTER]),  # while it runs, and asks for more
+    ):
+        assert tried["error"]["what"] == "the layer pip one does not fit this host any more"
+        assert "some 12" in tried["error"]["why"] and "some 13" in tried["error"]["why"]
+        assert "resume" in tried["error"]["do"]
+
+
 @needs("npm")
 def test_a_node_package_is_a_program(person: Person, root: Path, registries: Registries) -> None:
     registries.node("brandnew", says="it works")

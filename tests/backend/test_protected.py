@@ -9,7 +9,7 @@ import pytest
 
 from claude_bottle.backend import childhood, protected
 from claude_bottle.backend import namespaces as ns
-from claude_bottle.backend.protected import PINNED, READ_ONLY, Guard, find
+from claude_bottle.backend.protected import LINK, PINNED, READ_ONLY, Guard, find, survey
 from claude_bottle.errors import BottleError, Refused
 
 
@@ -44,15 +44,46 @@ def test_repositories_of_submodules_and_worktrees_are_guarded_too(tmp_path: Path
     }  # fmt: skip
 
 
-def test_what_is_a_link_is_neither_guarded_nor_followed(tmp_path: Path) -> None:
+def test_a_link_that_leads_out_is_pinned_and_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     make(outside, ".vscode/x", ".git/config")
     place = tmp_path / "place"
     make(place, "x")
     (place / ".vscode").symlink_to(outside / ".vscode")
-    (place / ".git").symlink_to(outside / ".git")
+    (place / ".git").symlink_to("../outside/.git")
     (place / "in").symlink_to(outside)
-    assert find(place) == ()
+    assert find(place) == (Guard(".git", LINK), Guard(".vscode", LINK))
+
+
+def test_what_a_link_leads_to_is_guarded_and_every_link_on_the_way_pinned(tmp_path: Path) -> None:
+    make(tmp_path, "a/deep/vscode/x", "repository/HEAD", "repository/config")
+    (tmp_path / "b").symlink_to("a/deep")
+    (tmp_path / ".vscode").symlink_to("./b/../deep/vscode")
+    (tmp_path / ".git").symlink_to(tmp_path / "repository")
+    assert {guard.path: guard.kind for guard in find(tmp_path)} == {
+        ".git": LINK, ".vscode": LINK, "a": PINNED, "a/deep": PINNED, "a/deep/vscode": READ_ONLY, "b": LINK,
+        "repository": PINNED, "repository/config": READ_ONLY,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("leads", ["nothing", ".envrc", "."])
+def test_a_link_to_what_cannot_be_held_is_refused(tmp_path: Path, leads: str) -> None:
+    (tmp_path / ".envrc").symlink_to(leads)
+    with pytest.raises(BottleError, match=r"cannot protect \.envrc"):
+        find(tmp_path)
+
+
+def test_what_git_would_obey_and_is_not_there_is_to_be_held(tmp_path: Path) -> None:
+    make(tmp_path, ".git/HEAD", ".git/worktrees/w/HEAD", ".git/worktrees/w/commondir", ".git/modules/m/HEAD", "sub/file")
+    make(tmp_path, "bare/HEAD", "bare/objects/", "bare/refs/", "bare/config")
+    (tmp_path / ".git/config").write_text("[core]\nhooksPath=sub/hooks\n[include]\npath=../more\n[alias]\nx=!sub/file y\n")
+    found = survey(tmp_path)
+    assert found.held == {".git/config", ".git/worktrees/w/commondir", "bare/config", "sub/file"}
+    assert found.missing == {
+        ".git/hooks": None, ".git/commondir": b".\n", ".git/config.worktree": b"", "sub/hooks": None, "more": b"",
+        ".git/worktrees/w/config.worktree": b"", ".git/modules/m/hooks": None, ".git/modules/m/config": b"",
+        ".git/modules/m/commondir": b".\n", ".git/modules/m/config.worktree": b"",
+    }  # fmt: skip
 
 
 def test_of_installed_packages_only_repositories_are_guarded(tmp_path: Path) -> None:

@@ -134,7 +134,6 @@ def test_blocked_asks_approved_in_another_terminal_and_the_same_call_goes_on(
     assert "grant" in project.do("log", identity)
 
 
-@pytest.mark.parametrize("project", BACKENDS, indirect=True)
 def test_a_rejection_reaches_the_agent_with_its_reason(project: Project, site: ThreadingHTTPServer) -> None:
     child = prepared(project, site).session()
     submit(child, "fetch the page")

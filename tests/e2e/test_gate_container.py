@@ -13,7 +13,7 @@ import pexpect
 import pytest
 
 from tests.e2e.conftest import APART
-from tests.e2e.project import KEY, Project, kill, processes, submit
+from tests.e2e.project import KEY, MANIFEST, Project, kill, processes, submit
 from tests.e2e.test_preservation import WORD, assert_resumes, begin
 from tests.waiting import SECONDS, eventually
 
@@ -74,6 +74,24 @@ def test_a_granted_host_is_reached_with_the_credential_and_no_other_host_is(proj
     assert done.stdout.endswith("6\n")
     assert project.seen[-1].header("x-api-key") == KEY  # and it came from the gate
     assert project.objects() == []
+
+
+def test_what_is_held_is_counted_again_after_a_resume(project: Project) -> None:
+    project.write({**MANIFEST, "bottles": {**MANIFEST["bottles"], "closed": {"limits": {"disk": "16m"}}}})
+    project.trust()
+    plan = json.loads(project.do("start", "closed", "--dry-run", "--format", "json"))
+    assert {"name": "disk", "value": "16m", "enforced": True, "by": "the keeper"} in plan["limits"]
+    write = "head -c 10000000 /dev/urandom > ~/{0}; echo > /workspace/{0}; exec sleep infinity"
+    words = ("--yes", "--detach", "--", "sh", "-c")
+    identity = project.do("start", "closed", *words, write.format("one")).split()[-1]
+    project.do("exec", identity, "--", "sh", "-c", "until test -e /workspace/one; do sleep 0.1; done")
+    project.do("stop", identity, "--keep")
+    assert "its disk was full (disk 16m)" not in project.record(identity)["preserved"]
+    project.do("resume", identity, *words, write.format("two"))
+    eventually(lambda: not project.living(identity))
+    assert "its disk was full (disk 16m)" in project.record(identity)["preserved"]
+    for name in ("one", "two"):
+        assert (project.home / "state" / identity / "home" / name).stat().st_size == 10_000_000
 
 
 def test_decisions_of_the_gate_are_in_the_journal(project: Project) -> None:

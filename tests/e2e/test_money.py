@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from tests.e2e.conftest import BACKENDS
 from tests.e2e.project import Project
 from tests.e2e.test_asking import POST
 
+# US dollars for a million tokens: for one it is more than a whole answer costs by the list.
+DEAR = 50_000
 # One request to the model's API, as any program makes it; what comes of it.
 SPEND = """
 import json, os, urllib.error, urllib.request
@@ -40,7 +45,10 @@ def test_what_claude_spends_is_shown_and_a_bound_ends_it_over_a_resume(project: 
     assert "money_spent" in project.do("egress", row["identity"])
 
 
+@pytest.mark.parametrize("project", BACKENDS, indirect=True)
 def test_more_money_is_asked_for_granted_and_revoked_while_the_bottle_runs(project: Project) -> None:
+    own = {"claude-sonnet-4-5": {"input": DEAR, "output": DEAR}}
+    project.settings("config.json", {**json.loads((project.home / "config.json").read_text()), "prices": own})
     manifest = project.place / "claude-bottle.json"
     said = json.loads(manifest.read_text())
     said["bottles"]["model"]["budget"] = {"usd": 0.000001}
@@ -52,14 +60,14 @@ def test_more_money_is_asked_for_granted_and_revoked_while_the_bottle_runs(proje
         return project.do("exec", identity, "--", "python3", "-c", SPEND).strip()
 
     assert [spend(), spend()] == ["assistant", "money_spent"]
-    assert project.only()["usd_micros"] > 1
-    asked = json.loads(project.do("exec", identity, "--", "python3", "-c", POST, json.dumps({"kind": "money", "usd": 2.5})))
+    assert project.only()["usd_micros"] >= DEAR, "by the operator's price"
+    asked = json.loads(project.do("exec", identity, "--", "python3", "-c", POST, json.dumps({"kind": "money", "usd": 250})))
     shown = project.do("requests")
-    assert "+ budget of money  $2.50 more at the model's API" in shown
-    project.do("approve", asked["id"], "--usd", "1.5", "--yes")
+    assert "+ budget of money  $250.00 more at the model's API" in shown
+    project.do("approve", asked["id"], "--usd", "150", "--yes")
     assert spend() == "assistant"
     (grant,) = json.loads(project.do("grants", "--json"))["grants"]
-    assert grant["change"] == {"kind": "money", "usd": 1.5}
+    assert grant["change"] == {"kind": "money", "usd": 150}
     project.do("revoke", grant["id"])
     assert spend() == "money_spent"
     project.do("stop", identity, "--timeout", "0")

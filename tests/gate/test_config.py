@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from claude_bottle.gate.config import GateConfig, Upstream
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
 from claude_bottle.model.policy import Rule
+from claude_bottle.model.prices import Price
 
 SECRET = "s3cr3t-value"
 SPEC = CredentialSpec("api", "command", ("get", "key"), "API_KEY", "authorization", "Bearer {secret}", 60)
@@ -19,6 +20,7 @@ CONFIG = GateConfig(
     "x-abc123", (Rule("api.example.com", paths=("/v1/*",), credential="api"), Rule("t.example.com", tls="tunnel")), (BOUND,),
     {("api.example.com", 443): Upstream("10.0.0.5", 8443, "-----BEGIN\n…"), ("b.example.com", 80): Upstream("::1", 80)},
     "-----BEGIN CERTIFICATE-----\nx\n", "00ff", explicit_proxy=False,
+    prices={"claude-next": Price(3, 15.5), "own-*": Price(0, 0, 0.1)},
 )  # fmt: skip
 
 

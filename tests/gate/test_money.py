@@ -14,7 +14,7 @@ from claude_bottle.gate import core
 from claude_bottle.gate.money import Meter, Money
 from claude_bottle.model import policy as reasons
 from claude_bottle.model.policy import Rule
-from claude_bottle.model.prices import MICROS, PRICES, Tokens, cost, dollars
+from claude_bottle.model.prices import MICROS, PRICES, Price, Tokens, cost, dollars, price_of
 from claude_bottle.testing.playbook import Playbook
 from tests.gate.conftest import HOST, MakeState
 from tests.gate.test_http import body
@@ -157,9 +157,40 @@ def test_caches_long_contexts_and_searches_cost_what_they_cost() -> None:
     assert cost("claude-sonnet-4-5", Tokens(searches=3)) == 30_000
 
 
-def test_an_unknown_model_costs_as_much_as_the_dearest() -> None:
-    dearest = max(cost(name, Tokens(100, written=100)) for name in PRICES)
-    assert {cost(name, Tokens(100, written=100)) for name in ("", "gpt-9", "claude-next", "x" * 5000, "\x1b[2J")} == {dearest}
+UNKNOWN = ("", "gpt-9", "claude-next", "claude-sonnet-5", "claude-sonnet-4-5-turbo", "claude-opus-4-9", "x" * 5000, "\x1b[2J")
+EACH = [Tokens(**{part: 100}) for part in ("read", "written", "from_cache", "cached_short", "cached_long")]
+
+
+@pytest.mark.parametrize("used", EACH, ids=lambda used: next(name for name, count in used._asdict().items() if count))
+@pytest.mark.parametrize("own", [{}, {"a": Price(1, 999)}, {"b": Price(70, 0, 30, 0), "claude-opus-4-1": Price(0, 0)}])
+def test_an_unknown_model_costs_as_much_as_the_dearest_in_each_part(used: Tokens, own: dict[str, Price]) -> None:
+    every = [cost("m", used, {"m": price}) for price in (*PRICES.values(), *own.values())]
+    assert {cost(name, used, own) for name in UNKNOWN} == {max(every)}
+
+
+def test_the_operators_price_goes_before_the_list(make_state: MakeState) -> None:
+    play = conversation(make_state, None)
+    play.logic.state.money.prices = {"claude-sonnet-4-5": Price(30, 150)}
+    play.client(post())
+    play.dialled(1)
+    play.upstream(1, answer(WHOLE))
+    assert play.logic.state.money.spent == 10 * PRICE
+
+
+def test_a_name_is_one_model_and_its_versions_unless_it_says_more() -> None:
+    own = {"gpt-5": Price(1, 1), "gpt-5-pro*": Price(15, 120), "gpt-5-pro-mini": Price(2, 2), "claude-*": Price(7, 7)}
+    assert price_of("gpt-5", own) == price_of("gpt-5-20260101", own) == price_of("gpt-5@20260101", own) == Price(1, 1)
+    assert price_of("gpt-5-pro-x", own) == Price(15, 120)
+    assert price_of("gpt-5-pro-mini", own) == Price(2, 2)
+    assert price_of("claude-sonnet-4-5-20250929", own) == Price(7, 7)
+    assert price_of("gpt-5-max", own).written == 120
+    assert price_of("claude-sonnet-4-5-20250929") == price_of("claude-3-7-sonnet-latest") == Price(3, 15)
+
+
+def test_what_the_operator_says_of_caches_holds() -> None:
+    own = {"m": Price(10, 10, 2, 20)}
+    assert cost("m", Tokens(from_cache=1000, cached_short=1000), own) == 2000 + 20_000
+    assert cost("m", Tokens(cached_long=1000), own) == 32_000
 
 
 @pytest.mark.parametrize(("micros", "said"), [(0, "$0.00"), (1, "<$0.01"), (5000, "$0.01"), (1_840_000, "$1.84")])

@@ -15,8 +15,8 @@ from claude_bottle.errors import BottleError
 from claude_bottle.gate.config import GateConfig
 from claude_bottle.keeper import boot
 from claude_bottle.keeper.audit import Audit
+from claude_bottle.keeper.interrupted import settle_interrupted
 from claude_bottle.keeper.order import Order
-from claude_bottle.keeper.settle import settle_interrupted
 from claude_bottle.keeper.spawn import start
 from claude_bottle.model.policy import Rule
 from claude_bottle.state.lock import IdentityLock, held_here

@@ -1,83 +1,80 @@
-"""How much files take: every one of them, wherever an agent has put it, and nothing outside."""
+"""A bottle that holds too much: it is told once, whatever looks, and nobody waits for the looking at the end."""
 
 from __future__ import annotations
 
-import os
-import time
+import threading
 from pathlib import Path
 
 import pytest
 
-from claude_bottle.keeper.diskspace import ENTRY, DiskSpace, held
+from claude_bottle.backend.disk_usage import Usage
+from claude_bottle.errors import BottleError
+from claude_bottle.keeper.diskspace import DiskSpace
 from claude_bottle.keeper.loop import Loop
+from tests.keeper.loops import run_until
 
 MIB = 1 << 20
-FAR = 1 << 40
+pytestmark = pytest.mark.threat(117)
 
 
-def test_bytes_count_once_whatever_their_names(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x" * MIB)
-    os.link(tmp_path / "a", tmp_path / "b")
-    (tmp_path / "d").mkdir()
-    os.link(tmp_path / "a", tmp_path / "d/c")
-    assert MIB <= held([tmp_path, tmp_path], FAR) < MIB + 10 * ENTRY
-
-
-def test_files_without_bytes_count_too(tmp_path: Path) -> None:  # threats 117
-    for number in range(100):
-        (tmp_path / str(number)).touch()
-    assert held([tmp_path], FAR) >= 100 * ENTRY
-
-
-def test_holes_do_not(tmp_path: Path) -> None:
-    with (tmp_path / "sparse").open("wb") as file:
-        file.truncate(1 << 40)
-    assert held([tmp_path], FAR) < MIB
-
-
-def test_no_link_leads_outside(tmp_path: Path) -> None:
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside/big").write_bytes(b"x" * MIB)
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home/link").symlink_to(tmp_path / "outside")
-    (tmp_path / "away").symlink_to(tmp_path / "outside")
-    assert held([tmp_path / "home", tmp_path / "away"], FAR) < MIB
-
-
-def test_what_is_closed_counts_and_stays_closed(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir()
-    (closed / "big").write_bytes(b"x" * MIB)
-    closed.chmod(0)
-    try:
-        assert held([tmp_path], FAR) >= MIB
-        assert closed.stat().st_mode & 0o777 == 0
-    finally:
-        closed.chmod(0o700)
-
-
-def test_counting_ends_above_the_bound(tmp_path: Path) -> None:
-    for number in range(200):
-        (tmp_path / str(number)).touch()
-    assert ENTRY * 10 < held([tmp_path], ENTRY * 10) < ENTRY * 13
+@pytest.fixture
+def told() -> list[BottleError | None]:
+    return []
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_it_is_told_once(tmp_path: Path, late: bool) -> None:
+def test_it_is_told_once(tmp_path: Path, told: list[BottleError | None], late: bool) -> None:
     """Of what was there before, and of what is written later."""
-    loop, told = Loop(), []
+    loop, big = Loop(), tmp_path / "big"
     if not late:
-        (tmp_path / "big").write_bytes(b"x" * 2 * MIB)
-
-    def full() -> None:
-        told.append(time.monotonic())
-        loop.later(1.5, loop.stop)
-
-    space = DiskSpace(loop, MIB, (tmp_path,), full)
+        big.write_bytes(b"x" * 2 * MIB)
+    space = DiskSpace(loop, Usage([str(tmp_path)], MIB), MIB, told.append)
     if late:
-        loop.later(0.5, lambda: (tmp_path / "big").write_bytes(b"x" * 2 * MIB))
-    loop.later(60, loop.stop)
+        loop.later(1.5, lambda: big.write_bytes(b"x" * 2 * MIB))
+    run_until(loop, lambda: told)
+    space._thread.join()
+    loop.later(0, loop.stop)
+    loop.run()
+    space.finish()
+    space.finish()
+    loop.close()
+    assert told == [None]
+
+
+class Blind(Usage):
+    def held(self) -> int:
+        raise BottleError("it cannot be seen")
+
+
+class Slow(Usage):
+    """A look that takes until it is told to stop."""
+
+    looking, may_end = threading.Event(), threading.Event()
+
+    def held(self) -> int:
+        self.looking.set()
+        self.may_end.wait()
+        return 2 * self._most
+
+    def stop(self) -> None:
+        self.may_end.set()
+
+
+def test_what_cannot_be_looked_at_any_more_is_told_like_what_is_full(told: list[BottleError | None]) -> None:
+    loop = Loop()
+    space = DiskSpace(loop, Blind([], MIB), MIB, told.append)
+    run_until(loop, lambda: told)
+    space.finish()
+    loop.close()
+    assert [problem.what for problem in told if problem] == ["it cannot be seen"]
+
+
+def test_a_look_under_way_at_the_end_is_told_to_stop_and_nothing_of_it_is_told(told: list[BottleError | None]) -> None:
+    loop, usage = Loop(), Slow([], MIB)
+    space = DiskSpace(loop, usage, MIB, told.append)
+    assert usage.looking.wait(60)
+    space.finish()
+    loop.later(0, loop.stop)
     loop.run()
     loop.close()
-    space.cancel()
-    assert len(told) == 1
+    assert (told, space._thread.is_alive()) == ([], False)

@@ -18,7 +18,7 @@ from claude_bottle.backend.fake.backend import FakeBackend
 from claude_bottle.backend.fake.bottle import FakeBottle
 from claude_bottle.backend.registry import TABLE
 from claude_bottle.errors import BottleError
-from claude_bottle.keeper.settle import settle_interrupted
+from claude_bottle.keeper.interrupted import settle_interrupted
 from claude_bottle.model.plan import BottlePlan
 from tests.keeper import orders
 from tests.keeper.conftest import Launch

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import pytest
 
 from claude_bottle import proc
 from claude_bottle.backend.base import Begun
+from claude_bottle.backend.disk_usage import Usage
 from claude_bottle.backend.fake.backend import FakeBackend
 from claude_bottle.backend.fake.bottle import FakeBottle
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.gate.config import GateConfig
 from claude_bottle.keeper import audit, gate_link
 from claude_bottle.keeper.client import ENDED, LOST, Control
+from claude_bottle.keeper.interrupted import settle_interrupted
 from claude_bottle.keeper.order import PIPES, Pipes
 from claude_bottle.keeper.reasons import reason_of
-from claude_bottle.keeper.settle import settle_interrupted
 from claude_bottle.keeper.spawn import start
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
 from claude_bottle.model.plan import KEEPER, Limit
@@ -160,6 +162,28 @@ def test_a_bottle_whose_disk_is_full_is_stopped_and_kept(launch: Launch) -> None
     fill = "head -c 30000000 /dev/zero > ~/big; while :; do read line; done"
     kept = launch("sh", "-c", fill, limits=(Limit("disk", "16m", True, KEEPER),))
     assert outcome(kept) == (143, ["its disk was full (disk 16m)", "stopped (killed (SIGTERM))"])
+
+
+class Unseen(Usage):
+    def held(self) -> int:
+        raise BottleError("nobody can tell", why="who looks has gone")
+
+
+class UnseenBottle(FakeBottle):
+    def disk_usage(self, places: Sequence[Path], most: int) -> Usage:
+        return Unseen([], most)
+
+
+class UnseenBackend(FakeBackend):
+    bottle = UnseenBottle
+
+
+def test_a_bottle_whose_disk_nobody_can_look_at_is_stopped_and_kept(launch: Launch) -> None:
+    kept = launch("sleep", "1000", backend=UnseenBackend(), limits=(Limit("disk", "16m", True, KEEPER),))
+    assert outcome(kept) == (143, ["its disk could not be looked at (disk 16m)", "stopped (killed (SIGTERM))"])
+    events = [line.event for line in read(kept.order.paths.journal(kept.identity)) if line.event]
+    (fault,) = [event["data"] for event in events if event["kind"] == "fault"]
+    assert (fault["what"], fault["why"]) == ("nobody can tell", "who looks has gone")
 
 
 def test_an_order_to_keep_preserves_a_clean_exit(launch: Launch) -> None:

@@ -18,10 +18,10 @@ from claude_bottle.backend.fake.backend import FakeBackend
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import main
 from claude_bottle.keeper.client import Control
+from claude_bottle.keeper.interrupted import settle_interrupted
 from claude_bottle.keeper.order import PIPES, Order, Pipes
 from claude_bottle.keeper.reboot import Rebooter
 from claude_bottle.keeper.relay import pump
-from claude_bottle.keeper.settle import settle_interrupted
 from claude_bottle.model.capability import Capability
 from claude_bottle.state.journal import read
 from claude_bottle.state.record import BottleRecord

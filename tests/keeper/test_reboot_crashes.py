@@ -12,9 +12,9 @@ from claude_bottle.backend.fake.backend import FakeBackend
 from claude_bottle.backend.registry import TABLE
 from claude_bottle.keeper import boot
 from claude_bottle.keeper.audit import Audit
+from claude_bottle.keeper.interrupted import settle_interrupted
 from claude_bottle.keeper.order import Order
 from claude_bottle.keeper.reboot_contract import applied
-from claude_bottle.keeper.settle import settle_interrupted
 from claude_bottle.model.capability import Capability
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.record import BottleRecord

@@ -14,8 +14,8 @@ from claude_bottle.errors import BottleError
 from claude_bottle.gate.config import GateConfig
 from claude_bottle.keeper import inbox_file
 from claude_bottle.keeper.inbox_file import Carried, carry
+from claude_bottle.keeper.interrupted import settle_interrupted
 from claude_bottle.keeper.leases import Leases
-from claude_bottle.keeper.settle import settle_interrupted
 from claude_bottle.model.policy import Rule
 from claude_bottle.state.damage import Damaged
 from claude_bottle.state.lock import IdentityLock

@@ -12,8 +12,8 @@ import pytest
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import boot, checkpointing, restoring
 from claude_bottle.keeper.audit import Audit
+from claude_bottle.keeper.interrupted import settle_interrupted
 from claude_bottle.keeper.order import PIPES, Order, Pipes
-from claude_bottle.keeper.settle import settle_interrupted
 from claude_bottle.state import checkpoints
 from claude_bottle.state.store import Store
 from claude_bottle.values import replace

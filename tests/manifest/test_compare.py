@@ -7,13 +7,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from claude_bottle.manifest.bottle import Bottle
-from claude_bottle.manifest.compare import bottle_widening, common_rules, covers_path, narrow, widening
+from claude_bottle.manifest.compare import bottle_widening, common_rules, narrow, widening
 from claude_bottle.model.credentials import CredentialSpec
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.matching import conflicts
 from claude_bottle.model.plan import Mount
 from claude_bottle.model.policy import Policy, Rule
-from claude_bottle.model.urlpath import compile_pattern
+from tests.model.test_urlpath import PATHS, PATTERNS
 
 HOST = "api.example.com"
 
@@ -87,25 +87,6 @@ def test_case_110_credentials_mounts_and_the_workspace_grow_too() -> None:
 def test_a_mount_that_becomes_writable_is_a_widening() -> None:
     old, new = (Bottle("b", mounts=(Mount("/a", "/srv/a", mode),)) for mode in ("ro", "rw"))
     assert bottle_widening(old, new) == ["read and write /a (as /srv/a)"]
-
-
-SEGMENTS = st.sampled_from(["a", "b", "*", "**", "a*", "*b", "a*b", "ab"])
-PATTERNS = st.lists(SEGMENTS, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
-PATHS = st.lists(st.sampled_from(["a", "b", "ab", "aab", "c", "acb"]), max_size=5).flatmap(
-    lambda parts: st.sampled_from(["/" + "/".join(parts), "/" + "/".join([*parts, ""])])
-)
-
-
-@given(PATTERNS, PATTERNS, PATHS)
-@settings(max_examples=400, deadline=None)
-def test_a_covered_pattern_matches_nothing_more(old: str, new: str, path: str) -> None:
-    if covers_path(old, new) and compile_pattern(new)(path):
-        assert compile_pattern(old)(path)
-
-
-@given(PATTERNS)
-def test_every_pattern_covers_itself(pattern: str) -> None:
-    assert covers_path(pattern, pattern)
 
 
 @st.composite

@@ -372,7 +372,7 @@ def test_a_good_manifest_loads_without_jsonschema_or_the_scanner(place: Place) -
     program = (
         "import sys; from claude_bottle.manifest import Manifest; assert 'msgspec' not in sys.modules;"
         f"Manifest.resolve({str(place.project_dir)!r});"
-        "print([m for m in ('jsonschema', 'claude_bottle.manifest.positions', 'asyncio', 'subprocess',"
+        "print([m for m in ('jsonschema', 'claude_bottle.state.positions', 'asyncio', 'subprocess',"
         " 'claude_bottle.manifest.explain', 'ssl') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ), check=True)

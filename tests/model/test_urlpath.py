@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_bottle.model.urlpath import (
@@ -14,6 +14,7 @@ from claude_bottle.model.urlpath import (
     BadTarget,
     canonical_target,
     compile_pattern,
+    covers_path,
     is_canonical,
     readings,
 )
@@ -173,3 +174,22 @@ def test_case_119_a_hostile_path_is_matched_without_backtracking() -> None:
     deep = compile_pattern("/" + "**/a/" * 80 + "b")
     assert not stars("/" + "a" * (MAX_TARGET - 1))
     assert not deep("/" + "a/" * (MAX_TARGET // 2 - 1))
+
+
+SEGMENTS = st.sampled_from(["a", "b", "*", "**", "a*", "*b", "a*b", "ab"])
+PATTERNS = st.lists(SEGMENTS, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
+PATHS = st.lists(st.sampled_from(["a", "b", "ab", "aab", "c", "acb"]), max_size=5).flatmap(
+    lambda parts: st.sampled_from(["/" + "/".join(parts), "/" + "/".join([*parts, ""])])
+)
+
+
+@given(PATTERNS, PATTERNS, PATHS)
+@settings(max_examples=400, deadline=None)
+def test_a_covered_pattern_matches_nothing_more(old: str, new: str, path: str) -> None:
+    if covers_path(old, new) and compile_pattern(new)(path):
+        assert compile_pattern(old)(path)
+
+
+@given(PATTERNS)
+def test_every_pattern_covers_itself(pattern: str) -> None:
+    assert covers_path(pattern, pattern)

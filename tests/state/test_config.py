@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,16 @@ def configure(paths: Paths, content: object) -> None:
     paths.config.chmod(0o600)
 
 
-def problems(paths: Paths, content: object) -> list[str]:
+def told(paths: Paths, content: object) -> list[str]:
     configure(paths, content)
     with pytest.raises(BottleError) as caught:
         Settings.load(paths)
     return caught.value.why.splitlines()
+
+
+def problems(paths: Paths, content: object) -> list[str]:
+    """Without their places."""
+    return [re.sub(r"^config\.json:\d+:\d+: ", "", line) for line in told(paths, content)]
 
 
 def test_without_a_file_the_defaults_hold(paths: Paths) -> None:
@@ -72,6 +78,23 @@ def test_all_problems_are_reported_at_once(paths: Paths) -> None:
     ):  # fmt: skip
         assert any(problem.startswith(expected) for problem in found), expected
     assert len(found) == 11
+
+
+def test_every_problem_says_where_it_stands(paths: Paths) -> None:
+    said = """{
+      "retention_days": -1,
+      "upstreams": {
+        "a.example.com:443": {
+          "connect": 7},
+        "b.example.com:443": {}
+      },
+      "oops": {}, "registries": {"pip": {"url": "x"}}
+    }"""
+    places = [(*line.split(":")[1:3], line.split(": ")[1]) for line in told(paths, said)]
+    assert places == [
+        ("2", "7", "retention_days"), ("5", "11", "upstreams.a.example.com:443.connect"),
+        ("6", "9", "upstreams.b.example.com:443.connect"), ("8", "7", "oops"), ("8", "42", "registries.pip.url"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,12 @@ def test_named_groups_of_the_operators_words_reach_the_tool_call() -> None:
     assert turn.calls(conversation)[0].input == {"command": "echo {other} $((1+1))"}
 
 
+def test_named_groups_of_a_result_reach_the_tool_call() -> None:
+    script = parse([{"if_result_matches": "it is (?P<id>q-\\w+)", "tools": [{"name": "status", "input": {"id": "{id}"}}]}])
+    conversation = Conversation.of(body(user("go"), result("ask", "it is q-7x.")), "a")
+    assert Player(script).next(conversation).calls(conversation)[0].input == {"id": "q-7x"}
+
+
 def test_what_the_client_adds_to_the_operators_words_is_not_taken_for_them() -> None:
     text = "<system-reminder>\nwalrus\n</system-reminder>"
     message = {"role": "user", "content": [{"type": "text", "text": text}, {"type": "text", "text": "hello"}]}

@@ -63,7 +63,8 @@ def test_without_a_word_it_is_the_session() -> None:
 @pytest.mark.parametrize(
     ("wish", "hosts"),
     [(Narrowing(only=(2,)), ["pypi.org"]), (Narrowing(hosts=("crates.io",)), ["crates.io"]),
-     (Narrowing(methods=("GET",)), ["crates.io", "pypi.org"]), (Narrowing(only=(1,), paths=("/a",)), ["crates.io"])],
+     (Narrowing(methods=("GET",)), ["crates.io", "pypi.org"]), (Narrowing(only=(1,), paths=("/a",)), ["crates.io"]),
+     (Narrowing(only=(1,), paths=("/api/v1/**", "/api/*/x")), ["crates.io"])],
 )  # fmt: skip
 def test_less_is_what_is_left(wish: Narrowing, hosts: list[str]) -> None:
     found: Any = narrowed(ASKED, wish)
@@ -77,11 +78,19 @@ def test_less_is_what_is_left(wish: Narrowing, hosts: list[str]) -> None:
     [(ASKED, Narrowing(only=(3,))), (ASKED, Narrowing(hosts=("evil.example.com",))), (ASKED, Narrowing(egress_bytes=5)),
      (egress("crates.io", methods=("GET",)).to_dict(), Narrowing(methods=("POST",))),
      (egress("crates.io", paths=("/a/**",)).to_dict(), Narrowing(paths=("/**",))),
+     (egress("crates.io", paths=("/a/*/b",)).to_dict(), Narrowing(paths=("/a/**/b",))),
+     (egress("crates.io", paths=("/a/*",)).to_dict(), Narrowing(paths=("/a/x**",))),
      (ASKED, Narrowing(paths=("no slash",))), (tool().to_dict(), Narrowing(only=(1,)))],
 )  # fmt: skip
 def test_more_or_something_else_is_refused(asked: object, wish: Narrowing) -> None:
     with pytest.raises(UsageError):
         narrowed(asked, wish)
+
+
+def test_a_pattern_within_one_that_was_asked_for_is_less() -> None:
+    asked, wish = egress("crates.io", paths=("/api/**", "/v/*")).to_dict(), ("/api/v1/*", "/api/*/x/**", "/v/1", "/v/a*")
+    found: Any = narrowed(asked, Narrowing(paths=wish))
+    assert tuple(found["rules"][0]["paths"]) == wish
 
 
 def test_nothing_said_is_all_of_it() -> None:

@@ -43,7 +43,6 @@ class BubblewrapBackend(Backend):
             limits=bounds.limits,
             protections=protections(root=os.geteuid() == 0, groups=supplementary_groups()),
             no_overlay=self.no_overlay,
-            files_here=True,
         )
         return planning.with_layers(self, spec, plan)
 

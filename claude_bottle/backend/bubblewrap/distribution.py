@@ -16,6 +16,7 @@ from claude_bottle.values import dataclass
 # Where the keys of the operator's own registry lie in a build bottle.
 KEYRING = "/opt/claude-bottle/apt-keyring"
 _OS_RELEASE = Path("/etc/os-release")
+_PYTHON = "/usr/bin/python3"
 _UBUNTU = ("archive.ubuntu.com", "security.ubuntu.com")
 _READ = ("GET", "HEAD")
 
@@ -35,9 +36,11 @@ class Source:
 
 
 def base() -> str:
-    """What of this host decides whether a layer fits: the system's release and the machine."""
+    """What of this host decides whether a layer fits: the system's release, the machine, and the Python that packages are
+    unpacked for, which on a system without releases tells most."""
     said = os_release()
-    return f"{said.get('ID', '')} {said.get('VERSION_ID', '')} {os.uname().machine}"
+    release = said.get("VERSION_ID") or said.get("VERSION_CODENAME") or said.get("BUILD_ID") or ""
+    return f"{said.get('ID', '')} {release} {os.uname().machine} {os.path.basename(os.path.realpath(_PYTHON))}"
 
 
 def os_release() -> dict[str, str]:

@@ -63,9 +63,10 @@ test -d /usr/bin
 
 def build(
     store: LayerStore, below: tuple[Path, ...], name: str, capability: Capability, registry: Registry | None,
-    granted: tuple[Rule, ...], progress: Progress, outlet: Outlet, launch: Launcher, *, installed: bool,
+    granted: tuple[Rule, ...], progress: Progress, outlet: Outlet, launch: Launcher, base: str, *, installed: bool,
 ) -> None:  # fmt: skip
-    """Make the layer `name` on top of `below` (lowest first) and put it into the store. `installed`: see `layer_scripts`.
+    """Make the layer `name` on top of `below` (lowest first) and put it into the store. `base`: what it fits
+    (`distribution.base`); `installed`: see `layer_scripts`.
     BottleError as from `Backend.build_layer`; nothing is left then."""
     store.make_room()
     with store.staging() as place:
@@ -81,7 +82,8 @@ def build(
             job.fetch(outlet)
             copied = layer_copy.take_over(place / "work", made / ROOT, MAX_BYTES)
         _make_cache(place, (*below, made), progress, launch)
-        store.publish(made, name, {"capability": capability.to_dict(), "size": copied, "created": int(time.time())})
+        about = {"capability": capability.to_dict(), "base": base, "size": copied, "created": int(time.time())}
+        store.publish(made, name, about)
 
 
 class _Job(NamedTuple):

@@ -17,9 +17,10 @@ from claude_bottle.backend import packages, subids
 from claude_bottle.backend.base import Images
 from claude_bottle.backend.bubblewrap import distribution
 from claude_bottle.backend.bubblewrap.layer_store import LayerStore
-from claude_bottle.errors import BottleError, Refused
+from claude_bottle.errors import BottleError, EnvironmentLacks, Refused
 from claude_bottle.model.capability import APT, DOCKERFILE, MAX_LAYERS, Capability
 from claude_bottle.model.plan import BottlePlan, Layer
+from claude_bottle.redact import printable
 from claude_bottle.state.config import Registry, Settings
 from claude_bottle.state.paths import Paths
 from claude_bottle.values import replace
@@ -54,6 +55,7 @@ def build_layer(
     plan: BottlePlan, capability: Capability, progress: Progress, outlet: Outlet, launch: Launcher
 ) -> BottlePlan:  # fmt: skip
     """See `Backend.build_layer`."""
+    base = distribution.base()
     wanted, store = with_layer(plan, capability), LayerStore(Paths.default())
     name, registry = wanted.layers[-1].name, _registry(capability)
     if not store.has(name):
@@ -61,15 +63,23 @@ def build_layer(
 
         granted = _granted(capability, registry)
         layer_build.build(store, pile(plan), name, capability, registry, granted, progress, outlet, launch,
-                          installed=_installed(capability))  # fmt: skip
+                          base, installed=_installed(capability))  # fmt: skip
     store.used(name)
     return wanted
 
 
 def pile(plan: BottlePlan) -> tuple[Path, ...]:
-    """The directories of a plan's layers, lowest first. BottleError when one is not there."""
-    store = LayerStore(Paths.default())
-    return tuple(store.directory(layer.name) for layer in plan.layers)
+    """The directories of a plan's layers, lowest first. BottleError when one is not there, or belongs to another system
+    than this host is by now: what was built on the one does not go with the /usr of the other."""
+    store, now = LayerStore(Paths.default()), distribution.base()
+    found = tuple(store.directory(layer.name) for layer in plan.layers)
+    for layer in plan.layers:
+        base = store.about(layer.name).get("base")
+        if base != now:
+            raise EnvironmentLacks(f"the layer {layer.capability.describe()} does not fit this host any more",
+                                   why=f"it was built on {printable(str(base))}, this is {now} now",
+                                   do="stop the bottle with --keep, then resume it: its layers are built anew")  # fmt: skip
+    return found
 
 
 def _installed(capability: Capability) -> bool:

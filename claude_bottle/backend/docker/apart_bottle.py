@@ -31,6 +31,7 @@ from claude_bottle.state.removal import remove_tree
 
 if TYPE_CHECKING:
     from claude_bottle.backend.base import Boot
+    from claude_bottle.backend.disk_usage import Usage
     from claude_bottle.backend.docker.apart import Attached
     from claude_bottle.backend.docker.channel import Channel
     from claude_bottle.backend.docker.engine import Engine
@@ -212,6 +213,11 @@ class ApartBottle(Bottle):
             export.copy_name(self._engine, self._attached.cid, f"{HOME}/{name}", below)
         finally:
             os.close(below)
+
+    def disk_usage(self, places: Sequence[Path], most: int) -> Usage:
+        from claude_bottle.backend.docker.volume_usage import VolumeUsage
+
+        return VolumeUsage([str(place) for place in places], most, self._engine, self._owner, self._boot.identity)
 
     def release(self) -> None:
         if self._released:

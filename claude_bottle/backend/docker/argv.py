@@ -58,6 +58,12 @@ class Container:
         """Whether /workspace is a volume."""
         return self.workspace is None and not self.covered
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Where it has further volumes: those that its image declares where nothing of ours lies."""
+        ours = {HOME, WORKSPACE, RUN_DIR, *(target for target, _, _ in _TMPFS), *(mount.target for mount in self.mounts)}
+        return tuple(target for target in self.volumes if target not in ours)
+
 
 def run(container: Container) -> list[str]:
     """Arguments that start it, detached; the engine removes it once it has ended, its named volumes stay. With a `meeting`
@@ -94,9 +100,8 @@ def _mounts(container: Container) -> list[str]:
         values.append(_bind(container.workspace, WORKSPACE, "rw"))
     values += [_bind(source, target, "ro") for source, target in container.files]
     values += [_bind(mount.source, mount.target, mount.mode) for mount in container.mounts]
-    ours = {HOME, WORKSPACE, RUN_DIR, *(target for target, _, _ in _TMPFS), *(mount.target for mount in container.mounts)}
     # An engine would make these without a label, and a crash would leave what nobody knows the owner of.
-    return values + [_volume("", target, container.labels) for target in container.volumes if target not in ours]
+    return values + [_volume("", target, container.labels) for target in container.others]
 
 
 def _volume(name: str, target: str, labels: tuple[tuple[str, str], ...]) -> str:

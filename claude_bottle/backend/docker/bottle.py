@@ -26,7 +26,10 @@ from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import HOME, WORKSPACE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from claude_bottle.backend.base import Boot
+    from claude_bottle.backend.disk_usage import Usage
     from claude_bottle.backend.docker.engine import Engine
     from claude_bottle.backend.docker.launcher import Sandbox
     from claude_bottle.backend.docker.rundir import RunDir
@@ -154,6 +157,13 @@ class DockerBottle(Bottle):
 
     def work(self) -> int | None:
         return None if self._ended or self._sandbox.work is None else os.dup(self._sandbox.work)
+
+    def disk_usage(self, places: Sequence[Path], most: int) -> Usage:
+        from claude_bottle.backend.disk_usage import Usage
+
+        held = self._sandbox.home, self._sandbox.work, *self._sandbox.others
+        volumes = [os.dup(volume) for volume in held if volume is not None]
+        return Usage([*map(str, places), *volumes], most, self._sandbox.mounts)
 
     def release(self) -> None:
         if self._released:

@@ -8,6 +8,7 @@ while the bottle runs, and how it is read, is `tree`'s and `export`'s business.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def fetch(source: int, target: Path, shown_as: str, without: Iterable[str]) -> l
     """All of the directory `source`, which the bottle sees at `shown_as`, into the place of `target`; what was too deep, and
     left out. `without`: paths inside that are mounts of the host's."""
     copy = Copy(without=_beneath(shown_as, without))
+    _reach(source)
 
     def fill(directory: int) -> None:
         copy.whole(source, directory)
@@ -35,6 +37,7 @@ def fetch_names(
 ) -> list[str]:  # fmt: skip
     """As `fetch`, but only what lies at `names`, into the same places beneath `target`, replacing file by file."""
     copy = Copy(fresh=False, without=_beneath(shown_as, without))
+    _reach(source)
     with opened(target) as directory:
         for name in names:
             *parents, last = plain_parts(name)
@@ -54,6 +57,14 @@ def fetch_names(
                 os.close(held)
     copy.demand_all(but=copy.deep)
     return copy.left_out()
+
+
+def _reach(source: int) -> None:
+    """Open up a directory that an agent has closed even to its owner, where that is us: what lies in it, the copying does."""
+    try:
+        os.stat(".", dir_fd=source)
+    except PermissionError:
+        os.fchmod(source, stat.S_IMODE(os.fstat(source).st_mode) | 0o700)
 
 
 def _beneath(shown_as: str, paths: Iterable[str]) -> frozenset[str]:

@@ -59,9 +59,10 @@ def set_up(control: socket.socket) -> None:
     seen = {path: [found.st_dev, found.st_ino] for path, found in ((path, os.stat(path)) for path in order["mounts"])}
     root = bool(os.statvfs("/").f_flag & os.ST_RDONLY)
     drop(order["uid"], order["gid"])
+    volumes = [found for found in map(reachable, order["volumes"]) if found >= 0]
     # One socket more, so that the keeper can look at this network from outside, listeners or none.
     witness = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    passed = trees + [one.detach() for one in [witness] + [listener for _, listener in listeners]]
+    passed = trees + [one.detach() for one in [witness] + [listener for _, listener in listeners]] + volumes
     say(control, passed, op="ready", listeners=[name for name, _ in listeners], seen=seen, read_only=root)
     for fd in passed:
         os.close(fd)
@@ -73,6 +74,14 @@ def give_away(path: str, uid: int, gid: int) -> int:
     os.chmod(path, 0o755)
     os.chown(path, uid, gid)
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def reachable(path: str) -> int:
+    """A descriptor of a directory, for whoever may read it; -1 for one that nobody in here gets to."""
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def bring_up_loopback() -> None:

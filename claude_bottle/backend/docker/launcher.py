@@ -29,6 +29,7 @@ from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
     from claude_bottle.backend.base import Boot
+    from claude_bottle.backend.disk_usage import Node
     from claude_bottle.backend.docker.begun import Asked, Recipe
     from claude_bottle.backend.docker.engine import Engine
     from claude_bottle.backend.docker.rundir import RunDir
@@ -43,8 +44,8 @@ _SIOCGIFCONF, _IFREQ = 0x8912, 40
 @dataclass
 class Sandbox:
     """A running one. `cid` is its container's id; `first` its first process here, `pidfd` that process; `home` and `work`
-    its volumes (work None: a host directory); `uid` its user on this host; `started` how it came up. The descriptors are
-    owned here."""
+    its volumes (work None: a host directory), `others` those of its image; `mounts` what of this host appears in it; `uid`
+    its user here; `started` how it came up. The descriptors are owned here."""
 
     control: Control
     cid: str
@@ -52,13 +53,15 @@ class Sandbox:
     pidfd: int
     home: int
     work: int | None
+    others: tuple[int, ...]
+    mounts: frozenset[Node]
     uid: int
     started: Starting
 
     def let_go(self) -> None:
         """Close every handle, once. Nothing can be fetched any more."""
         self.control.close()
-        close_all([fd for fd in (self.pidfd, self.home, self.work) if fd is not None])
+        close_all([fd for fd in (self.pidfd, self.home, self.work, *self.others) if fd is not None])
         self.started.complaint()
 
 
@@ -124,38 +127,37 @@ def _lead(control: Control, boot: Boot, asked: Asked, pidfd: int) -> Sandbox:
     recipe, sources = asked.recipe, asked.sources
     private = recipe.container.private
     order = {"op": "setup", "uid": recipe.uid, "gid": recipe.gid, "network": boot.registration is not None,
-             "ports": boot.ports, "own": [HOME, WORKSPACE] if private else [HOME], "mounts": list(sources)}  # fmt: skip
+             "ports": boot.ports, "own": [HOME, WORKSPACE] if private else [HOME], "mounts": list(sources),
+             "volumes": recipe.container.others}  # fmt: skip
     pem = boot.bundle()
     bundle = _memory(pem) if pem else None
     control.send(order, (bundle,) if bundle is not None else ())
     if bundle is not None:
         os.close(bundle)
     ready, fds = control.receive()
-    trees = fds[: len(order["own"])]  # type: ignore[arg-type]
-    try:
-        sockets = fds[len(trees) :]
-        if ready.get("op") != "ready" or not sockets:
-            raise EnvironmentLacks("the bottle could not set itself up", why=str(ready.get("why"))[:500])
-        _verify(control.peer(), ready, sources, recipe.uid)
-        _verify_network(sockets[0])
-        if recipe.container.covered:
-            graft.cover(pidfd, boot, (recipe.uid, recipe.gid))
-        log.mark("bottle verified")
-        if boot.registration is not None:
-            registration.register(boot.registration, boot.nonce, list(ready["listeners"]), sockets[1:])
-            registration.await_acknowledgement(boot.registration)
-    except BaseException:
-        close_all(trees)
-        raise
-    finally:
-        close_all(fds[len(trees) :])
-    try:
+    opened, listeners = len(order["own"]), list(ready.get("listeners") or ())  # type: ignore[arg-type]
+    heard = opened + 1 + len(listeners)
+    trees, sockets, others = fds[:opened], fds[opened:heard], fds[heard:]
+    with ExitStack() as undo:
+        undo.callback(close_all, trees + others)
+        try:
+            if ready.get("op") != "ready" or len(sockets) != 1 + len(listeners):
+                raise EnvironmentLacks("the bottle could not set itself up", why=str(ready.get("why"))[:500])
+            _verify(control.peer(), ready, sources, recipe.uid)
+            _verify_network(sockets[0])
+            if recipe.container.covered:
+                graft.cover(pidfd, boot, (recipe.uid, recipe.gid))
+            log.mark("bottle verified")
+            if boot.registration is not None:
+                registration.register(boot.registration, boot.nonce, listeners, sockets[1:])
+                registration.await_acknowledgement(boot.registration)
+        finally:
+            close_all(sockets)
         _fill(trees, boot, recipe)
-    except BaseException:
-        close_all(trees)
-        raise
-    home, work = trees[0], trees[1] if private else None
-    return Sandbox(control, asked.run_dir.cid(), control.peer(), pidfd, home, work, recipe.uid, asked.started)
+        undo.pop_all()
+    mounts = frozenset((device, inode) for device, inode in sources.values())
+    return Sandbox(control, asked.run_dir.cid(), control.peer(), pidfd, trees[0], trees[1] if private else None,
+                   tuple(others), mounts, recipe.uid, asked.started)  # fmt: skip
 
 
 def _memory(content: bytes) -> int:

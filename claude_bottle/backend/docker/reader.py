@@ -1,4 +1,4 @@
-"""A container that reads a bottle's volumes out: our own program on an image of ours, over its stdout.
+"""A container that looks into a bottle's volumes: our own program on an image of ours, over its stdin and stdout.
 
 The gate's image where there is one, since no agent's program was ever in it; else the bottle's own, whose interpreter its
 first process ran on too. It sees the volumes read-only and has no network; that it is root there, with the one right to
@@ -37,9 +37,10 @@ class Volume(NamedTuple):
 def bring(engine: Engine, volumes: Sequence[Volume]) -> list[str]:
     """All of what they hold; what was left out, one line each. BottleError when it could not be had, and what could not is
     as it was here."""
-    labels = _labels(engine, volumes[0].name)
+    labels = labels_of(engine, volumes[0].name)
     name = f"{volumes[0].name}-reader-{os.urandom(4).hex()}"
-    words = run_words(name, [volume.name for volume in volumes], labels, _image(engine, labels))
+    program = Path(packing.__file__).read_text()
+    words = run_words(name, [volume.name for volume in volumes], labels, image(engine, labels), program)
     with tempfile.TemporaryFile() as errors:
         client = engine.popen(words, stdin=-3, stdout=-1, stderr=errors)
         whole = False
@@ -64,11 +65,16 @@ def bring(engine: Engine, volumes: Sequence[Volume]) -> list[str]:
                 engine.run(["rm", "--force", "--", name], check=False)
 
 
-def run_words(name: str, volumes: Sequence[str], labels: Mapping[str, str], image: str) -> list[str]:
-    """Arguments that run it in the foreground, once."""
+def run_words(
+    name: str, volumes: Sequence[str], labels: Mapping[str, str], image: str, program: str, *before: str,
+    asked: bool = False,
+) -> list[str]:  # fmt: skip
+    """Arguments that run a program of ours in the foreground, once; its own are `before` and the places of the volumes.
+    `asked`: it has its client's stdin, too."""
     places = {f"/volumes/{number}": volume for number, volume in enumerate(volumes)}
-    words = ["run", "--rm", f"--name={name}", "--network=none", "--user=0:0", "--workdir=/", "--init=false",
-             "--no-healthcheck", "--entrypoint=python3", "--pull=never", "--log-driver=none", "--restart=no"]  # fmt: skip
+    words = ["run", *(["--interactive", "--sig-proxy=false"] if asked else []), "--rm", f"--name={name}", "--network=none",
+             "--user=0:0", "--workdir=/", "--init=false", "--no-healthcheck", "--entrypoint=python3", "--pull=never",
+             "--log-driver=none", "--restart=no"]  # fmt: skip
     words += ["--cap-drop=ALL", "--cap-add=DAC_OVERRIDE", "--security-opt=no-new-privileges",
               f"--security-opt=seccomp={SECCOMP}", "--read-only", "--ipc=private", "--cgroupns=private",
               f"--memory={_MEMORY}", f"--memory-swap={_MEMORY}", f"--pids-limit={_PIDS}"]  # fmt: skip
@@ -76,17 +82,16 @@ def run_words(name: str, volumes: Sequence[str], labels: Mapping[str, str], imag
     words += [f"--label={label}={value}" for label, value in sorted(labels.items())]
     words += [f"--mount={csv(['type=volume', f'source={volume}', f'target={place}', 'readonly', 'volume-nocopy'])}"
               for place, volume in places.items()]  # fmt: skip
-    program = Path(packing.__file__).read_text()
-    return [*words, "--", check_image(image), "-I", "-S", "-c", program, *places]
+    return [*words, "--", check_image(image), "-I", "-S", "-c", program, *before, *places]
 
 
-def _labels(engine: Engine, volume: str) -> dict[str, str]:
+def labels_of(engine: Engine, volume: str) -> dict[str, str]:
     """Those of the bottle, which its reader carries too: so it is found if it is left."""
     said = json.loads(engine.run(["volume", "inspect", "--format={{json .Labels}}", "--", volume]).out) or {}
     return {name: value for name, value in said.items() if name.startswith("claude-bottle.")}
 
 
-def _image(engine: Engine, labels: Mapping[str, str]) -> str:
+def image(engine: Engine, labels: Mapping[str, str]) -> str:
     """The first that is there: the gate's, the bottle's own, any other that we made, which all have Python."""
     for wanted in (labels.get(owners.READER), labels.get(owners.IMAGE)):
         if wanted and engine.run(["image", "inspect", "--format=.", "--", check_image(wanted)], check=False).code == 0:

@@ -38,7 +38,7 @@ class FakeBackend(Backend):
 
         nothing = Protection("everything", "off", "the fake backend protects nothing")
         plan = planning.compose(spec, backend=self.name, image="this host", limits=limits, protections=(nothing,),
-                                no_overlay=self.no_overlay, files_here=True)  # fmt: skip
+                                no_overlay=self.no_overlay)  # fmt: skip
         return planning.with_layers(self, spec, plan)
 
     def with_layer(self, plan: BottlePlan, capability: Capability) -> BottlePlan:

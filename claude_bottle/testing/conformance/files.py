@@ -8,7 +8,9 @@ from claude_bottle.errors import BottleError
 from claude_bottle.testing.conformance.place import Place, run, shell
 from claude_bottle.testing.conformance.registry import group
 
-files = group("files")
+_MIB = 1 << 20
+
+files, counted = group("files"), group("files", harmless=True)
 
 
 @files
@@ -78,6 +80,33 @@ def what_is_no_file_does_not_stop_the_fetching(place: Place) -> None:
         bottle.fetch_home()
     assert (place.home / "good").read_text() == "good\n"
     os.chmod(place.home / "shut", 0o700)
+
+
+@counted
+def a_limit_on_disk_is_enforced_by_the_keeper(place: Place) -> None:
+    (limit,) = [limit for limit in place.plan(limits={"disk": "1g"}).limits if limit.name == "disk"]
+    assert (limit.enforced, limit.kept_here) == (True, True)
+
+
+@counted
+def what_it_writes_is_counted_once_and_what_the_host_shows_it_is_not(place: Place) -> None:
+    """Wherever it lies, in directories that it has closed, and in those that it closes itself out of."""
+    mount = place.mount("shown", "/home/agent/shown")
+    (place.directory / "shown" / "big").write_bytes(bytes(8 * _MIB))
+    private = (place.home, place.workspace) if place.backend.files_are_here else ()
+    write = f"mkdir -p d/e && head -c {_MIB} /dev/zero > d/e/big && ln d/e/big d/again && chmod 0 d/e d"
+    with place.up(mounts=[mount]) as bottle:
+        found = []
+        for script in ("true", write, f"cd && {write}", "chmod -R 700 d ~/d && rm -r d ~/d"):
+            assert shell(bottle, script).code == 0, script
+            usage = bottle.disk_usage(private, 1 << 40)
+            try:
+                found.append(usage.held())
+            finally:
+                usage.close()
+    begun, once, twice, again = found
+    for more, mebibytes in ((begun, 0), (once, 1), (twice, 2), (again, 0)):
+        assert mebibytes * _MIB <= more < (mebibytes + 0.5) * _MIB, found
 
 
 @files

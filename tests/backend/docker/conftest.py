@@ -21,7 +21,7 @@ __all__ = ["base_image", "docker_client", "docker_engine", "docker_host"]
 
 _DOCKERFILE = """FROM {base}
 COPY init.py messages.py /opt/claude-bottle/
-RUN useradd --no-log-init -m -u 1000 -s /bin/bash agent && mkdir -p /workspace
+RUN useradd --no-log-init -m -u 1000 -s /bin/bash agent && mkdir -p /workspace && install -d -m 1777 /image-volume/open
 ENV LD_PRELOAD=/image.so HTTP_PROXY=http://image.test
 USER 1000
 VOLUME /image-volume

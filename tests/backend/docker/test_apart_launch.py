@@ -122,7 +122,7 @@ def test_what_reads_the_volumes_has_no_network_no_right_but_to_read_and_nothing_
     with apart.up() as bottle:
         volume = f"{bottle.name}-home"
         labels = json.loads(docker_host.docker("volume", "inspect", "--format={{json .Labels}}", volume))
-        words = reader.run_words(f"{volume}-reader", [volume], labels, labels[owners.READER])
+        words = reader.run_words(f"{volume}-reader", [volume], labels, labels[owners.READER], "")
         docker_host.docker("create", *(word for word in words[1 : words.index("--") + 2] if word != "--rm"))
         try:
             made = json.loads(docker_host.docker("inspect", f"{volume}-reader"))[0]

@@ -68,14 +68,17 @@ def test_home_and_workspace_come_back_as_the_operators_whatever_their_modes(plac
     source = """
 with launched(place) as bottle:
     output(bottle, "sh", "-c", "cd; mkdir d; echo 1 > d/closed; chmod 0 d/closed; chmod 0 d")
-    output(bottle, "sh", "-c", "umask 077; echo 2 > ~/mine; echo 3 > /workspace/w")
+    output(bottle, "sh", "-c", "umask 077; echo 2 > ~/mine; echo 3 > /workspace/w; chmod 0 ~ /workspace")
+    bottle.fetch_home(["mine"])
+    early = (place.home / "mine").read_text()
     bottle.close()
     bottle.fetch_home()
 found = {str(p.relative_to(place.root)): [p.read_text(), p.stat().st_uid] for name in ("home", "workspace")
          for p in (place.root / name).rglob("*") if p.is_file()}
-print(json.dumps(found))
+print(json.dumps([early, found]))
 """
-    found = keep(place, person, source)
+    early, found = keep(place, person, source)
+    assert early == "2\n"
     assert found == {
         "home/d/closed": ["1\n", person.uid], "home/mine": ["2\n", person.uid], "workspace/w": ["3\n", person.uid],
     }  # fmt: skip

@@ -60,6 +60,14 @@ def test_its_bottles_have_a_user_namespace_and_a_gate_beside_them(place: Place) 
     assert place.backend.leftovers() == ()
 
 
+def test_what_looks_at_what_they_hold_sees_what_they_have_closed(place: Place) -> None:
+    with place.up() as bottle:
+        assert shell(bottle, "mkdir ~/d && head -c 1048576 /dev/zero > ~/d/big && chmod 0 ~/d/big ~/d ~").code == 0
+        usage = bottle.disk_usage([], 1 << 40)
+        assert 1 << 20 <= usage.held() < 3 << 19
+        usage.close()
+
+
 @pytest.mark.parametrize("owner", [0, 1234])
 def test_a_directory_that_is_worked_on_stays_its_owners(place: Place, tmp_path: Path, owner: int) -> None:
     project = tmp_path / "project"
