@@ -48,8 +48,16 @@ class Looking:
 
     def _look(self) -> None:
         self._began, keeper = time.monotonic(), os.getpid()
-        self._result = os.memfd_create("look", os.MFD_CLOEXEC)
-        pid = os.fork()
+        try:
+            self._result = os.memfd_create("look", os.MFD_CLOEXEC)
+            pid = os.fork()
+        except OSError as problem:  # this machine is short of something; it may not be later
+            if self._result >= 0:
+                os.close(self._result)
+                self._result = -1
+            self._say(problem.strerror or str(problem))
+            self._timer = self._booted.loop.later(_MOST_SECONDS, self._look)
+            return
         if pid == 0:
             childhood.run_child(lambda: _report(self._look_at, self._result, keeper), lambda: self._result)
         self._pid, self._pidfd = pid, os.pidfd_open(pid)
@@ -60,10 +68,15 @@ class Looking:
         said = self._collect()
         if "seen" in said:
             self._told(said["seen"])
-        elif str(said) != self._fault:
-            self._fault = str(said)  # once, not at every look
-            self._booted.audit.fault(self._failed, why=str(said.get("why") or said)[:500])
+        else:
+            self._say(str(said.get("why") or said))
         self._timer = self._booted.loop.later(min(max(_LEAST_SECONDS, took * _REST), _MOST_SECONDS), self._look)
+
+    def _say(self, why: str) -> None:
+        """Once, not at every look."""
+        if why != self._fault:
+            self._fault = why
+            self._booted.audit.fault(self._failed, why=why[:500])
 
     def _collect(self) -> dict[str, object]:
         self._booted.loop.unwatch(self._pidfd)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 from claude_bottle.keeper import live_changes
 from claude_bottle.keeper.live_watch import LiveWatch
+from claude_bottle.keeper.looking import Looking
 from claude_bottle.keeper.loop import Loop
 
 
@@ -41,3 +43,23 @@ def test_no_number_of_long_names_keeps_a_repository_from_being_told(tmp_path: Pa
     assert not faults
     assert titles == ["docs-aaaaaa: look before you use git here: sub/.git (new)"]
     assert list(recorded[0]) == [live_changes.REPOSITORY, "make"]
+
+
+def test_a_look_that_cannot_begin_is_told_once_and_ends_nothing() -> None:
+    loop, faults = Loop(), list[tuple[str, str]]()
+
+    def fault(what: str, why: str) -> None:
+        faults.append((what, why))
+        loop.stop()
+
+    booted = SimpleNamespace(loop=loop, audit=SimpleNamespace(fault=fault))
+    looking = Looking(cast("Any", booted), dict, lambda _seen: None, "nothing was looked at")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        loop.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    looking.finish()
+    loop.close()
+    assert faults == [("nothing was looked at", "Too many open files")]
