@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import socket
+import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from claude_bottle.gate.ca import Authority
 from claude_bottle.gate.head import parse_request
 from claude_bottle.gate.judge_line import carrier_wish
 from claude_bottle.harness.git_env import git_environment
-from claude_bottle.keeper import carrier
+from claude_bottle.keeper import carrier, carriers
 from claude_bottle.model.ssh_remote import SshRemote
 from tests.bench_of_judges import Bench
 from tests.gate.forge import Forge, git, rule
@@ -108,6 +109,13 @@ def test_a_key_that_the_manifest_names_is_used_alone(make: Make, server: SshServ
     with (server.place / "authorized").open("a") as file:
         file.write(public + "\n")
     forge.clone(url=url())
+
+
+def test_a_named_key_that_is_not_there_is_not_replaced_by_the_usual_ones(server: SshServer) -> None:
+    *argv, host = carriers.command("ssh", HOST, SshRemote(USER, key="/nonexistent/deploy"))
+    said = subprocess.run([*argv[:-1], "-G", host], capture_output=True, text=True, check=True).stdout
+    used = [line for line in said.splitlines() if line.startswith("identityfile ")]
+    assert used == ["identityfile /nonexistent/deploy"]
 
 
 def test_an_unknown_host_is_not_spoken_to_and_both_sides_hear_why(make: Make, server: SshServer) -> None:
