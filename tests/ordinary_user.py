@@ -7,6 +7,7 @@ ordinary user runs the tests, they are both the same, and root's half is skipped
 
 from __future__ import annotations
 
+import compileall
 import importlib.metadata
 import os
 import re
@@ -131,16 +132,17 @@ def readable_interpreter(prefix: Sequence[str]) -> str | None:
 
 def copy_package(library: Path) -> None:
     """claude_bottle, its tests' helpers and its run-time dependencies, readable by everybody."""
-    ignore = shutil.ignore_patterns("__pycache__")
     library.mkdir()
-    shutil.copytree(PACKAGE, library / PACKAGE.name, ignore=ignore)
-    shutil.copytree(TESTS, library / "tests", ignore=ignore)
+    shutil.copytree(PACKAGE, library / PACKAGE.name)
+    shutil.copytree(TESTS, library / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     for name in sorted(requirements("claude-bottle")):
         for file in importlib.metadata.files(name) or ():
             source, target = Path(str(file.locate())), library / str(file)
-            if ".." not in str(file) and "__pycache__" not in str(file) and source.is_file():
+            if ".." not in str(file) and source.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target)
+    # They cannot write there, so every program of theirs would compile all of it again.
+    compileall.compile_dir(library / PACKAGE.name, quiet=1)
     for directory, _, files in os.walk(place := library):
         os.chmod(directory, 0o755)
         for name in files:

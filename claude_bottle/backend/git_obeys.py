@@ -23,6 +23,7 @@ _NAMES_A_FILE = ("core.hookspath", "include.path", "includeif.")
 _NAMES_A_PROGRAM = ("core.fsmonitor", "core.sshcommand", "core.editor", "core.pager", "core.askpass", "core.gitproxy",
                     "sequence.editor", "diff.", "filter.", "merge.", "gpg.", "credential.", "alias.", "difftool.",
                     "mergetool.", "pager.", "uploadpack.", "sendemail.", "core.attributesfile")  # fmt: skip
+_OF_GIT = "%(prefix)/"  # where git is installed; git-config(1), as `~` and `~user`
 _DEEPEST = 8
 # Without one of these words git need not be asked what a file says.
 _TELLING = re.compile(rb"path|monitor|command|editor|pager|askpass|proxy|diff|filter|merge|gpg|credential|alias|"
@@ -64,14 +65,15 @@ def _named(config: Path, work: Path, found: dict[Path, bytes | None], depth: int
     for key, values in settings(text).items():
         lower = key.lower()
         if lower.startswith(_NAMES_A_FILE):
-            places = [(config.parent if lower.startswith("include") else work) / value for value in values]
+            plain = [os.path.expanduser(value) for value in values if not value.startswith(_OF_GIT)]
+            places = [(config.parent if lower.startswith("include") else work) / value for value in plain]
             found.update(dict.fromkeys(places, b"" if lower.startswith("include") else None))
             if lower.startswith("include"):
                 for place in places:
                     _named(place, work, found, depth + 1)
         elif lower.startswith(_NAMES_A_PROGRAM):
             words = [word for value in values for word in _words(value)]
-            found.update({place: None for word in words if (place := work / word).is_file()})
+            found.update({place: None for word in words if (place := work / os.path.expanduser(word)).is_file()})
 
 
 def _words(value: str) -> list[str]:

@@ -58,7 +58,7 @@ class GateConfig:
     egress_spent: int = 0
     money: int | None = None
     money_spent: int = 0
-    prices: Prices = NO_PRICES
+    prices: Prices = field(default_factory=lambda: NO_PRICES)
     upstream_proxy: UpstreamProxy | None = None
     judges: int | None = None
     """The descriptor of the line to whoever starts judges of pushes. Of one host alone: elsewhere it only says that there is

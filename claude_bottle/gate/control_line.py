@@ -53,6 +53,7 @@ class ControlLine:
         self._size = 0
         sock.setblocking(False)
         loop.watch(sock.fileno(), READ, self._ready)
+        loop.prefer(sock.fileno())  # a bottle that floods its gate does not keep it from being told to stop
 
     @property
     def clogged(self) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 READ, WRITE, EDGE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
 HANGUP = select.EPOLLHUP | select.EPOLLERR
+_SOON = 0.02  # how long what is preferred may wait for what came before it, at most one handler more
 
 
 class Timer:
@@ -50,6 +51,7 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
+        self._preferred, self._looked = select.poll(), 0.0
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = self._dead = 0
         self._submitted: deque[Callable[[], None]] = deque()
@@ -63,6 +65,10 @@ class Loop:
         """Call `handler(events)` when one of `mask` holds; hang-ups and errors are always told."""
         self._epoll.register(descriptor, mask)
         self._handlers[descriptor] = handler
+
+    def prefer(self, descriptor: int) -> None:
+        """Handle what arrives on a watched descriptor in the midst of whatever else there is to do. It is never forgotten."""
+        self._preferred.register(descriptor, select.POLLIN)
 
     def change(self, descriptor: int, mask: int) -> None:
         self._epoll.modify(descriptor, mask)
@@ -95,8 +101,9 @@ class Loop:
         """One round: wait for events (at most `longest` seconds), handle them, run what is due."""
         handlers = self._handlers
         ready = self._epoll.poll(self._patience(longest))
+        self._looked = time.monotonic()
         for descriptor, handler, events in [(number, handlers.get(number), events) for number, events in ready]:
-            self.now = time.monotonic()
+            self._tell_the_time()
             # An earlier handler of this round may have closed it, and its number may even be another socket's by now.
             if handler is not None and handlers.get(descriptor) is handler:
                 handler(events)
@@ -110,7 +117,16 @@ class Loop:
     def _woken(self, events: int) -> None:
         os.eventfd_read(self._wake)
         for _ in range(len(self._submitted)):  # what these submit in turn waits for the next round: sockets come first
+            self._tell_the_time()
             self._submitted.popleft()()
+
+    def _tell_the_time(self) -> None:
+        """Between two handlers: `now`, and what is preferred if much of it has passed."""
+        self.now = time.monotonic()
+        if self.now - self._looked > _SOON:
+            self._looked = self.now
+            for descriptor, events in self._preferred.poll(0):
+                self._handlers[descriptor](events)
 
     def push(self, timer: Timer) -> None:
         """For `Timer`: queue it for its moment (again)."""

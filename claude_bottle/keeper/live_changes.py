@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import zlib
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -28,16 +29,20 @@ NEW, CHANGED, GONE = "new", "changed", "gone"
 # What is in these is made by tools in their thousands: they count as one.
 _WHOLE = INSTALLED | {"__pycache__", ".venv", "venv", ".tox", ".nox", ".yarn"}
 _SCHEMA, _LIMIT, _MOST, _MOST_LOOKED_AT, _SHOWN, _NAMED = 1, 64 << 20, 20_000, 4_000_000, 5, 20
+# Characters of paths, of each trigger, between a look and who hears of it; as JSON they take six bytes at most.
+_ROOM = 128 << 10
 
 
 class Seen(NamedTuple):
-    """Path → (trigger, ctime in ns)."""
+    """Path → (trigger, ctime in ns); of each trigger so many that none of another is left out for them."""
 
     found: dict[str, tuple[str, int]]
+    counted: Counter[str]
 
     def add(self, path: str, trigger: str, ctime: int) -> None:
-        if path not in self.found and len(self.found) < _MOST:
+        if path not in self.found and self.counted[trigger] < _MOST:
             self.found[path] = (trigger, ctime)
+            self.counted[trigger] += 1
 
 
 class Note(NamedTuple):
@@ -85,8 +90,21 @@ def changed(note: Note) -> dict[str, list[tuple[str, str]]]:
             told.setdefault(trigger, []).append((path, how))
     for path in sorted(note.names - seen.keys() - note.made):
         if (note.names - seen.keys()).isdisjoint(map(str, Path(path).parents)):
-            told.setdefault(_trigger_of(path), []).append((path, GONE))
+            told.setdefault(_trigger_above(path), []).append((path, GONE))
     return dict(sorted(told.items(), key=lambda one: one[0] != REPOSITORY))
+
+
+def shortened(told: dict[str, list[tuple[str, str]]]) -> dict[str, list[tuple[str, str]]]:
+    """As many of them as go into one report, each trigger's first ones: how many and how long they are is up to the agent."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for trigger, paths in told.items():
+        room = _ROOM
+        for path, how in paths:
+            room -= len(path)
+            if room < 0:
+                break
+            found.setdefault(trigger, []).append((path, how))
+    return found
 
 
 def understood(said: object) -> dict[str, list[tuple[str, str]]]:
@@ -115,7 +133,7 @@ def shown(paths: list[tuple[str, str]]) -> str:
 
 def look(workspace: Path) -> Seen:
     """Everything in it that would run."""
-    seen, pending, looked_at = Seen({}), [("", "", False)], 0
+    seen, pending, looked_at = Seen({}, Counter()), [("", "", False)], 0
     while pending and looked_at < _MOST_LOOKED_AT:
         below, inherited, installed = pending.pop()
         entries = _entries(workspace / below)
@@ -190,6 +208,13 @@ def _trigger_of(path: str, *, directory: bool = False) -> str:
     parts = path.split("/")
     # No pattern has more parts than two.
     return _by_name("/".join(parts[-2:]), directory)
+
+
+def _trigger_above(path: str) -> str:
+    """What `look` found it for: the first of its directories that a tool obeys, or itself."""
+    parts = path.split("/")
+    above = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return next(filter(None, (_trigger_of(one, directory=True) for one in above)), "") or _trigger_of(path) or REPOSITORY
 
 
 @lru_cache(maxsize=1 << 16)

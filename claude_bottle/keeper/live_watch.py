@@ -31,7 +31,7 @@ class LiveWatch:
         self._looking.finish()
 
     def _look(self) -> object:
-        return live_changes.changed(self._note)
+        return live_changes.shortened(live_changes.changed(self._note))
 
     def _heard(self, seen: object) -> None:
         told = live_changes.understood(seen)

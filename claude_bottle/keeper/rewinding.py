@@ -48,10 +48,14 @@ class Rewinding:
                 raise BottleError("the journal cannot be written", why="nothing may change unrecorded")
             restoring.decide(paths, order.identity, self.to)
         except (BottleError, OSError) as problem:
-            self._problem = problem if isinstance(problem, BottleError) else BottleError(str(problem))
+            self._problem = _as_ours(problem)
             booted.audit.fault(f"not rewound to {self.to.name}", why=self._problem.what)
             return
-        restoring.complete(paths, order.identity)
+        try:
+            restoring.complete(paths, order.identity)
+        except (BottleError, OSError) as problem:
+            self._problem = _as_ours(problem)
+            raise
 
     def done(self) -> None:
         """The bottle is up again."""
@@ -66,3 +70,7 @@ class Rewinding:
     def _tell(self, what: Message | BottleError) -> None:
         told, self._told = self._told, lambda _what: None
         told(what)
+
+
+def _as_ours(problem: BottleError | OSError) -> BottleError:
+    return problem if isinstance(problem, BottleError) else BottleError(str(problem))

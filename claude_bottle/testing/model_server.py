@@ -120,7 +120,7 @@ class ScriptedModel:
         """The connection, after its TLS handshake where there is one. Runs in the connection's thread."""
         if self._context is None:
             return connection
-        connection.settimeout(10)
+        connection.settimeout(60)
         wrapped = self._context.wrap_socket(connection, server_side=True)
         wrapped.settimeout(None)
         return wrapped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -10,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from claude_bottle import log
 from claude_bottle.backend.registry import TABLE, get_bottle_backend
 from claude_bottle.errors import BottleError, UsageError
+from claude_bottle.keeper import live_work
 from claude_bottle.keeper.interrupted import settle_interrupted
 from claude_bottle.model.names import check_identity
-from claude_bottle.state import temporary, work_note
+from claude_bottle.state import damage, temporary, work_note
+from claude_bottle.state.lock import IdentityLock, LockHeld
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import INTERRUPTED, RUNNING, SETTLING, STARTING, unix_time
 from claude_bottle.state.store import Entry, Store, still_running
@@ -110,14 +113,30 @@ def _remove(store: Store, entry: Entry) -> bool:
             settle_interrupted(store.paths, entry.identity)
         except BottleError as problem:
             log.warn(f"{entry.identity}: {problem.what}: {problem.why}")
+    backends = [entry.record.backend] if entry.record else sorted(TABLE)
+    if os.path.lexists(store.paths.held(entry.identity)):
+        _leave_live_work(store.paths, entry.identity, entry.record.backend if entry.record else None)
     lost = _lost(entry, store.paths)
     store.cleanup(entry.identity)
     log.say(f"removed {entry.identity}{lost.replace(' is lost', ' went with it')}")
-    backend = entry.record.backend if entry.record else None
     whole = True
-    for name in [backend] if backend else sorted(TABLE):
+    for name in backends:
         whole &= _remove_objects(name, entry.identity)
     return whole
+
+
+def _leave_live_work(paths: Paths, identity: str, backend: str | None) -> None:
+    """What still holds places in the operator's directory is known by this state alone, and taken away once nothing of the
+    bottle can run. BottleError where its backend cannot tell: it stays then."""
+    try:
+        with IdentityLock(paths, identity).acquire():
+            if backend:
+                get_bottle_backend(backend).remove(identity)
+            live_work.let_go(paths, identity)
+    except LockHeld as problem:
+        raise still_running(identity, problem.what) from problem
+    except damage.Damaged as problem:
+        log.warn(f"{identity}: {problem.what}: {problem.why}")
 
 
 def _remove_objects(backend: str, identity: str) -> bool:

@@ -227,7 +227,7 @@ class Bottle:
         """Take it down, whatever it did."""
         if self._server is not None and self._server.stdin is not None:
             self._server.stdin.close()
-            self._server.wait(20)
+            self._server.wait(SECONDS)
             self._server = None
         self.operator.run("stop", self.identity)
 

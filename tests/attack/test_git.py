@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.attack.conftest import EVERYONE
 from tests.attack.operators import CANARY, Bottle, Operator
 from tests.attack.world import GIT
 from tests.git_remote import TOKEN, Repositories, git
@@ -74,6 +75,9 @@ class Agent:
         assert journal[-1]["reason"] == "push_refused"
 
 
+Variants = Callable[..., Iterator[tuple[Agent, str]]]
+
+
 @pytest.fixture(scope="module")
 def pushing(operator: Operator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bottle, Repositories]]:
     remote = Repositories(tmp_path_factory.mktemp("forge"))
@@ -85,6 +89,19 @@ def pushing(operator: Operator, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture
 def agent(operator: Operator, pushing: tuple[Bottle, Repositories]) -> Agent:
     return Agent(*pushing)
+
+
+@pytest.fixture
+def variants(operator: Operator, pushing: tuple[Bottle, Repositories]) -> Variants:
+    """Each of the given ones with an agent of its own, for a person whom everybody can be; of the others one each. Who
+    judges is the same program everywhere: what differs is the way there."""
+    number = EVERYONE.index((operator.person.name, operator.kind))
+
+    def some(*every: str) -> Iterator[tuple[Agent, str]]:
+        wanted = every if number == EVERYONE.index(("user", "bubblewrap")) else (every[number % len(every)],)
+        return ((Agent(*pushing), one) for one in wanted)
+
+    return some
 
 
 def push(*words: str) -> str:
@@ -105,11 +122,11 @@ print(json.dumps([do("rev-parse", "HEAD"), do("rev-parse", "origin/bottle/x"), d
 
 
 @pytest.mark.threat(81)
-@pytest.mark.parametrize("ref", ["refs/heads/main", "refs/tags/v1", "refs/notes/commits", "refs/replace/" + "1" * 40])
-def test_case_81_a_ref_that_is_not_listed_is_refused(operator: Operator, agent: Agent, ref: str) -> None:
-    agent.refused(f"commit('work')\n{push('origin', f'HEAD:{ref}')}", "this ref may not be pushed")
-    # Its own question what there is: nothing else went up.
-    assert [one.method for one in agent.remote.arrived].count("GET") == 2
+def test_case_81_a_ref_that_is_not_listed_is_refused(operator: Operator, variants: Variants) -> None:
+    for agent, ref in variants("refs/heads/main", "refs/tags/v1", "refs/notes/commits", "refs/replace/" + "1" * 40):
+        agent.refused(f"commit('work')\n{push('origin', f'HEAD:{ref}')}", "this ref may not be pushed")
+        # Its own question what there is: nothing else went up.
+        assert [one.method for one in agent.remote.arrived].count("GET") == 2
 
 
 @pytest.mark.threat(82)
@@ -209,21 +226,21 @@ print(json.dumps(connection.getresponse().read().decode(errors="replace")))
 
 
 @pytest.mark.threat(89)
-@pytest.mark.parametrize("url", ["ext::sh -c touch% /tmp/x", "file:///etc", "-u./payload", "/home", "https://x.test/a\r"])
-def test_case_89_a_submodule_that_is_a_trap_is_refused(operator: Operator, agent: Agent, url: str) -> None:
-    module = f'[submodule "a"]\n\tpath = a\n\turl = "{url}"\n'
-    code, _, err = agent(f"commit('.gitmodules', {module!r})\n{push('origin', 'bottle/x')}")
-    assert code != 0
-    assert "remote: claude-bottle: the push is refused" in err
-    assert "approval" not in err
-    assert agent.refs() == agent.before
+def test_case_89_a_submodule_that_is_a_trap_is_refused(operator: Operator, variants: Variants) -> None:
+    for agent, url in variants("ext::sh -c touch% /tmp/x", "file:///etc", "-u./payload", "/home", "https://x.test/a\r"):
+        module = f'[submodule "a"]\n\tpath = a\n\turl = "{url}"\n'
+        code, _, err = agent(f"commit('.gitmodules', {module!r})\n{push('origin', 'bottle/x')}")
+        assert code != 0, url
+        assert "remote: claude-bottle: the push is refused" in err
+        assert "approval" not in err
+        assert agent.refs() == agent.before
 
 
 @pytest.mark.threat(90)
-@pytest.mark.parametrize("name", [".github/workflows/ci.yml", ".devcontainer/devcontainer.json", ".husky/pre-push",
-                                  ".gitattributes"])  # fmt: skip
-def test_case_90_what_runs_by_itself_is_named_and_stopped(operator: Operator, agent: Agent, name: str) -> None:
-    agent.refused(f"commit({name!r})\n{push('origin', 'bottle/x')}", "needs the operator's approval: ")
+def test_case_90_what_runs_by_itself_is_named_and_stopped(operator: Operator, variants: Variants) -> None:
+    names = (".github/workflows/ci.yml", ".devcontainer/devcontainer.json", ".husky/pre-push", ".gitattributes")
+    for agent, name in variants(*names):
+        agent.refused(f"commit({name!r})\n{push('origin', 'bottle/x')}", "needs the operator's approval: ")
 
 
 @pytest.mark.threat(91)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -109,15 +107,8 @@ print(os.read(end[0], 10).decode())
 """
 
 
-@pytest.fixture(scope="module")
-def flooding(operator: Operator) -> Iterator[Bottle]:
-    """For both floods; the second one ends it."""
-    with operator.start() as made:
-        yield made
-
-
 @pytest.mark.threat(120)
-def test_case_120_a_flood_of_refusals_is_counted_and_recorded_in_part(operator: Operator, flooding: Bottle) -> None:
+def test_case_120_a_flood_of_refusals_is_counted_and_recorded_in_part(operator: Operator) -> None:
     """What is decided otherwise meanwhile is recorded as ever."""
     flood = f"""{NETWORK}
 answered = 0
@@ -131,26 +122,22 @@ with socket.create_connection(PROXY) as s:
 raw(request(f"http://{{PLAIN}}/granted", PLAIN))
 print(answered)
 """
-    assert flooding.python(flood) == 3000
-
-    def lines() -> list[dict[str, Any]]:
-        return [line["data"] for line in operator.journal(flooding.identity) if line["kind"] in ("decision", "note")]
-
-    def counted() -> int:
-        return sum(line["reasons"].get("host_not_granted", 0) for line in lines() if "reasons" in line)
-
-    def refused() -> int:
-        return sum(line.get("allow") is False for line in lines())
-
-    eventually(lambda: counted() + refused() >= 3000)
-    assert counted() > 0
-    assert refused() < 2500
-    assert [line["path"] for line in lines() if line.get("allow")] == ["/granted"]
+    with operator.start() as flooding:
+        assert flooding.python(flood) == 3000
+        operator.do("stop", flooding.identity, "--keep")  # the gate tells what it has only counted so far
+        lines = [line["data"] for line in operator.journal(flooding.identity) if line["kind"] in ("decision", "note")]
+    counted = sum(line["reasons"].get("host_not_granted", 0) for line in lines if "reasons" in line)
+    refused = sum(line.get("allow") is False for line in lines)
+    assert counted + refused == 3000
+    assert counted > 0
+    assert refused < 2500
+    assert [line["path"] for line in lines if line.get("allow")] == ["/granted"]
 
 
 @pytest.mark.threat(118)
-def test_case_118_a_flood_of_connections_costs_no_other_bottle_its_answers(flooding: Bottle, bottle: Bottle) -> None:
-    assert flooding.python(FLOOD) > 600
+def test_case_118_a_flood_of_connections_costs_no_other_bottle_its_answers(operator: Operator, bottle: Bottle) -> None:
     source = f"{NETWORK}attempt('beside', lambda: raw(request('/', PLAIN), (PLAIN, 80))){SHOW}"
-    assert judged(bottle.python(source)) == {"beside": ["200"]}
-    assert flooding.exec("echo", "fine").stdout == "fine\n"
+    with operator.start() as flooding:
+        assert flooding.python(FLOOD) > 600
+        assert judged(bottle.python(source)) == {"beside": ["200"]}
+        assert flooding.exec("echo", "fine").stdout == "fine\n"

@@ -51,6 +51,15 @@ def test_case_109_one_identity_has_one_keeper_however_many_resume_it(operator: O
 
 @pytest.fixture(scope="module")
 def kept(operator: Operator) -> str:
+    return preserved(operator)
+
+
+@pytest.fixture(scope="module")
+def kept_once(reader: Operator) -> str:
+    return preserved(reader)
+
+
+def preserved(operator: Operator) -> str:
     """The identity of a bottle that ended badly and is preserved, with a file of its agent's in its home."""
     before = set(operator.listing())
     done = operator.run("run", "shell", "--", "/bin/sh", "-c", "echo mine > ~/mine; exit 3")
@@ -74,7 +83,9 @@ DAMAGE = {
 
 @pytest.mark.threat(113)
 @pytest.mark.parametrize("how", DAMAGE)
-def test_case_113_a_damaged_record_is_refused_kept_and_explained(operator: Operator, kept: str, how: str) -> None:
+def test_case_113_a_damaged_record_is_refused_kept_and_explained(reader: Operator, kept_once: str, how: str) -> None:
+    """It is what says which backend has the bottle."""
+    operator, kept = reader, kept_once
     record = operator.state(kept) / "record.json"
     original = record.read_text()
     damaged = DAMAGE[how](original)
@@ -119,7 +130,10 @@ def test_case_113_state_that_is_a_link_is_refused_and_its_target_untouched(opera
 
 @pytest.mark.threat(113)
 @pytest.mark.parametrize("how", ["another owner", "writable by others", "another name"])
-def test_case_113_a_record_that_somebody_else_may_have_written_is_refused(operator: Operator, kept: str, how: str) -> None:
+def test_case_113_a_record_that_somebody_else_may_have_written_is_refused(
+    reader: Operator, kept_once: str, how: str
+) -> None:
+    operator, kept = reader, kept_once
     record, other = operator.state(kept) / "record.json", operator.person.directory("other") / "name"
     if how == "another owner":
         if os.geteuid() != 0:
@@ -270,17 +284,18 @@ def test_case_130_no_word_of_an_operators_becomes_an_option(operator: Operator) 
 @pytest.mark.threat(130)
 @pytest.mark.parametrize("name", ["-x", "--privileged", "--help", "-", "--", "-v/:/host", "a/b", "../x", "a\nb",
     "$(id)", "a b", "", "A;id"])
-def test_case_130_no_name_becomes_an_option_or_a_path(operator: Operator, name: str) -> None:
+def test_case_130_no_name_becomes_an_option_or_a_path(reader: Operator, name: str) -> None:
+    """No backend ever hears of it."""
     for verb in (("start", "--yes", "--", name), ("attach", "--", name), ("exec", "--", name, "true"), ("stop", "--", name)):
-        done = operator.run(*verb)
+        done = reader.run(*verb)
         assert done.returncode in (1, 2), (verb, done.returncode, done.stderr)
         assert "Traceback" not in done.stderr and "this is a bug" not in done.stderr
     agents = {"version": 1, "bottles": {name: {}, "b": {}}, "agents": {name: {"bottle": "b", "harness": "shell"}}}
-    assert operator.run("manifest", "check", operator.beside("named.json", json.dumps(agents))).returncode == 1
+    assert reader.run("manifest", "check", reader.beside("named.json", json.dumps(agents))).returncode == 1
 
 
 @pytest.mark.threat(130)
-def test_case_130_no_value_of_a_manifest_becomes_an_option(operator: Operator) -> None:
+def test_case_130_no_value_of_a_manifest_becomes_an_option(reader: Operator) -> None:
     good = {"egress": [], "env": {"CI": "--privileged"}}
     bad = [
         {"mounts": [{"source": "--bind", "target": "/x"}]}, {"mounts": [{"source": "/etc", "target": "--dev"}]},
@@ -290,4 +305,4 @@ def test_case_130_no_value_of_a_manifest_becomes_an_option(operator: Operator) -
             {"backend": "--privileged"},
         {"workspace": {"mode": "--bind"}}, {"egress": [{"host": "-x.test"}]}, {"egress": [{"host": "--x"}]},
     ]  # fmt: skip
-    assert operator.refused_bottles([good, *bad]) == list(range(1, 1 + len(bad)))
+    assert reader.refused_bottles([good, *bad]) == list(range(1, 1 + len(bad)))

@@ -117,7 +117,8 @@ def test_case_103_what_the_agent_writes_makes_the_operators_terminal_neither_ans
     screen.press("C-]")
     screen.wait("detached")
     screen.type("only this")
-    assert re.search(r"detached[^\n]*\n(.*)", screen.text(), re.DOTALL)[1].split() == ["only", "this"] * 2  # type: ignore[index]
+    shown = screen.wait(r"only this\s+only this")
+    assert re.search(r"detached[^\n]*\n(.*)", shown, re.DOTALL)[1].split() == ["only", "this"] * 2  # type: ignore[index]
 
 
 @pytest.mark.threat(105)

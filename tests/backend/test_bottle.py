@@ -73,7 +73,7 @@ def test_programs_end_before_the_files_they_see_go(person: Person) -> None:
 from claude_bottle.backend.bubblewrap import launcher
 stop = launcher.stop
 def stop_later(sandbox):
-    show([bool(select.select([process.pidfd], [], [], 20)[0]) and process.wait() for process in processes])
+    show([bool(select.select([process.pidfd], [], [], 90)[0]) and process.wait() for process in processes])
     stop(sandbox)
 launcher.stop = stop_later
 with launch() as bottle:

@@ -37,7 +37,7 @@ def test_closing_again_and_closing_a_dead_bottle_is_fine(person: Person) -> None
     source = """
 with launch() as bottle:
     os.kill(bottle._sandbox.holder, signal.SIGKILL)
-    select.select([bottle], [], [], 20)
+    select.select([bottle], [], [], 90)
     alive = bottle.alive()
     bottle.close()
     bottle.close()
@@ -53,7 +53,7 @@ def test_entering_a_bottle_that_has_died_is_an_error(person: Person) -> None:
     source = """
 with launch() as bottle:
     os.kill(bottle._sandbox.first, signal.SIGKILL)
-    select.select([bottle], [], [], 20)
+    select.select([bottle], [], [], 90)
     try:
         start(bottle, "true")
     except BottleError as error:

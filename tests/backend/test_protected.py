@@ -121,3 +121,18 @@ def test_case_4_what_was_replaced_since_it_was_found_is_refused(tmp_path: Path, 
 
     with pytest.raises(Refused, match="cannot protect"):
         childhood.in_child(work)
+
+
+def test_what_settings_name_at_home_or_where_git_lies_is_looked_for_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a directory called `~` would hold its place in the project."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make(tmp_path, ".gitconfig", "place/.git/HEAD", "place/diff")
+    (tmp_path / "place/.git/config").write_text(
+        "[core]\n\thooksPath = ~/hooks\n[include]\n\tpath = ~/.gitconfig\n\tpath = ~/place/own\n"
+        '\tpath = %(prefix)/etc/x\n[diff "x"]\n\ttextconv = ~/place/diff\n'
+    )
+    found = survey(tmp_path / "place")
+    assert set(found.missing) == {".git/hooks", ".git/config.worktree", ".git/commondir", "own"}
+    assert "diff" in found.held

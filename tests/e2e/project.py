@@ -133,7 +133,7 @@ class Project:
         """The same in a terminal of its own."""
         child: pexpect.spawn[str] = pexpect.spawn(
             CLI[0], [*CLI[1:], *argv], cwd=str(self.place), env=self.env, encoding="utf-8", codec_errors="replace",
-            dimensions=(rows, columns), timeout=SECONDS, preexec_fn=heed_signals,
+            dimensions=(rows, columns), timeout=SECONDS,
         )  # fmt: skip
         self._terminals.append(child)
         return child
@@ -219,12 +219,6 @@ def processes(needle: str) -> list[int]:
             if needle in line and state != "Z" and int(entry.name) != os.getpid():
                 found.append(int(entry.name))
     return found
-
-
-def heed_signals() -> None:
-    """In a child: as a shell starts it, also where the tests themselves run under nohup or in the background."""
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def kill(pid: int) -> None:

@@ -9,7 +9,7 @@ import signal
 import pexpect
 import pytest
 
-from tests.e2e.project import CLI, Project, kill, processes
+from tests.e2e.project import CLI, MANIFEST, Project, kill, processes
 from tests.waiting import SECONDS, eventually
 
 
@@ -73,7 +73,10 @@ def test_leaving_at_the_question_leaves_nothing(project: Project, how: str) -> N
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_launch_that_is_interrupted_is_taken_back(project: Project, number: signal.Signals) -> None:
     """While the keeper boots: the plan is printed, the session is not attached yet."""
-    child = project.terminal("start", "closed", "--yes", "--", "sleep", "600")
+    agent = f"hasty{os.getpid()}"  # bottles of other workers are not ours to find
+    project.write({**MANIFEST, "agents": {agent: MANIFEST["agents"]["closed"]}})
+    project.trust()
+    child = project.terminal("start", agent, "--yes", "--", "sleep", "600")
     child.expect("host's kernel")
     assert child.pid is not None
     os.kill(child.pid, number)
@@ -84,5 +87,5 @@ def test_a_launch_that_is_interrupted_is_taken_back(project: Project, number: si
         eventually(lambda: project.listing() == [])
     for row in project.listing():
         assert project.run("stop", row["identity"], "--timeout", "0").returncode == 0
-    eventually(lambda: not processes("closed"))
+    eventually(lambda: not processes(agent))
     assert list(project.tmp.iterdir()) == []

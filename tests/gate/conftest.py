@@ -189,7 +189,7 @@ class RunningGate:
 
     def close(self) -> None:
         self.keeper.close()
-        self._thread.join(10)
+        self._thread.join(SECONDS)
         self.loop.close()
         for sock in self._sockets:
             sock.close()

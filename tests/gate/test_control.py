@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude_bottle.gate import loop as loop_module
 from claude_bottle.gate.control import MAX_LINE, ControlBroken, Decoder, encode
+from claude_bottle.gate.control_line import ControlLine
+from claude_bottle.gate.loop import READ, Loop
 from claude_bottle.testing.playbook import split
 
 _DATA = st.dictionaries(st.text(max_size=8).filter(lambda key: key != "op"), st.text(max_size=30) | st.integers() | st.none())
@@ -53,3 +57,25 @@ def test_a_line_that_never_ends_is_the_end() -> None:
 def test_a_message_is_one_line_whatever_it_holds() -> None:
     assert encode("event", what="a\nb\u2028\x1b").count(b"\n") == 1
     assert json.loads(encode("x", what="a\nb"))["what"] == "a\nb"
+
+
+def test_the_keeper_is_heard_in_the_midst_of_a_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "_SOON", -1.0)
+    loop, told = Loop(), list[object]()
+    keeper, gate = socket.socketpair()
+    flood = [socket.socketpair() for _ in range(5)]
+    ControlLine(loop, gate, lambda message, _: told.append(message["op"]), lambda: None, lambda: None)
+
+    def work(events: int) -> None:
+        if not told:
+            keeper.send(encode("stop"))
+        told.append("worked")
+
+    for ours, theirs in flood:
+        loop.watch(ours.fileno(), READ, work)
+        theirs.send(b"x")
+    loop.once(0)
+    assert told == ["worked", "stop", *["worked"] * 4]
+    for sock in (keeper, gate, *(sock for pair in flood for sock in pair)):
+        sock.close()
+    loop.close()

@@ -18,6 +18,7 @@ from claude_bottle.model import policy as reasons
 from claude_bottle.model.policy import Rule
 from tests.gate.conftest import HOST, Rig, read_response
 from tests.gate.test_http import body
+from tests.waiting import SECONDS
 
 PLAIN = Rule(HOST, port=80)
 GET = b"GET http://api.example.com/ HTTP/1.1\r\nHost: api.example.com\r\n\r\n"
@@ -206,7 +207,7 @@ def test_a_name_nobody_waits_for_any_more_is_not_looked_up() -> None:
 
     def slow(host: str, port: int) -> list[Address]:
         asked.append(host)
-        let_go.wait(20)
+        let_go.wait(SECONDS)
         raise OSError("no")
 
     dialler = Dialler(loop, {}, slow)

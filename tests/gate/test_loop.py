@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import socket
 
+import pytest
+
+from claude_bottle.gate import loop as loop_module
 from claude_bottle.gate.loop import READ, Loop
 
 
@@ -58,5 +61,37 @@ def test_calls_that_submit_themselves_again_leave_room_for_sockets() -> None:
         loop.once(0)
     assert len(told) < 10
     for sock in (ours, theirs):
+        sock.close()
+    loop.close()
+
+
+@pytest.mark.parametrize("by", ["sockets", "submitted"])
+def test_what_is_preferred_waits_for_no_more_than_what_is_being_done(monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    monkeypatch.setattr(loop_module, "_SOON", -1.0)
+    loop = Loop()
+    preferred, keeper = socket.socketpair()
+    others = [socket.socketpair() for _ in range(5)]
+    told: list[str] = []
+
+    def work(events: int = 0) -> None:
+        if "other" not in told:
+            keeper.send(b"x")
+        told.append("other")
+
+    def obey(events: int) -> None:
+        told.append("preferred")
+        preferred.recv(1)
+
+    loop.watch(preferred.fileno(), READ, obey)
+    loop.prefer(preferred.fileno())
+    for ours, theirs in others:
+        if by == "submitted":
+            loop.submit(work)
+        else:
+            loop.watch(ours.fileno(), READ, work)
+            theirs.send(b"x")
+    loop.once(0)
+    assert told == ["other", "preferred", *["other"] * 4]
+    for sock in (preferred, keeper, *(sock for pair in others for sock in pair)):
         sock.close()
     loop.close()

@@ -22,7 +22,7 @@ from claude_bottle.gate.config import GateConfig, Upstream
 from claude_bottle.gate.process import serve
 from claude_bottle.model.policy import Rule
 from tests.gate.conftest import HOST, PLACEHOLDER, SECRET, Rig, bound
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, ended
 
 NONCE = "5f" * 16
 
@@ -71,14 +71,11 @@ class Process:
         return found
 
     def ended(self) -> bool:
-        """Whether it has ended, waiting for that a little."""
-        for _ in range(1000):
-            pid, _status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.pid = 0
-                return True
-            select.select([], [], [], 0.01)
-        return False
+        """Whether it ends."""
+        if ended(self.pid):
+            os.waitpid(self.pid, 0)
+            self.pid = 0
+        return not self.pid
 
     def close(self) -> None:
         self.keeper.close()

@@ -199,7 +199,7 @@ def test_a_client_that_does_not_read_holds_the_server_back(rig: Rig, bottle_trus
         total = 0
         while total < SIZE:
             total += len(client.recv(1 << 18))
-        assert sent.wait(20)
+        assert sent.wait(SECONDS)
 
 
 def test_a_big_upload_arrives_whole(rig: Rig, bottle_trust: ssl.SSLContext) -> None:
@@ -349,13 +349,13 @@ def test_a_gate_whose_keeper_takes_no_events_lets_nothing_through(gate: RunningG
 
 def test_a_gate_is_gone_when_its_keeper_is(gate: RunningGate) -> None:
     gate.keeper.shutdown(socket.SHUT_RDWR)
-    assert gate.gone.wait(20)
+    assert gate.gone.wait(SECONDS)
 
 
 @pytest.mark.parametrize("line", [b"not json\n", b"[]\n", b'{"op":1}\n', b"x" * (control.MAX_LINE + 1)])
 def test_a_broken_control_line_ends_the_gate(gate: RunningGate, line: bytes) -> None:
     threading.Thread(target=lambda: _send(gate.keeper, line), daemon=True).start()
-    assert gate.gone.wait(20)
+    assert gate.gone.wait(SECONDS)
 
 
 def _send(sock: socket.socket, data: bytes) -> None:
@@ -367,7 +367,7 @@ def _send(sock: socket.socket, data: bytes) -> None:
 
 def test_stop_ends_the_gate(gate: RunningGate) -> None:
     Keeper(gate).tell("stop")
-    assert gate.gone.wait(20)
+    assert gate.gone.wait(SECONDS)
 
 
 def test_refreshed_credentials_are_used(rig: Rig, bottle_trust: ssl.SSLContext) -> None:
@@ -387,6 +387,7 @@ def test_a_flood_of_denied_names_is_recorded_in_part_and_counted(rig: Rig, monke
     from tests.gate.test_dns import query
 
     monkeypatch.setattr(limits, "DNS_DENIALS", 5)
+    monkeypatch.setattr(limits, "REFUSALS_TOLD", 1e5)
     gate = rig.gate(PLAIN, names=("proxy", "dns-udp"))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(SECONDS)
@@ -409,6 +410,7 @@ def test_case_120_of_a_flood_of_refusals_some_are_recorded_and_all_are_counted(
     """What is granted meanwhile is recorded as ever."""
     monkeypatch.setattr(limits, "REFUSALS", 5)
     monkeypatch.setattr(limits, "REFUSALS_EVERY", 1e9)
+    monkeypatch.setattr(limits, "REFUSALS_TOLD", 1e5)
     gate = rig.gate(PLAIN, to={(HOST, 80): rig.server(tls=False)})
     with gate.connect() as client:
         for number in range(20):
@@ -423,6 +425,18 @@ def test_case_120_of_a_flood_of_refusals_some_are_recorded_and_all_are_counted(
     assert [one["path"] for one in told] == [*(f"/{number}" for number in range(5)), "/15"]
     (note,) = [one["data"] for one in events if one["kind"] == "note"]  # type: ignore[index]
     assert (note["count"], note["reasons"]) == (14, {"host_not_granted": 14})
+
+
+def test_what_is_only_counted_is_told_a_little_later(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REFUSALS", 0)
+    monkeypatch.setattr(limits, "REFUSALS_EVERY", 1e9)
+    monkeypatch.setattr(limits, "REFUSALS_TOLD", 0.01)
+    gate = rig.gate(PLAIN)
+    with gate.connect() as client:
+        client.sendall(b"GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\n\r\n")
+        assert read_response(client).startswith(b"HTTP/1.1 403")
+    note = Keeper(gate).expect("event")["event"]
+    assert (note["kind"], note["data"]["count"]) == ("note", 1)  # type: ignore[index]
 
 
 def test_dns_over_tcp_is_answered(rig: Rig) -> None:

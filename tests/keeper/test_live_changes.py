@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,30 @@ def test_names_that_act_on_a_terminal_are_spelled_out_and_long_lists_cut(tmp_pat
     (line,) = live_changes.describe(live_changes.changed(note))
     assert "\x1b" not in line
     assert "and 5 more" in line
+
+
+def test_what_is_gone_from_deep_below_a_directory_that_a_tool_obeys_is_told_as_that_tools(
+    tmp_path: Path, place: Path
+) -> None:
+    make(place, ".husky/a/b/c", "x/.github/workflows/a/b/c", ".mvn/wrapper/dir/x", "venv/bin/x", "h/__pycache__/x")
+    note = noted(tmp_path, place)
+    for name in (".husky", "x", ".mvn", "venv", "h"):
+        shutil.rmtree(place / name)
+    told = live_changes.changed(note)
+    assert told == {
+        "ci": [("x/.github/workflows/a/b/c", GONE)], "git": [(".husky/a/b/c", GONE)],
+        "packages": [(".mvn/wrapper/dir/x", GONE)], "python": [("h/__pycache__", GONE), ("venv", GONE)],
+    }  # fmt: skip
+    assert len(live_changes.describe(told)) == len(told)
+
+
+def test_no_number_of_other_files_hides_a_repository(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = noted(tmp_path, place)
+    monkeypatch.setattr(live_changes, "_MOST", 10)
+    make(place, "0/.git/HEAD", "z/.git/HEAD", *(f"{number}/Makefile" for number in range(11)))
+    told = live_changes.changed(note)
+    assert told[REPOSITORY] == [("0/.git", NEW), ("z/.git", NEW)]
+    assert len(told["make"]) < 11
 
 
 def test_a_damaged_note_is_an_error(tmp_path: Path) -> None:

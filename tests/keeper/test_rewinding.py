@@ -200,6 +200,19 @@ def test_where_nothing_can_be_kept_nothing_changes_and_it_goes_on(
     assert any("not rewound" in str(event["data"]) for event in events(kept) if event["kind"] == "fault")
 
 
+def test_one_that_could_not_be_brought_back_is_not_said_to_be_there(
+    launch: Launch, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise BottleError("the disk is full")
+
+    monkeypatch.setattr(restoring, "_bring_back", full)
+    kept = begun(launch, root)
+    with pytest.raises(BottleError, match="was to go back to its checkpoint then") as caught:
+        back(kept)
+    assert "is as it was at" not in str(caught.value)
+
+
 def test_what_cannot_be_rewound_is_refused_and_runs_on(launch: Launch, root: Path) -> None:
     kept = begun(launch, root)
     with pytest.raises(BottleError, match="has no checkpoint nothing"):

@@ -48,7 +48,7 @@ def test_it_dies_with_its_parent(script: Path) -> None:
     model = os.pidfd_open(json.loads(parent.stdout.readline())["pid"])
     parent.kill()
     parent.communicate()
-    ended, _, _ = select.select([model], [], [], 20)
+    ended, _, _ = select.select([model], [], [], SECONDS)
     os.close(model)
     assert ended
 

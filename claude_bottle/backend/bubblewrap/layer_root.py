@@ -75,12 +75,13 @@ class BuildRoot:
     def _begin_database(self) -> None:
         """dpkg's files: what is installed here and in the layers below, without the host's locks and overrides."""
         database = next(path for path in reversed([_DPKG, *(layer / ROOT / PARTS["dpkg"] for layer in self._layers)])
-                        if (path / "status").is_file() or path == _DPKG)  # fmt: skip
+                        if _is_plain(path / "status") or path == _DPKG)  # fmt: skip
+        reading = _read_of_host if database == _DPKG else _read_of_layer
         names = {name for path in (_DPKG, database) for name in os.listdir(path) if not (path / name).is_dir()}
         for name in sorted({*names, *_COPIED, *_LOCKS}):
             content = b""
             with suppress(OSError):
-                content = _read(database / name, _STATUS_LIMIT) if name in _COPIED else b""
+                content = reading(database, name) if name in _COPIED else b""
             self._write(f"upper/dpkg/{name}", content)
 
     def _mkdir(self, path: str) -> None:
@@ -143,9 +144,26 @@ def _put(place: Path, name: str, data: bytes) -> None:
     target.chmod(0o644)
 
 
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _read_of_host(directory: Path, name: str) -> bytes:
+    return _read(directory / name, _STATUS_LIMIT)
+
+
+def _read_of_layer(directory: Path, name: str) -> bytes:
+    """Through no link: the layer's build may have left one to a file of the host's that no bottle may see."""
+    with tree.opened(directory) as opened:
+        return _content(open_beneath(opened, name), directory / name, _STATUS_LIMIT)
+
+
 def _read(path: Path, limit: int) -> bytes:
     """A file that everybody may read. OSError for another, ValueError for one that is too large."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    return _content(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), path, limit)
+
+
+def _content(fd: int, path: Path, limit: int) -> bytes:
     with open(fd, "rb") as file:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or not found.st_mode & stat.S_IROTH:

@@ -104,7 +104,7 @@ def enforced_limits_are_in_force(place: Place) -> None:
     limits = {limit.name: limit for limit in plan.limits}
     with place.up(limits={"pids": 64, "memory": "256m"}) as bottle:
         if limits["pids"].enforced:
-            said = shell(bottle, "for i in $(seq 200); do sleep 5 & done 2>/dev/null; jobs | wc -l")
+            said = shell(bottle, "for i in $(seq 200); do sleep 1000 >/dev/null & done 2>/dev/null; jobs | wc -l")
             assert bottle.alive()
             assert not said.out.strip() or int(said.out.split()[-1]) < 70
         if limits["memory"].enforced:

@@ -59,9 +59,6 @@ class RemoteSocket:
     def settimeout(self, seconds: float) -> None:
         self._seconds = seconds
 
-    def setblocking(self, blocking: bool) -> None:
-        self._seconds = 60.0 if blocking else 0.0
-
     def getsockname(self) -> tuple[str, int]:
         return "", self._port
 

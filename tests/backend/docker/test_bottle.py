@@ -178,7 +178,7 @@ def test_orphans_are_collected(bottle: DockerBottle) -> None:
     output(bottle, "sh", "-c", "(sleep 0.01 & sleep 0.02 &) ; exit 0")
     probe = """
 import glob, time
-for _ in range(500):
+for _ in range(6000):
     states = [open(path).read().rpartition(")")[2].split()[0] for path in glob.glob("/proc/[0-9]*/stat")]
     if "Z" not in states:
         break
@@ -270,8 +270,12 @@ def test_a_container_that_is_killed_is_noticed_and_ends_its_programs(place: Plac
 
 def test_docker_stop_ends_a_bottle_politely(place: Place) -> None:
     with launched(place) as bottle:
-        process = start(bottle, "sh", "-c", "trap 'exit 4' TERM; while :; do sleep 0.02; done")
-        place.engine.docker("stop", "--time=20", bottle.name)
+        end, other = os.pipe()
+        process = start(bottle, "sh", "-c", "trap 'exit 4' TERM; echo up; while :; do sleep 0.02; done", out=other)
+        os.close(other)
+        assert os.read(end, 3) == b"up\n"
+        place.engine.docker("stop", "--time=60", bottle.name)
+        os.close(end)
         assert (process.wait(), readable(bottle.fileno())) == (4, True)
 
 

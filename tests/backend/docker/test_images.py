@@ -327,7 +327,7 @@ def test_an_interrupted_build_leaves_nothing(
     manifest(project, {"dockerfile": "Dockerfile"})
     command = [sys.executable, "-m", "claude_bottle", "run", "shell", "--", "true"]
     with subprocess.Popen(command, cwd=project, env=command_env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, preexec_fn=heedful) as starting:  # fmt: skip
+                          stderr=subprocess.STDOUT, text=True) as starting:  # fmt: skip
         eventually(lambda: running(f"sleep {mark}"))
         starting.send_signal(signal.SIGINT)
         said, _ = starting.communicate(timeout=SECONDS)
@@ -335,11 +335,6 @@ def test_an_interrupted_build_leaves_nothing(
     assert "Traceback" not in said
     eventually(lambda: not running(f"sleep {mark}"))
     eventually(lambda: mark not in docker_engine.docker("ps", "--all", "--no-trunc"))
-
-
-def heedful() -> None:
-    """Whoever starts the tests in the background leaves them, and all they start, deaf to SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def running(words: str) -> list[str]:

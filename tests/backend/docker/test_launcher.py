@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -198,7 +199,8 @@ def test_the_engine_holds_no_secret_of_it(shared: Place, bottle: DockerBottle) -
     """Neither nonces nor what its programs are given stand in words, variables or labels (threat 56)."""
     output(bottle, "true", env={"PATH": "/usr/bin", "TOKEN": "canary-secret"})
     said = json.dumps([shared.inspect("container", bottle.name), shared.inspect("volume", f"{bottle.name}-home")])
-    assert "canary-secret" not in said and "00ff" not in said
+    assert "canary-secret" not in said
+    assert not re.search(r"\b00ff\b", said)  # which may well stand in the midst of an id
     clients = subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout
     assert "canary-secret" not in clients
 

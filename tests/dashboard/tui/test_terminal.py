@@ -66,7 +66,8 @@ def test_a_request_is_read_and_approved_by_a_key(paths: Paths, keeper: Keeper, s
     made.ask(1, HOST, reason="I need it")
     screen = shown()
     opened(screen)
-    assert "crates.io" in screen.text() and "agent says │ I need it" in screen.text()
+    screen.wait("crates.io")
+    screen.wait("agent says │ I need it")
     decide(screen, "s", lambda: made.decided)
     screen.wait(r"approved \(session\) and in force")
     screen.press("Escape")
@@ -149,7 +150,8 @@ def test_without_colour_nothing_is_coloured_and_all_is_said(
     screen.wait("! waiting")
     screen.press("Enter")
     screen.wait(r"\bready\b")
-    assert "warning  wide: any path" in screen.text() and not coloured(screen.drawn())
+    screen.wait("warning  wide: any path")
+    assert not coloured(screen.drawn())
 
 
 def coloured(drawn: str) -> bool:
@@ -165,7 +167,7 @@ def test_in_colour_some_is(
     keeper("reviewer-p02mfe").ask(1, HOST)
     screen = shown()
     screen.wait("waiting for you")
-    assert coloured(screen.drawn())
+    eventually(lambda: coloured(screen.drawn()))
 
 
 def test_told_to_end_it_gives_the_terminal_back(
