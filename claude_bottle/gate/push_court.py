@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from claude_bottle.model import judging
 from claude_bottle.model.git_grant import GitGrant
 from claude_bottle.model.judging import BadFrame, Frames, frame, pieces, said, saying
-from claude_bottle.model.push import Asked, branches_and_tags, is_id
+from claude_bottle.model.push import ZERO, Asked, branches_and_tags, is_id
 
 if TYPE_CHECKING:
     from claude_bottle.gate.conversation import Conversation
@@ -125,12 +125,19 @@ class Court:
         if not self._sent_all or type(size) is not int or not 0 <= size <= _GROWN * self._case.grant.max_pack:
             raise BadFrame("a verdict that cannot be")
         self.facts = {key: told[key] for key in ("commits", "objects", "paths", "signed") if type(told.get(key)) is int}
+        made = self._made(told)
         self._left = size
-        made = told.get("made", {})
-        if made and (not self._case.grant.sign or not all(is_id(one) for pair in made.items() for one in pair)):
-            raise BadFrame("commits that nobody wanted anew")
         self._conversation.hold(self.link, True)  # until the remote listens
         self._case.send(size, made)
+
+    def _made(self, told: dict[str, Any]) -> dict[str, str]:
+        """Commits that were made anew. None of them makes a deletion of what is pushed, or the other way round."""
+        made = told.get("made", {})
+        if not isinstance(made, dict) or (made and not self._case.grant.sign):
+            raise BadFrame("commits that nobody wanted anew")
+        if not all(is_id(one) and one != ZERO for pair in made.items() for one in pair):
+            raise BadFrame("commits that are none")
+        return made
 
     def _history(self, piece: bytes) -> None:
         for one in pieces(judging.HISTORY, piece):

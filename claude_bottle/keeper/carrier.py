@@ -13,6 +13,7 @@ import json
 import os
 import re
 import resource
+import select
 import socket
 import sys
 import threading
@@ -90,6 +91,7 @@ class Carrier:
             asked, path = self._allowed(request)
             git = self._ssh(asked, path, request)
             threading.Thread(target=self._ask, args=(git, request, rest), daemon=True).start()
+            threading.Thread(target=self._end_with_gate, args=(git,), daemon=True).start()
             try:
                 if asked.step == REFS:
                     self._refs(git, asked)
@@ -167,15 +169,20 @@ class Carrier:
         self._send(b"")
 
     def _ask(self, git: Popen[bytes], request: Request, rest: bytes) -> None:
-        """In a thread of its own: the request's body, if any, to the remote. A gate that leaves ends the ssh."""
+        """In a thread of its own: the request's body, if any, to the remote."""
         try:
             for piece in _plain(request, self._body(request, rest)):
                 _input(git).write(piece)
             _input(git).close()
-            if not self._sock.recv(1):
-                git.kill()
         except (OSError, ValueError, BadBody):
             git.kill()
+
+    def _end_with_gate(self, git: Popen[bytes]) -> None:
+        """In a thread of its own: a gate that leaves ends the ssh, whoever waits for whom."""
+        leaving = select.poll()
+        leaving.register(self._sock, select.POLLRDHUP)
+        leaving.poll()
+        git.kill()
 
     def _body(self, request: Request, rest: bytes) -> Iterator[bytes]:
         body = reader(request.length, request.chunked, request.parser)

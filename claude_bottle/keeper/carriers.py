@@ -122,7 +122,8 @@ def command(program: str, host: str, ssh: SshRemote) -> list[str]:
         options += [f"-oUserKnownHostsFile={home}/.ssh/known_hosts"]
         options += [] if ssh.key else [f"-oIdentityFile={home}/.ssh/{name}" for name in _KEYS]
     if ssh.key:
-        options += ["-i", os.path.expanduser(ssh.key), "-oIdentitiesOnly=yes"]
+        # Not -i, which passes over a file that is not there, so that the usual keys would count.
+        options += [f"-oIdentityFile={os.path.expanduser(ssh.key)}", "-oIdentitiesOnly=yes"]
     if ssh.port != PORT:
         options += ["-p", str(ssh.port)]
     return [program, "-T", *options, "-l", ssh.user, "--", host]

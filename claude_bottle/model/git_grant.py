@@ -128,7 +128,8 @@ class GitGrant:
         )
 
     def meet(self, other: GitGrant) -> GitGrant | None:
-        """What both grant; None for nothing."""
+        """What both grant; None for nothing. Whether commits are signed is ours to say, as a credential is: a key is none of
+        the other's."""
         repositories = _both(self.repositories, other.repositories, _fits)
         push = _both(self.push, other.push, matches)
         fetch = self.fetch and other.fetch
@@ -136,7 +137,7 @@ class GitGrant:
             return None
         return GitGrant(
             repositories, fetch, push, bool(push) and self.force and other.force, bool(push) and self.delete and other.delete,
-            min(self.max_pack, other.max_pack), bool(push) and (self.sign or other.sign), self.ssh,
+            min(self.max_pack, other.max_pack), bool(push) and self.sign, self.ssh,
         )  # fmt: skip
 
     def describe(self) -> str:

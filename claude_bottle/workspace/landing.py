@@ -156,7 +156,7 @@ class Landing:
             return Step(change, triggers, CONFLICT, why)
         merged, conflicts = merge(self._quarantine, ours, base, theirs)
         places = f"in conflict in {conflicts} place{'s' if conflicts > 1 else ''}" if conflicts else "without a conflict"
-        if merged == ours:
+        if merged == ours and theirs != base:  # what only takes back was not committed: nobody knows whether that is here
             return Step(change, triggers, SAME)
         why = f"{why}; merged over what was committed it is {places}"
         return Step(change, triggers, CONFLICT, why, merged, clean=not conflicts)

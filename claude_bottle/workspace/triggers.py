@@ -123,5 +123,5 @@ def named(path: str, *, directory: bool = False) -> str:
     last = _folded(path.rpartition("/")[2])
     if last not in _LAST and not _WILDLY.match(last):
         return ""
-    folded = "/".join(_folded(part) for part in path.split("/")) + ("/." if directory else "")
+    folded = _folded(path) + ("/." if directory else "")
     return next((name for name, expression in _EXPRESSIONS.items() if expression.fullmatch(folded)), "")

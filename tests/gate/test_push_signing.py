@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from claude_bottle.gate.ca import Authority
+from claude_bottle.keeper import judges
+from claude_bottle.model.push import ZERO
 from tests.gate.forge import Forge, git, rule
 from tests.ssh_server import key
 
@@ -160,3 +162,37 @@ def test_a_tag_does_not_come_with_commits_that_get_other_ids(make: Make, home: P
     done = forge.run("push", "origin", "bottle/x", "v1")
     assert "a tag cannot come with them" in done.stderr
     assert forge.refs().keys() == {"refs/heads/main", "refs/tags/v0"}
+
+
+# Lets every push through at once, with commits that it claims were made anew.
+TAKEN_OVER = """
+import json, socket
+from claude_bottle.model import judging
+sock, frames = socket.socket(fileno=json.loads(sys.argv[1])["line"]), judging.Frames()
+def until(kind):
+    while data := sock.recv(65536):
+        for one, payload in frames.feed(data):
+            if one == kind:
+                return payload
+new = judging.said(until(judging.JOB))["commands"][0]["new"]
+sock.sendall(judging.frame(judging.GO))
+until(judging.PACK_END)
+sock.sendall(judging.saying(judging.VERDICT, allow=True, size=0, made=MADE) + judging.frame(judging.JUDGED_END))
+sock.recv(1)
+"""
+
+
+@pytest.mark.parametrize("made", [f'{{new: "{ZERO}"}}', "[new]", '{new: "main"}'], ids=["deletes", "list", "name"])
+def test_a_judge_that_was_taken_over_makes_no_other_command_of_a_push(
+    make: Make, home: Path, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    by_ssh(home)
+    forge = make()
+    git(forge.bare, "branch", "bottle/x", "main")
+    before = forge.refs()
+    forge.do("fetch", "--quiet", "origin")
+    forge.commit(branch="bottle/x")
+    start = judges._START.partition("from ")[0]
+    monkeypatch.setattr(judges, "_START", f"{start}\n{TAKEN_OVER.replace('MADE', made)}")
+    assert "the judge of pushes failed" in forge.run("push", "origin", "bottle/x").stderr
+    assert forge.refs() == before

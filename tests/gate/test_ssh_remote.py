@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import select
 import socket
+import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ from claude_bottle.gate.ca import Authority
 from claude_bottle.gate.head import parse_request
 from claude_bottle.gate.judge_line import carrier_wish
 from claude_bottle.harness.git_env import git_environment
-from claude_bottle.keeper import carrier
+from claude_bottle.keeper import carrier, carriers
 from claude_bottle.model.ssh_remote import SshRemote
 from tests.bench_of_judges import Bench
 from tests.gate.forge import Forge, git, rule
@@ -28,6 +30,8 @@ from tests.waiting import SECONDS, eventually
 
 pytestmark = needs_sshd
 Make = Callable[..., Forge]
+REFS = "GET /acme/shop.git/info/refs?service=git-upload-pack HTTP/1.1"
+PACK = f"POST /acme/shop.git/git-upload-pack HTTP/1.1\r\nContent-Length: {1 << 30}"
 
 
 @pytest.fixture
@@ -108,6 +112,13 @@ def test_a_key_that_the_manifest_names_is_used_alone(make: Make, server: SshServ
     with (server.place / "authorized").open("a") as file:
         file.write(public + "\n")
     forge.clone(url=url())
+
+
+def test_a_named_key_that_is_not_there_is_not_replaced_by_the_usual_ones(server: SshServer) -> None:
+    *argv, host = carriers.command("ssh", HOST, SshRemote(USER, key="/nonexistent/deploy"))
+    said = subprocess.run([*argv[:-1], "-G", host], capture_output=True, text=True, check=True).stdout
+    used = [line for line in said.splitlines() if line.startswith("identityfile ")]
+    assert used == ["identityfile /nonexistent/deploy"]
 
 
 def test_an_unknown_host_is_not_spoken_to_and_both_sides_hear_why(make: Make, server: SshServer) -> None:
@@ -228,32 +239,35 @@ def answer(line: socket.socket, wish: bytes) -> tuple[str, socket.socket | None]
 def test_a_carrier_may_write_nothing(bench: Bench, server: SshServer, tmp_path: Path) -> None:
     config = server.home / ".ssh" / "config"
     config.write_text(config.read_text() + f"  ProxyCommand /bin/sh -c 'echo x > {tmp_path}/written; exec sleep 1000'\n")
-    with asked_for_refs(bench):
+    with carried(bench):
         eventually(lambda: started("sleep"))
         assert not (tmp_path / "written").exists()
     eventually(lambda: not started("sleep"))
 
 
+@pytest.mark.parametrize("asked", [REFS, PACK], ids=["refs", "pack"])
 def test_a_carrier_ends_with_its_gate_however_long_the_remote_would_take(
-    bench: Bench, server: SshServer, tmp_path: Path
+    bench: Bench, server: SshServer, tmp_path: Path, asked: str
 ) -> None:
     begun, held = tmp_path / "begun", tmp_path / "held"
     os.mkfifo(held)
     (server.place / "record").write_text(f"#!/bin/sh\ntouch {begun}\nexec cat {held}\n")
     try:
-        with asked_for_refs(bench):
+        with carried(bench, asked) as sock:
             eventually(begun.exists)
+            while asked == PACK and select.select([], [sock], [], 0.5)[1]:  # until all on the way to it are full
+                sock.send(bytes(1 << 16))
             assert started("ssh")
         eventually(lambda: not started("ssh"))
     finally:
         os.close(os.open(held, os.O_RDWR))  # the remote ends, too
 
 
-def asked_for_refs(bench: Bench) -> socket.socket:
-    """A gate's line to a carrier that was asked what the remote has."""
+def carried(bench: Bench, asked: str = REFS) -> socket.socket:
+    """A gate's line to a carrier that got this head of a request."""
     _, sock = answer(bench.line, b"1 " + carrier_wish(HOST, 443, SshRemote(USER, directory="/nowhere/")))
     assert sock is not None
-    sock.sendall(f"GET /acme/shop.git/info/refs?service=git-upload-pack HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+    sock.sendall(f"{asked}\r\nHost: {HOST}\r\n\r\n".encode())
     return sock
 
 

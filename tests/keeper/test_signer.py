@@ -9,6 +9,8 @@ import pytest
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper.signer import MAX_COMMIT, SIZE, Key, received, serve
+from claude_bottle.workspace.push.quarantine import Refuse
+from claude_bottle.workspace.push.signing import Signer
 
 TREE = b"tree " + b"1" * 40 + b"\n"
 WHO = b"author A <a@b.test> 1 +0000\ncommitter A <a@b.test> 1 +0000\n"
@@ -47,3 +49,17 @@ def test_it_answers_in_words_and_goes_on_until_the_line_ends() -> None:
                 ours.sendall(SIZE.pack(4) + b"junk")
                 assert received(ours) == b"-that is no commit: "
         serving.join()
+
+
+def test_a_commit_that_is_too_long_to_be_signed_refuses_the_push() -> None:
+    ours, theirs = socket.socketpair()
+
+    def until_the_end() -> None:
+        with theirs:
+            serve(theirs)
+
+    serving = threading.Thread(target=until_the_end)
+    serving.start()
+    with ours, pytest.raises(Refuse, match="whoever signs the new commits has gone, so none is pushed"):
+        Signer(ours).sign(bytes(MAX_COMMIT + 1))
+    serving.join()

@@ -207,6 +207,14 @@ def test_a_project_cannot_lose_the_rule_that_judges_pushes() -> None:
     assert {one.git.push for one in both if one.git} == {()}
 
 
+@pytest.mark.parametrize("signs", [True, False])
+def test_whether_commits_are_signed_with_the_operators_key_is_the_homes_to_say(signs: bool) -> None:
+    home, project = git_rule("refs/heads/b/*", sign=signs), git_rule("refs/heads/b/*", sign=not signs)
+    made, _ = common_rules([home], [project])
+    assert [one.git.sign for one in made if one.git] == [signs]
+    assert not widening([home], made)
+
+
 def test_a_websocket_and_a_larger_body_are_more() -> None:
     plain, small = Rule("a.test"), Rule("a.test", max_body=10)
     assert widening([plain], [Rule("a.test", websocket=True)]) == [

@@ -104,6 +104,18 @@ def test_over_what_was_committed_a_conflict_is_merged_where_the_operator_says_so
     assert "<<<<<<< host" in (yard.host / "both").read_text()
 
 
+def test_what_a_bottle_took_back_to_what_was_committed_is_not_called_done(yard: Yard) -> None:
+    repository(yard.host, {"a": "x\n"})
+    (yard.host / "a").write_text("not committed\n")
+    begun = layers.begin_at(yard.place / "layers", yard.host)
+    work = opened(yard, begun)
+    plant(begun.upper, {"a": "x\n"})
+    (yard.host / "a").write_text("not committed\nmore\n")
+    with quarantine() as place, Directory(yard.host) as host:
+        assert [step.action for step in Landing(work, host, place).steps(work.changes())] == ["conflict"]
+    work.close()
+
+
 def test_commits_in_the_layer_are_counted_over_those_of_the_host(yard: Yard, begun: Layers) -> None:
     tip = git(yard.host, "commit-tree", "-m", "x", "-p", "HEAD", "HEAD^{tree}")
     work = opened(yard, begun)

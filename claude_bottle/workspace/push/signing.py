@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SIZE = struct.Struct(">I")
 _MAX_SIGNATURE = 64 << 10
+_GONE = "whoever signs the new commits has gone, so none is pushed"
 _SIGNATURES = (b"gpgsig ", b"gpgsig-sha256 ")
 
 
@@ -34,9 +35,12 @@ class Signer:
         """Refuse when it does not."""
         if self._sock is None:
             raise Refuse("the new commits are to be signed, which this bottle was not started for")
-        self._sock.sendall(_SIZE.pack(len(commit)) + commit)
-        size = _SIZE.unpack(self._exactly(_SIZE.size))[0]
-        answer = self._exactly(size) if size <= _MAX_SIGNATURE else b"-"
+        try:
+            self._sock.sendall(_SIZE.pack(len(commit)) + commit)
+            size = _SIZE.unpack(self._exactly(_SIZE.size))[0]
+            answer = self._exactly(size) if size <= _MAX_SIGNATURE else b"-"
+        except OSError:
+            raise Refuse(_GONE) from None
         if answer[:1] != b"+":
             why = printable(answer[1:].decode("utf-8", "replace")) or "it did not say why"
             raise Refuse(f"the new commits could not be signed, so none is pushed: {why}")
@@ -47,7 +51,7 @@ class Signer:
         while self._sock and len(data) < count:
             piece = self._sock.recv(count - len(data))
             if not piece:
-                raise Refuse("whoever signs the new commits has gone, so none is pushed")
+                raise Refuse(_GONE)
             data += piece
         return bytes(data)
 
