@@ -42,7 +42,7 @@ def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
             return record
         recover(paths, record)
         record = store.load(identity)
-        told, lines = live_work.told_once(paths, identity)
+        changed, lines = live_work.to_tell(paths, identity)
         for line in lines:
             log.warn(line)
         reasons = (*record.preserved, INTERRUPTED, *([UNEXPORTED] if _has_unexported(paths, identity) else []))
@@ -50,12 +50,13 @@ def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
         journal = Journal.open(paths, identity)
         try:
             journal.append(events.ARCHIVED, path=str(archive) if archive else None)
-            if told:
-                journal.append(events.LIVE_TRIGGERS, changed=told)
+            if changed:
+                journal.append(events.LIVE_TRIGGERS, changed=changed)
             journal.append(events.PRESERVED, durable=True, reasons=[INTERRUPTED])
             head = journal.head
         finally:
             journal.close()
+        live_work.told(paths, identity)
         try:
             os.unlink(paths.socket(identity))
         except FileNotFoundError:

@@ -198,18 +198,23 @@ def left_inside(paths: Paths, identity: str) -> list[str]:
     return found
 
 
-def told_once(paths: Paths, identity: str) -> tuple[dict[str, object], list[str]]:
+def to_tell(paths: Paths, identity: str) -> tuple[dict[str, object], list[str]]:
     """What would run on the host and was changed in a live workspace: for the journal, and a line for each trigger; nothing
-    the next time."""
+    once it was `told`."""
     place = paths.live(identity)
     if not os.path.lexists(place):
         return {}, []
     from claude_bottle.keeper import live_changes
 
     note = live_changes.load(place)
-    told = live_changes.changed(note) if note else {}
-    os.unlink(place)
-    return live_changes.for_journal(told), live_changes.describe(told)
+    found = live_changes.changed(note) if note else {}
+    return live_changes.for_journal(found), live_changes.describe(found)
+
+
+def told(paths: Paths, identity: str) -> None:
+    """It is in the journal now, where there was any."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(paths.live(identity))
 
 
 def let_go(paths: Paths, identity: str) -> None:

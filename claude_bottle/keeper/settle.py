@@ -143,10 +143,11 @@ class Settlement:
 
     def _note_triggers(self) -> None:
         """What would run on the host and was changed in a live workspace, and what the agent wrote that is not in it."""
-        told, lines = live_work.told_once(self._order.paths, self._order.identity)
+        changed, lines = live_work.to_tell(self._order.paths, self._order.identity)
         self._warnings += lines
-        if told:
-            self._booted.audit.record(events.LIVE_TRIGGERS, changed=told)
+        if changed:
+            self._booted.audit.record(events.LIVE_TRIGGERS, changed=changed)
+        live_work.told(self._order.paths, self._order.identity)
         if inside := live_work.left_inside(self._order.paths, self._order.identity):
             self._reasons.append(f"{KEPT_OUT}: {', '.join(inside)}")
 

@@ -75,7 +75,7 @@ def price_of(model: str, own: Prices = NO_PRICES) -> Price:
         for table in (own, PRICES):
             known = [name for name in table if _stands_for(name, model)]
             if known:
-                return table[max(known, key=len)]
+                return table[max(known, key=lambda name: (not name.endswith("*"), len(name)))]
     every = zip(*(price.whole() for price in (*own.values(), *PRICES.values())), strict=True)
     return Price(*map(max, every))
 

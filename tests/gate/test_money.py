@@ -178,10 +178,12 @@ def test_the_operators_price_goes_before_the_list(make_state: MakeState) -> None
 
 
 def test_a_name_is_one_model_and_its_versions_unless_it_says_more() -> None:
-    own = {"gpt-5": Price(1, 1), "gpt-5-pro*": Price(15, 120), "gpt-5-pro-mini": Price(2, 2), "claude-*": Price(7, 7)}
+    own = {"gpt-5": Price(1, 1), "gpt-5-pro*": Price(15, 120), "gpt-5-pro-mini": Price(2, 2), "claude-*": Price(7, 7),
+           "o9": Price(3, 3), "o9*": Price(4, 4)}  # fmt: skip
     assert price_of("gpt-5", own) == price_of("gpt-5-20260101", own) == price_of("gpt-5@20260101", own) == Price(1, 1)
     assert price_of("gpt-5-pro-x", own) == Price(15, 120)
     assert price_of("gpt-5-pro-mini", own) == Price(2, 2)
+    assert (price_of("o9", own), price_of("o9-fast", own)) == (Price(3, 3), Price(4, 4))
     assert price_of("claude-sonnet-4-5-20250929", own) == Price(7, 7)
     assert price_of("gpt-5-max", own).written == 120
     assert price_of("claude-sonnet-4-5-20250929") == price_of("claude-3-7-sonnet-latest") == Price(3, 15)
