@@ -180,12 +180,12 @@ def meeting_place(factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.fixture(scope="session")
-def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """The daemon of this run. What the tests leave in a private one fails the last test that used it."""
+@contextlib.contextmanager
+def own_or_found(directory: Path | None) -> Iterator[Engine]:
+    """A private daemon as `own_engine`'s, where there can be one, else the one that is found, else pytest's skip."""
     wanted = os.geteuid() == 0 and os.environ.get("CLAUDE_BOTTLE_TEST_DOCKER") != "existing"
     if wanted and shutil.which("dockerd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"):
-        with own_engine(meeting_place(tmp_path_factory)) as engine:
+        with own_engine(directory) as engine:
             yield engine
         return
     engine_or_reason = found()
@@ -194,6 +194,13 @@ def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         pytest.skip(f"cannot run here: no docker daemon ({engine_or_reason}{why})")
     yield engine_or_reason
     shutil.rmtree(engine_or_reason.place, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The daemon of this run. What the tests leave in a private one fails the last test that used it."""
+    with own_or_found(meeting_place(tmp_path_factory)) as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -208,13 +215,17 @@ def docker_host(docker_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engin
 
 @pytest.fixture(scope="session")
 def base_image(docker_engine: Engine) -> str:
-    """The tag of a small Debian with python3, git, curl, ripgrep and CA certificates."""
-    with docker_engine.lock("base-image"):
-        if not docker_engine.docker("image", "ls", "--quiet", TAG):
+    return with_base_image(docker_engine)
+
+
+def with_base_image(engine: Engine) -> str:
+    """The tag of a small Debian with python3, git, curl, ripgrep and CA certificates, which is there from now on."""
+    with engine.lock("base-image"):
+        if not engine.docker("image", "ls", "--quiet", TAG):
             archive = root_file_system()
             if isinstance(archive, str):
                 pytest.skip(f"cannot run here: {archive}")
-            docker_engine.docker("import", str(archive), TAG)
+            engine.docker("import", str(archive), TAG)
     return TAG
 
 

@@ -238,11 +238,11 @@ def answer(line: socket.socket, wish: bytes) -> tuple[str, socket.socket | None]
 
 def test_a_carrier_may_write_nothing(bench: Bench, server: SshServer, tmp_path: Path) -> None:
     config = server.home / ".ssh" / "config"
-    config.write_text(config.read_text() + f"  ProxyCommand /bin/sh -c 'echo x > {tmp_path}/written; exec sleep 1000'\n")
+    config.write_text(config.read_text() + f"  ProxyCommand /bin/sh -c 'echo x > {tmp_path}/written; exec sleep 1000.25'\n")
     with carried(bench):
-        eventually(lambda: started("sleep"))
+        eventually(lambda: started("sleep 1000.25"))
         assert not (tmp_path / "written").exists()
-    eventually(lambda: not started("sleep"))
+    eventually(lambda: not started("sleep 1000.25"))
 
 
 @pytest.mark.parametrize("asked", [REFS, PACK], ids=["refs", "pack"])
@@ -271,8 +271,8 @@ def carried(bench: Bench, asked: str = REFS) -> socket.socket:
     return sock
 
 
-def started(program: str) -> list[int]:
-    """Processes below this one that run it."""
+def started(command: str) -> list[int]:
+    """Processes below this one that run it: a program, with all of its arguments or with any."""
     found, known = [], {os.getpid()}
     for _ in range(5):
         for entry in Path("/proc").glob("[0-9]*"):
@@ -283,6 +283,6 @@ def started(program: str) -> list[int]:
                 continue
             if above in known:
                 known.add(int(entry.name))
-                if argv[0].rpartition(b"/")[2] == program.encode():
+                if command.encode() in (argv[0].rpartition(b"/")[2], b" ".join(argv).rstrip()):
                     found.append(int(entry.name))
     return sorted(set(found))

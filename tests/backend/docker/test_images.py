@@ -26,14 +26,26 @@ from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.harness.base import Program
 from claude_bottle.state import ignore
 from tests.backend.docker.test_recipe import image
-from tests.docker_engine import ROOT, base_image, docker_client, docker_engine, docker_host, own_engine
+from tests.docker_engine import ROOT, docker_client, docker_host, own_engine, own_or_found, with_base_image
 from tests.docker_engine import Engine as Daemon
 from tests.waiting import SECONDS, eventually
 
-__all__ = ["base_image", "docker_client", "docker_engine", "docker_host"]
+__all__ = ["docker_client", "docker_host"]
 
 Said = Callable[[str], None]
 REACH = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('198.51.100.1', 9))"
+
+
+@pytest.fixture(scope="module")
+def docker_engine() -> Iterator[Daemon]:
+    """One of its own: what is pruned here, the tests beside this one stand on."""
+    with own_or_found(None) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def base_image(docker_engine: Daemon) -> str:
+    return with_base_image(docker_engine)
 
 
 @pytest.fixture
@@ -271,8 +283,7 @@ def test_build_ls_and_prune_by_the_command_line(docker_engine: Daemon, engine: E
     assert found[name]["size"] > 1 << 20 and found[name]["id"].startswith("sha256:")
     line = next(line for line in cli("image", "ls").stdout.splitlines() if line.startswith(name))
     assert "MB" in line
-    with docker_engine.lock("agent-image"):
-        gone = cli("image", "prune", "--json")
+    gone = cli("image", "prune", "--json")
     assert name in json.loads(gone.stdout)
     assert cli("image", "ls").stdout.count(name) == 0
 
@@ -301,12 +312,11 @@ def test_prune_keeps_what_a_kept_bottle_was_planned_with(
     [identity] = [one["identity"] for one in json.loads(cli("ls", "--all", "--json").stdout)["bottles"]]
     plan = json.loads((Path(os.environ["CLAUDE_BOTTLE_HOME"]) / "state" / identity / "plan.json").read_text())
     wanted = {plan["image"], *(step["tag"] for step in plan["image_build"])}
-    with docker_engine.lock("agent-image"):
-        assert not wanted & set(json.loads(cli("image", "prune", "--json").stdout))
-        listed = {one["name"] for one in json.loads(cli("image", "ls", "--json").stdout)}
-        assert wanted <= listed
-        assert cli("cleanup", identity, "--yes").returncode == 0
-        assert wanted <= set(json.loads(cli("image", "prune", "--json").stdout))
+    assert not wanted & set(json.loads(cli("image", "prune", "--json").stdout))
+    listed = {one["name"] for one in json.loads(cli("image", "ls", "--json").stdout)}
+    assert wanted <= listed
+    assert cli("cleanup", identity, "--yes").returncode == 0
+    assert wanted <= set(json.loads(cli("image", "prune", "--json").stdout))
 
 
 def test_a_failing_build_at_start_is_one_error_and_no_traceback(engine: Engine, base_image: str, project: Path) -> None:

@@ -115,12 +115,11 @@ def test_prune_keeps_what_a_kept_bottle_runs_on(place: Place) -> None:
 
     backend, paths = DockerBackend(), Paths.default()
     other = Capability("dockerfile", (), f"RUN echo {place.identity} > /other\n")
-    with place.engine.lock("agent-image"):  # a test beside this one prunes what this state root does not know
-        kept = backend.build_layer(plan(place), GOOD, lambda _line: None, refuse)  # type: ignore[arg-type]
-        unused = backend.build_layer(plan(place), other, lambda _line: None, refuse)  # type: ignore[arg-type]
-        Store(paths).create(BottleRecord(place.identity, "tester", "shell", "docker"))
-        write_atomic(paths.plan(place.identity), json.dumps(kept.to_dict()).encode())
-        assert {kept.image, unused.image} <= {str(one["name"]) for one in images.known("docker")}
+    kept = backend.build_layer(plan(place), GOOD, lambda _line: None, refuse)  # type: ignore[arg-type]
+    unused = backend.build_layer(plan(place), other, lambda _line: None, refuse)  # type: ignore[arg-type]
+    Store(paths).create(BottleRecord(place.identity, "tester", "shell", "docker"))
+    write_atomic(paths.plan(place.identity), json.dumps(kept.to_dict()).encode())
+    assert {kept.image, unused.image} <= {str(one["name"]) for one in images.known("docker")}
     wanted = images._wanted(paths)
     assert kept.image in wanted
     assert unused.image not in wanted
