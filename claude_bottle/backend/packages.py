@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Before 1.68 cargo reads an index only by git, unless told so, and then only one that takes itself for a nightly (rustc
 # does not): 1.65 is Debian 12's. Until 1.70 it reads that of crates.io by git if nothing is said.
 CARGO_READS_SPARSE = (
-    "export CARGO_REGISTRIES_CRATES_IO_PROTOCOL=sparse; case $(cargo --version) in 'cargo 1.6'[3-7].*) "
+    "export CARGO_REGISTRIES_CRATES_IO_PROTOCOL=sparse && case $(cargo --version) in 'cargo 1.6'[3-7].*) "
     "export CARGO_UNSTABLE_SPARSE_REGISTRY=true __CARGO_TEST_CHANNEL_OVERRIDE_DO_NOT_USE_THIS=nightly;; esac"
 )
 PRESETS = {APT: "debian", PIP: "pypi", NPM: "npm", CARGO: "crates", GO: "go"}
