@@ -14,6 +14,12 @@ from claude_bottle.model.policy import Rule
 if TYPE_CHECKING:
     from claude_bottle.state.config import Registry
 
+# Before 1.68 cargo reads an index only by git, unless told so, and then only one that takes itself for a nightly (rustc
+# does not): 1.65 is Debian 12's. Until 1.70 it reads that of crates.io by git if nothing is said.
+CARGO_READS_SPARSE = (
+    "export CARGO_REGISTRIES_CRATES_IO_PROTOCOL=sparse && case $(cargo --version) in 'cargo 1.6'[3-7].*) "
+    "export CARGO_UNSTABLE_SPARSE_REGISTRY=true __CARGO_TEST_CHANNEL_OVERRIDE_DO_NOT_USE_THIS=nightly;; esac"
+)
 PRESETS = {APT: "debian", PIP: "pypi", NPM: "npm", CARGO: "crates", GO: "go"}
 
 
@@ -23,6 +29,11 @@ def rules(kind: str, registry: Registry | None) -> tuple[Rule, ...]:
         return preset_rules(PRESETS[kind])
     host, port = registry.place()
     return (Rule(host, port, ("GET", "HEAD"), origin="config.json"),)
+
+
+def cargo_index(registry: Registry) -> str:
+    """As cargo writes it: with a slash at its end, or it is refused."""
+    return f"sparse+{registry.url.removesuffix('/')}/"
 
 
 def places(granted: tuple[Rule, ...]) -> tuple[str, ...]:

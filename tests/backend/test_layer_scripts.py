@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude_bottle.backend import packages
 from claude_bottle.backend.bubblewrap import distribution, layer_scripts
 from claude_bottle.model.capability import PACKAGES
 from claude_bottle.state.config import Registry
@@ -31,6 +33,23 @@ def test_a_mirror_is_asked_and_nobody_else(kind: str) -> None:
     given_to_it = str(layer_scripts.environment(kind, MIRROR)) + str(layer_scripts.files(kind, MIRROR, sources))
     assert "mirror.test" in given_to_it
     assert "mirror.test" not in str(layer_scripts.environment(kind, None)) + str(layer_scripts.files(kind, None, ()))
+
+
+@pytest.mark.parametrize("url", ["https://mirror.test/x", "https://mirror.test/x/"])
+def test_cargo_is_given_an_index_with_a_slash_at_its_end(url: str) -> None:
+    assert 'registry = "sparse+https://mirror.test/x/"' in str(layer_scripts.files("cargo", Registry(url), ()))
+
+
+@pytest.mark.parametrize(
+    ("version", "nightly"), [("1.65.0", True), ("1.67.1", True), ("1.68.0", False), ("1.6.0", False), ("1.95.0", False)]
+)
+def test_only_a_cargo_that_knows_no_better_takes_itself_for_a_nightly(version: str, nightly: bool, tmp_path: Path) -> None:
+    (tmp_path / "cargo").write_text(f"#!/bin/sh\necho 'cargo {version} (0000000 2023-01-01)'\n")
+    (tmp_path / "cargo").chmod(0o755)
+    words = ["sh", "-euc", f"{packages.CARGO_READS_SPARSE}; env"]
+    said = subprocess.run(words, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True).stdout
+    assert "CARGO_REGISTRIES_CRATES_IO_PROTOCOL=sparse\n" in said
+    assert ("CARGO_UNSTABLE_SPARSE_REGISTRY=true\n" in said) == ("=nightly\n" in said) == nightly
 
 
 def test_alternatives_are_read_as_they_stand() -> None:

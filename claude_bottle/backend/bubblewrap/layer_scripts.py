@@ -12,6 +12,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from claude_bottle.backend import packages
 from claude_bottle.harness.trust_env import trust_environment
 from claude_bottle.model.capability import APT, CARGO, GO, NPM, PIP
 
@@ -78,7 +79,8 @@ npm install --global --prefix /workspace/layer/usr/local --cache /workspace/tmp/
   --no-update-notifier --loglevel=warn -- "$@"
 """
 
-_CARGO = """need cargo "this bottle has no cargo: ask for apt cargo first"
+_CARGO = f"""need cargo "this bottle has no cargo: ask for apt cargo first"
+{packages.CARGO_READS_SPARSE}
 cargo install --root /workspace/layer/usr/local -- "$@"
 rm -f layer/usr/local/.crates.toml layer/usr/local/.crates2.json
 """
@@ -129,7 +131,8 @@ def files(kind: str, registry: Registry | None, sources: tuple[Source, ...]) -> 
     if kind == APT:
         return {"sources/layer.sources": "\n".join(source.text() for source in sources)}
     if kind == CARGO and registry:
-        replaced = f'[source.crates-io]\nreplace-with = "operator"\n[source.operator]\nregistry = "sparse+{registry.url}"\n'
+        index = packages.cargo_index(registry)
+        replaced = f'[source.crates-io]\nreplace-with = "operator"\n[source.operator]\nregistry = "{index}"\n'
         return {"cargo/config.toml": replaced}
     return {}
 

@@ -36,6 +36,8 @@ _CHOICE = "image.json"
 _OURS = re.compile(rf"{REPOSITORY}/[a-z]+:[0-9a-f]{{16}}")
 # What a client says when it has no other builder than the one we then ask for.
 _NOISE = ("legacy builder is deprecated", "BuildKit is currently disabled", "environment-variable.", "buildx component")
+# In which the engine's older builder tells what a step says on stderr, to whoever asks.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _SHOWN_LINES, _SHOWN_WIDTH = 12, 300
 
 Progress = Callable[[str], None]
@@ -108,7 +110,7 @@ def _run(engine: Engine, words: list[str], told: Progress) -> None:
     last: deque[str] = deque(maxlen=_SHOWN_LINES)
     try:
         for raw in client.stdout or ():
-            line = printable(raw.decode(errors="replace").rstrip(), width=_SHOWN_WIDTH)
+            line = printable(_COLOUR.sub("", raw.decode(errors="replace")).rstrip(), width=_SHOWN_WIDTH)
             if line and not any(words in line for words in _NOISE):
                 last.append(line)
                 told(line)

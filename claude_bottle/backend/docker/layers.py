@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.backend import packages
 from claude_bottle.backend.docker import images
 from claude_bottle.backend.docker.capability_apply import layer as recipe_of
 from claude_bottle.errors import BottleError, EnvironmentLacks, Refused
@@ -116,10 +117,11 @@ def _install(kind: str, items: str, registry: Registry | None) -> list[str]:
         options = "--no-audit --no-fund --no-update-notifier" + (f" --registry {url}" if url else "")
         return [f"npm install --global --prefix /usr/local {options} -- {items}", "rm -rf /root/.npm"]
     if kind == CARGO:
-        settings = ('source.crates-io.replace-with="operator"', f'source.operator.registry="sparse+{registry.url}"') \
-            if registry else ()  # fmt: skip
+        settings = (f'source.operator.registry="{packages.cargo_index(registry)}"',
+                    'source.crates-io.replace-with="operator"') if registry else ()  # fmt: skip
         options = "".join(f" --config {shlex.quote(one)}" for one in settings)
-        return [f"CARGO_HOME=/tmp/cargo cargo install{options} --root /usr/local -- {items}", "rm -rf /tmp/cargo"]
+        return [packages.CARGO_READS_SPARSE, f"CARGO_HOME=/tmp/cargo cargo install{options} --root /usr/local -- {items}",
+                "rm -rf /tmp/cargo"]  # fmt: skip
     places = "GOPATH=/tmp/go GOCACHE=/tmp/gocache GOBIN=/usr/local/bin GOFLAGS=-modcacherw"
     places += f" GOPROXY={url} GOSUMDB=off" if url else ""
     versioned = "case $one in *@*) ;; *) one=$one@latest;; esac"

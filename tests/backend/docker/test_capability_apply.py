@@ -93,8 +93,9 @@ def test_layers_stand_on_layers(place: Place) -> None:
 def test_what_fails_is_told_and_leaves_the_bottle_alone(place: Place) -> None:
     with launched(place) as running:
         with pytest.raises(BottleError, match="could not be built") as told:
-            apply_capability(Engine(), place.image, "RUN echo no such package; exit 100", lambda _line: None)
+            apply_capability(Engine(), place.image, "RUN echo no such package >&2; exit 100", lambda _line: None)
         assert "no such package" in told.value.why
+        assert "\\x1b" not in told.value.why, "nor does it tell which colour the engine had for it"
         assert output(running, "echo", "on")[1] == "on\n"
     assert "exit 100" not in place.engine.docker("ps", "--all", "--no-trunc")
 
