@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend import overlay, subids, tree
+from claude_bottle.backend import overlay, tree
 from claude_bottle.backend.base import Backend, Boot, Bottle, BottleSpec, Check, Images, Outlet
 from claude_bottle.backend.bubblewrap import bounds, launcher, orphans, owners, prereqs, programs, seccomp
 from claude_bottle.backend.bubblewrap.bottle import BubblewrapBottle
@@ -24,6 +24,7 @@ from claude_bottle.model.plan import BottlePlan, Workspace
 from claude_bottle.values import replace
 
 if TYPE_CHECKING:
+    from claude_bottle.backend import subids
     from claude_bottle.harness.base import Progress
     from claude_bottle.model.capability import Capability
 

@@ -15,8 +15,9 @@ import select
 import signal
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from claude_bottle.backend import childhood, idmaps, registration, subids
+from claude_bottle.backend import childhood, idmaps, registration
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.base import GID, HOSTNAME, UID, Boot
 from claude_bottle.backend.bubblewrap import bounds, opener, orphans, owners, rootfs, staging, terminals
@@ -25,6 +26,9 @@ from claude_bottle.backend.bubblewrap.programs import Programs
 from claude_bottle.backend.stage import STAGE
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.values import dataclass
+
+if TYPE_CHECKING:
+    from claude_bottle.backend import subids
 
 # For what hangs: bwrap reports a failure or ends, which is noticed at once. A busy machine may need long.
 BOOT_SECONDS = 120
@@ -121,6 +125,8 @@ def _map(child: int, recipe: Recipe, sync: socket.socket) -> None:
     if sync.recv(1) != b"u":
         return
     if recipe.ids:
+        from claude_bottle.backend import subids
+
         subids.write(child, recipe.ids)
     elif recipe.host is not None:
         idmaps.write_maps(child, (UID, GID), (recipe.host, recipe.host))
@@ -206,6 +212,8 @@ def _become_bwrap(boot: Boot, recipe: Recipe, given: list[int], keeper: int) -> 
     _die_with(keeper)
     sync = socket.socket(fileno=_SYNC)
     if recipe.host is None and recipe.ids:
+        from claude_bottle.backend import subids
+
         subids.enter(sync, ns.CLONE_NEWNS | ns.CLONE_NEWNET)
     elif recipe.host is None:
         owners.enter_own_namespace(ns.CLONE_NEWNS | ns.CLONE_NEWNET)

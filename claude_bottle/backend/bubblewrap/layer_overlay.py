@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend import sources
-from claude_bottle.backend.bubblewrap import accounts
 from claude_bottle.backend.bubblewrap.layer_store import CACHE, ROOT
 from claude_bottle.backend.stage import STAGE
 from claude_bottle.errors import EnvironmentLacks
@@ -43,21 +42,25 @@ class System(NamedTuple):
 
 class Pile(NamedTuple):
     """The layers of one launch, lowest first, looked at before the stage covers their place. `having` says which of them
-    have which part, `cache` whether there is a cache of libraries for the whole of it, `known` which users and groups
-    they made. `build`: the directory of a build, with what it writes (`layer_root`)."""
+    have which part, `cache` whether there is a cache of libraries for the whole of it; `users` and `groups` are the lines
+    of passwd(5) and group(5) that they add. `build`: the directory of a build, with what it writes (`layer_root`)."""
 
     layers: tuple[Path, ...] = ()
     having: tuple[tuple[str, tuple[int, ...]], ...] = ()
     cache: bool = False
-    known: accounts.Accounts = accounts.Accounts()
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     build: Path | None = None
 
     @classmethod
     def of(cls, layers: tuple[Path, ...], build: Path | None = None) -> Pile:
+        if not layers:
+            return cls(build=build)
+        from claude_bottle.backend.bubblewrap import accounts
+
         having = {part: tuple(index for index, layer in enumerate(layers) if _is_directory(layer / ROOT / path))
                   for part, path in PARTS.items()}  # fmt: skip
-        return cls(layers, tuple(having.items()), bool(layers) and (layers[-1] / CACHE).is_file(),
-                   accounts.of_layers(layers), build)  # fmt: skip
+        return cls(layers, tuple(having.items()), (layers[-1] / CACHE).is_file(), *accounts.of_layers(layers), build)
 
     def _has(self, part: str) -> tuple[int, ...]:
         return dict(self.having).get(part, ())

@@ -18,7 +18,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend import subids
 from claude_bottle.errors import BottleError
 from claude_bottle.state import files
 from claude_bottle.state.removal import remove_tree
@@ -70,7 +69,7 @@ class LayerStore:
             yield place
         finally:
             with suppress(BottleError, OSError):
-                subids.remove(place)
+                _remove(place)
             os.close(fd)
 
     def publish(self, made: Path, name: str, about: dict[str, object]) -> None:
@@ -156,7 +155,14 @@ class LayerStore:
             path = self._place / name
             with suppress(BottleError, OSError):
                 if name.startswith(_OLD) or (name.startswith(_NEW) and _abandoned(path)):
-                    subids.remove(path)
+                    _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Also what a build as many users left in it."""
+    from claude_bottle.backend import subids  # no launch has anything to remove
+
+    subids.remove(path)
 
 
 def _abandoned(path: Path) -> bool:

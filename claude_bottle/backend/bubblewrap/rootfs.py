@@ -59,7 +59,7 @@ def write_files(stage: int, pile: Pile, *, trust: bool) -> int:
     for name, target in VAR_LINKS.items():
         os.symlink(target, f"var/{name}", dir_fd=stage)
     _write(stage, "empty", b"", 0o444)
-    more = {"passwd": pile.known.users, "group": pile.known.groups}
+    more = {"passwd": pile.users, "group": pile.groups}
     for name, text in _TEXTS.items():
         lines = "".join(f"{line}\n" for line in more.get(name, ()))
         _write(stage, f"etc/{name}", (text + lines).encode(), 0o444)
