@@ -7,18 +7,15 @@ or the bottle. May touch: processes through `proc`.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pwd
-import signal
 import socket
-import sys
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle import proc
 from claude_bottle.errors import BottleError
-from claude_bottle.keeper.daemon import die_with_parent
+from claude_bottle.keeper import fresh_process
 from claude_bottle.keeper.loop import READ
 from claude_bottle.model.ssh_remote import PORT, SshRemote
 
@@ -29,8 +26,7 @@ if TYPE_CHECKING:
     from claude_bottle.model.policy import Rule
 
 MAX_RUNNING = 16
-_HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_START = f"import sys; sys.path.insert(0, {_HERE!r}); from claude_bottle.keeper.carrier import main; main()"
+_START = fresh_process.program("carrier")
 # Whatever the operator's configuration says: nobody is asked, nobody is believed, and nothing but git goes through.
 _ALWAYS = (
     "BatchMode=yes", "StrictHostKeyChecking=yes", "UpdateHostKeys=no", "VerifyHostKeyDNS=no", "ForwardAgent=no",
@@ -92,20 +88,14 @@ class Carriers:
             "readable": [*_homes(), *([os.path.expanduser(ssh.key)] if ssh.key else [])],
         })  # fmt: skip
         kept = {name: os.environ[name] for name in ("HOME", "SSH_AUTH_SOCK") if name in os.environ}
-        process = proc.popen(
-            [sys.executable, "-I", "-c", _START, said], env={"PATH": os.defpath, "LC_ALL": "C", **kept}, cwd="/",
-            stdin=proc.DEVNULL, stdout=proc.DEVNULL, stderr=proc.DEVNULL, pass_fds=[line.fileno()], start_new_session=True,
-            preexec_fn=die_with_parent,
-        )  # fmt: skip
+        process = fresh_process.start(_START, said, [line.fileno()], {"PATH": os.defpath, "LC_ALL": "C", **kept})
         pidfd = os.pidfd_open(process.pid)
         self._running[pidfd] = process
         self._loop.watch(pidfd, READ, lambda _ready: self._over(pidfd))
 
     def _over(self, pidfd: int) -> None:
-        """With everything it started; its process group is its own."""
         process = self._running.pop(pidfd)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        fresh_process.kill(process)
         self._loop.unwatch(pidfd)
         os.close(pidfd)
         process.wait()

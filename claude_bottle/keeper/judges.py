@@ -12,17 +12,15 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
-import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle import proc
 from claude_bottle.errors import BottleError
 from claude_bottle.gate.judge_line import CARRIER, MAX_WISH
+from claude_bottle.keeper import fresh_process
 from claude_bottle.keeper.carriers import Carriers
-from claude_bottle.keeper.daemon import die_with_parent
 from claude_bottle.keeper.loop import READ
 
 if TYPE_CHECKING:
@@ -35,9 +33,7 @@ if TYPE_CHECKING:
 
 SECONDS = 1200.0
 MAX_WAITING = 16
-_HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_START = f"import sys; sys.path.insert(0, {_HERE!r}); from claude_bottle.keeper.push_judge import main; main()"
-_START_SIGNER = _START.replace("push_judge", "signer")
+_START, _START_SIGNER = fresh_process.program("push_judge"), fresh_process.program("signer")
 
 
 def attend(loop: Loop, booted: Booted, order: Order) -> None:
@@ -166,11 +162,7 @@ class _Judge:
         said = json.dumps({"line": lines[0], "signer": lines[1] if signer else 0, "place": str(self._place), "git": git,
                            "gitleaks": gitleaks})  # fmt: skip
         with open(self._place / "push" / "said", "wb") as errors:
-            return proc.popen(
-                [sys.executable, "-I", "-c", _START, said], env={"PATH": os.path.dirname(git)}, cwd="/", stdin=proc.DEVNULL,
-                stdout=proc.DEVNULL, stderr=errors, pass_fds=lines, start_new_session=True,
-                preexec_fn=die_with_parent,
-            )  # fmt: skip
+            return fresh_process.start(_START, said, lines, {"PATH": os.path.dirname(git)}, errors)
 
     def end(self) -> None:
         """Kill it; nobody hears of it."""
@@ -199,15 +191,12 @@ class _Judge:
         return code
 
     def _kill(self) -> None:
-        """With everything it started; its process group is its own."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        fresh_process.kill(self._process)
         self._end_signer()
 
     def _end_signer(self) -> None:
         if self._signer:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._signer.pid, signal.SIGKILL)
+            fresh_process.kill(self._signer)
             self._signer.wait()
             self._signer = None
 
@@ -216,12 +205,7 @@ def start_signer() -> tuple[Any, socket.socket]:
     """A process that signs commits as the operator's git would (`keeper.signer`), and the line to it."""
     line, its_end = socket.socketpair()
     with its_end:
-        process = proc.popen(
-            [sys.executable, "-I", "-c", _START_SIGNER, str(its_end.fileno())], env=dict(os.environ), cwd="/",
-            stdin=proc.DEVNULL, stdout=proc.DEVNULL, stderr=proc.DEVNULL, pass_fds=[its_end.fileno()], start_new_session=True,
-            preexec_fn=die_with_parent,
-        )  # fmt: skip
-    return process, line
+        return fresh_process.start(_START_SIGNER, str(its_end.fileno()), [its_end.fileno()], os.environ), line
 
 
 def find_gitleaks() -> str | None:

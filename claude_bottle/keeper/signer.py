@@ -86,10 +86,19 @@ class Key:
     def _name(self) -> str:
         return setting("user.signingKey")
 
+    @cached_property
+    def _program(self) -> str:
+        if self._format == "ssh":
+            return setting("gpg.ssh.program") or "ssh-keygen"
+        usual = {"openpgp": "gpg", "x509": "gpgsm"}.get(self._format, "")
+        return setting(f"gpg.{self._format}.program") or setting("gpg.program") or usual
+
+    @cached_property
+    def _owner(self) -> str:
+        return setting("user.email")
+
     def _by_gpg(self, commit: bytes) -> bytes:
-        program = setting(f"gpg.{self._format}.program") or setting("gpg.program")
-        program = program or {"openpgp": "gpg", "x509": "gpgsm"}.get(self._format, "")
-        name = self._name or setting("user.email")
+        program, name = self._program, self._name or self._owner
         if not program or not name:
             raise BottleError("the operator's git does not say how to sign", why="set user.signingKey (and gpg.format)")
         done = _run([os.path.expanduser(program), "--batch", "--no-tty", "--status-fd=2", "-bsau", name], commit)
@@ -98,7 +107,7 @@ class Key:
         return done.out
 
     def _by_ssh(self, commit: bytes) -> bytes:
-        program, name = setting("gpg.ssh.program") or "ssh-keygen", self._name
+        program, name = self._program, self._name
         if not name:
             raise BottleError("the operator's git does not say how to sign", why="set user.signingKey to a key of ssh")
         argv = [os.path.expanduser(program), "-Y", "sign", "-n", "git"]
