@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 GIT = ".git"
@@ -16,6 +17,8 @@ OBEYED = ("hooks", "config", "config.worktree", "commondir", "gitdir", "info/att
 HOLDS: dict[str, bytes | None] = {"hooks": None, "config": b"", "config.worktree": b"", "commondir": b".\n"}
 # A linked work tree's own directory has no others: they lie where its `commondir` leads.
 HOLDS_OF_WORK_TREES: dict[str, bytes | None] = {"config.worktree": b""}
+# Where it keeps others: of submodules, of linked work trees.
+KINDS = MODULES, WORKTREES = "modules", "worktrees"
 # A half-done rebase runs what its list says when it is gone on with.
 UNDER_WAY = ("rebase-merge", "rebase-apply", "sequencer")
 _LIMIT = 1 << 20
@@ -33,6 +36,33 @@ _TELLING = re.compile(rb"path|monitor|command|editor|pager|askpass|proxy|diff|fi
 def is_bare(names: set[str]) -> bool:
     """Whether git takes a directory with these names in it for a repository, whatever it is called."""
     return {"HEAD", "objects", "refs"} <= names
+
+
+def kept(top: Path, repository: str) -> Iterator[tuple[str, str]]:
+    """The repositories that one keeps, and those that these keep: MODULES or WORKTREES, and the path below `top`. A
+    submodule's name may hold slashes: a directory with a HEAD is a repository, any other leads to some."""
+    pending = _places(repository)
+    while pending:
+        kind, place = pending.pop()
+        for name in _directories(top / place):
+            inner = f"{place}/{name}"
+            if os.path.lexists(top / inner / "HEAD"):
+                yield kind, inner
+                pending += _places(inner)
+            else:
+                pending.append((kind, inner))
+
+
+def _places(repository: str) -> list[tuple[str, str]]:
+    return [(kind, f"{repository}/{kind}" if repository else kind) for kind in KINDS]
+
+
+def _directories(place: Path) -> list[str]:
+    try:
+        with os.scandir(place) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 def leads_to(file: Path) -> Path | None:

@@ -99,7 +99,7 @@ def survey(workspace: Path) -> Survey:
             raise BottleError(f"{workspace} is too large to be shown as it is", why="hooks and settings are looked for in it",
                               do=_PRIVATE_MODES)  # fmt: skip
         if git_obeys.is_bare({entry.name for entry in inside}):
-            _repository(found, below, 0, {})  # what stood in it would be taken for the project's
+            _repository(found, below, {})  # what stood in it would be taken for the project's
         for entry in inside:
             path = f"{below}/{entry.name}" if below else entry.name
             directory = entry.is_dir(follow_symlinks=False)
@@ -125,7 +125,7 @@ def _names_of(entry: os.DirEntry[str], *, directory: bool) -> frozenset[str]:
 def _of_git(found: Survey, path: str, *, directory: bool) -> None:
     """A `.git`: the repository, or a file or link that says where it lies, which may be in the workspace, too."""
     if directory:
-        _repository(found, path, 0, git_obeys.HOLDS)
+        _repository(found, path, git_obeys.HOLDS)
         return
     where = _take(found, path)
     if where is None:
@@ -133,18 +133,25 @@ def _of_git(found: Survey, path: str, *, directory: bool) -> None:
     at = found.workspace / where
     if at.is_dir():
         found.held.discard(where)
-        _repository(found, where, 0, git_obeys.HOLDS)
+        _repository(found, where, git_obeys.HOLDS)
     elif (to := git_obeys.leads_to(at)) is not None and (inside := _inside(found, to)) and not _is_kept(inside):
-        _repository(found, inside, 0, git_obeys.HOLDS)
+        _repository(found, inside, git_obeys.HOLDS)
 
 
 def _is_kept(path: str) -> bool:
     """By the repository that keeps it, which is found itself."""
-    return any(f"/{kind}/" in f"/{path}" for kind in (f"{GIT}/modules", f"{GIT}/worktrees"))
+    return any(f"/{kind}/" in f"/{path}" for kind in (f"{GIT}/{one}" for one in git_obeys.KINDS))
 
 
-def _repository(found: Survey, path: str, depth: int, holds: dict[str, bytes | None]) -> None:
+def _repository(found: Survey, path: str, holds: dict[str, bytes | None]) -> None:
     """What git obeys of a repository and of the repositories it keeps for submodules and other work trees."""
+    _obeyed(found, path, holds)
+    for kind, kept in git_obeys.kept(found.workspace, path):
+        theirs = git_obeys.HOLDS if kind == git_obeys.MODULES else git_obeys.HOLDS_OF_WORK_TREES
+        _obeyed(found, kept, theirs if holds else {})
+
+
+def _obeyed(found: Survey, path: str, holds: dict[str, bytes | None]) -> None:
     at = f"{path}/" if path else ""
     for name in git_obeys.OBEYED:
         if _take(found, f"{at}{name}") is None and name in holds and not os.path.lexists(found.workspace / at / name):
@@ -153,27 +160,6 @@ def _repository(found: Survey, path: str, depth: int, holds: dict[str, bytes | N
     work = found.workspace / own.parent if own.name == GIT else None
     for place, content in git_obeys.named(found.workspace / path, work).items():
         _take_named(found, place, content)
-    for kind, theirs in (("modules", git_obeys.HOLDS), ("worktrees", git_obeys.HOLDS_OF_WORK_TREES)):
-        _kept(found, f"{at}{kind}", depth, theirs if holds else {})
-
-
-def _kept(found: Survey, place: str, depth: int, holds: dict[str, bytes | None]) -> None:
-    """A submodule's name may hold slashes: a directory with a HEAD is a repository, any other leads to some."""
-    names = _names(found.workspace / place) if depth < _DEEPEST else []
-    for name in names:
-        inner = f"{place}/{name}"
-        if os.path.lexists(found.workspace / inner / "HEAD"):
-            _repository(found, inner, depth + 1, holds)
-        else:
-            _kept(found, inner, depth + 1, holds)
-
-
-def _names(directory: Path) -> list[str]:
-    try:
-        with os.scandir(directory) as entries:
-            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
 
 
 def _take_named(found: Survey, place: Path, content: bytes | None) -> None:

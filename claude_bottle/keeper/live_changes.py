@@ -175,7 +175,12 @@ def _add(seen: Seen, entry: os.DirEntry[str], path: str, trigger: str) -> None:
 
 def _repository(seen: Seen, workspace: Path, path: str) -> None:
     """A repository itself, by its name alone, and what git obeys of it and of those that it keeps."""
-    seen.add(path, REPOSITORY, 0)
+    for one in (path, *(kept for _, kept in git_obeys.kept(workspace, path))):
+        seen.add(one, REPOSITORY, 0)
+        _obeyed(seen, workspace, one)
+
+
+def _obeyed(seen: Seen, workspace: Path, path: str) -> None:
     for name in (*git_obeys.OBEYED, *git_obeys.UNDER_WAY):
         at = f"{path}/{name}"
         try:
@@ -188,18 +193,6 @@ def _repository(seen: Seen, workspace: Path, path: str) -> None:
                     _add(seen, entry, f"{at}/{entry.name}", REPOSITORY)
         else:
             seen.add(at, REPOSITORY, 0 if stat.S_ISDIR(about.st_mode) else about.st_ctime_ns)
-    for kind in ("modules", "worktrees"):
-        _kept(seen, workspace, f"{path}/{kind}", 0)
-
-
-def _kept(seen: Seen, workspace: Path, place: str, depth: int) -> None:
-    for entry in _entries(workspace / place) if depth < 16 else []:
-        if entry.is_dir(follow_symlinks=False):
-            inner = f"{place}/{entry.name}"
-            if os.path.lexists(workspace / inner / "HEAD"):
-                _repository(seen, workspace, inner)
-            else:
-                _kept(seen, workspace, inner, depth + 1)
 
 
 def _trigger_of(path: str, *, directory: bool = False) -> str:
