@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from claude_bottle import log
@@ -9,6 +10,11 @@ from claude_bottle.errors import BottleError
 from claude_bottle.keeper import live_work
 from claude_bottle.keeper.settle import INTERRUPTED
 from claude_bottle.model import events
+from claude_bottle.state import record as records
+from claude_bottle.state import transcripts
+from claude_bottle.state.journal import Journal
+from claude_bottle.state.lock import IdentityLock, held_here
+from claude_bottle.state.store import Store
 from claude_bottle.state.work_note import UNEXPORTED
 from claude_bottle.workspace import opening
 
@@ -18,18 +24,8 @@ if TYPE_CHECKING:
 
 
 def settle_interrupted(paths: Paths, identity: str) -> BottleRecord:
-    """Archive what its home holds, mark it preserved, remove
-    the dead keeper's socket. Returns the record, unchanged when there is nothing to settle (also while it runs).
-    BottleError as from the store; LockHeld when somebody else is at it.
-    """
-    import os
-
-    from claude_bottle.state import record as records
-    from claude_bottle.state import transcripts
-    from claude_bottle.state.journal import Journal
-    from claude_bottle.state.lock import IdentityLock, held_here
-    from claude_bottle.state.store import Store
-
+    """Archive what its home holds, mark it preserved, remove the dead keeper's socket. Returns the record, unchanged when
+    there is nothing to settle (also while it runs). BottleError as from the store; LockHeld when somebody else is at it."""
     store = Store(paths)
     record = store.load(identity)
     if records.effective_status(record) != records.INTERRUPTED:
