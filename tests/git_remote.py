@@ -178,3 +178,10 @@ def _handler(remote: Repositories) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
     return Handler
+
+
+def at_each_update(bare: Path, script: str) -> None:
+    """Have a repository run these lines of sh for each ref that is pushed to it; githooks(5), update."""
+    hook = bare / "hooks" / "update"
+    hook.write_text(f"#!/bin/sh\n{script}\n")
+    hook.chmod(0o755)

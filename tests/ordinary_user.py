@@ -8,10 +8,12 @@ ordinary user runs the tests, they are both the same, and root's half is skipped
 from __future__ import annotations
 
 import compileall
+import contextlib
 import importlib.metadata
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -117,6 +119,14 @@ def named(place: Path, person: Person) -> tuple[str, ...]:
     for name in ("subuid", "subgid"):
         (etc / name).write_text(f"{NAME}:{SUBORDINATE}:65536\n")
     return ("unshare", "--mount", "--propagation=slave", "sh", "-c", _NAMED, str(etc))
+
+
+def end_all_of(place: Path) -> None:
+    """What still runs with settings that lie in this place."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and os.fsencode(f"={place}/") in (entry / "environ").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def readable_interpreter(prefix: Sequence[str]) -> str | None:

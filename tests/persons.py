@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ordinary_user import Person, an_ordinary_user, whoever_runs_the_tests
+from tests.ordinary_user import Person, an_ordinary_user, end_all_of, whoever_runs_the_tests
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +20,7 @@ def everybody() -> Iterator[dict[str, Person]]:
     for name in ("root", "user"):
         (place / name).mkdir()
     yield {"root": whoever_runs_the_tests(place / "root"), "user": an_ordinary_user(place / "user")}
+    end_all_of(place / "user")  # podman leaves a process with a user's namespaces, for the next time
     shutil.rmtree(place)
 
 

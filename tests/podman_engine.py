@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ import pytest
 
 from tests.docker_daemon import roomy
 from tests.docker_image import TAG, root_file_system
-from tests.ordinary_user import Person, an_ordinary_user, named
+from tests.ordinary_user import Person, an_ordinary_user, end_all_of, named
 
 SETTINGS = ("CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF")
 
@@ -150,14 +149,4 @@ def podman_user() -> Iterator[tuple[Person, Podman]]:
                 env = {**person.env, **base, **found.settings, "CLAUDE_BOTTLE_HOME": str(own / "state")}
                 yield replace(person, prefix=found.prefix, env=env), found
         finally:
-            _end_all_of(place)
-
-
-def _end_all_of(place: Path) -> None:
-    """What still runs with settings that lie in this place."""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and os.fsencode(f"={place}/") in (entry / "environ").read_bytes():
-                os.kill(int(entry.name), signal.SIGKILL)
-
-
+            end_all_of(place)

@@ -19,6 +19,8 @@ import tarfile
 import tempfile
 import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,16 @@ import pytest
 import trustme
 
 HOSTS = ("pypi.test", "npm.test", "apt.test", "crates.test", "go.test")
+
+
+@contextmanager
+def served(place: Path) -> Iterator[Registries]:
+    """Some whose files everybody may read, until the end of the block."""
+    place.chmod(0o755)
+    made = Registries(place)
+    made.ca_file.chmod(0o644)
+    yield made
+    made.close()
 
 
 class Registries:

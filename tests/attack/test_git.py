@@ -15,7 +15,7 @@ import pytest
 from tests.attack.conftest import EVERYONE
 from tests.attack.operators import CANARY, Bottle, Operator
 from tests.attack.world import GIT
-from tests.git_remote import TOKEN, Repositories, git
+from tests.git_remote import TOKEN, Repositories, at_each_update, git
 
 _NUMBERS = itertools.count(1)
 SECRET = "ghp_" + "0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX"
@@ -245,9 +245,7 @@ def test_case_90_what_runs_by_itself_is_named_and_stopped(operator: Operator, va
 
 @pytest.mark.threat(91)
 def test_case_91_no_escape_reaches_either_side(operator: Operator, agent: Agent) -> None:
-    hook = agent.bare / "hooks" / "update"
-    hook.write_text('#!/bin/sh\nprintf "hook \\033]52;c;AAAA\\007\\033[2J\\n" >&2\nexit 1\n')
-    hook.chmod(0o755)
+    at_each_update(agent.bare, 'printf "hook \\033]52;c;AAAA\\007\\033[2J\\n" >&2; exit 1')
     code, _, err = agent("commit('work', message='\\x1b]0;owned\\x07')\n" + push("origin", "HEAD:refs/heads/bottle/x"))
     assert code != 0
     assert "hook \\x1b]" in err

@@ -19,7 +19,7 @@ from claude_bottle.backend.bubblewrap.layer_build import plan_of
 from claude_bottle.model.capability import PACKAGES, Capability
 from tests.backend.layering import build
 from tests.ordinary_user import Person, named
-from tests.registries import Registries, package
+from tests.registries import Registries, package, served
 
 NEEDED = ("apt-get", "dpkg", "useradd", "update-alternatives")
 pytestmark = pytest.mark.skipif(
@@ -64,12 +64,8 @@ def builder(request: pytest.FixtureRequest, everybody: dict[str, Person]) -> Per
 
 @pytest.fixture
 def registries(builder: Person) -> Iterator[Registries]:
-    place = builder.directory("registries")
-    place.chmod(0o755)
-    made = Registries(place)
-    made.ca_file.chmod(0o644)
-    yield made
-    made.close()
+    with served(builder.directory("registries")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from tests.backend.layering import build
 from tests.ordinary_user import Person
-from tests.registries import Registries, package
+from tests.registries import Registries, package, served
 
 SYSTEM = "/usr/bin:/bin:/usr/local/bin"
 HAS: dict[str, object] = {name: shutil.which(name, path=SYSTEM) for name in ("apt-get", "dpkg-deb", "npm", "python3")}
@@ -28,12 +28,8 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def registries(person: Person) -> Iterator[Registries]:
-    place = person.directory("registries")
-    place.chmod(0o755)
-    made = Registries(place)
-    made.ca_file.chmod(0o644)
-    yield made
-    made.close()
+    with served(person.directory("registries")) as made:
+        yield made
 
 
 @pytest.fixture

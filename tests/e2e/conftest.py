@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +63,26 @@ def project(
     """On bubblewrap; on another backend for tests that are parametrized so. Whatever a test leaves in a container engine
     is removed by `cleanup`, and then there is nothing left."""
     wanted = getattr(request, "param", BACKENDS[0])
-    found = request.getfixturevalue("containers") if wanted in ("docker", APART) else None
-    made = Project(tmp_path, tools, turns, containers=found)
-    if wanted == APART:
+    with project_on(wanted, containers_of(request, wanted), tmp_path, tools, turns) as made:
+        yield made
+
+
+def containers_of(request: pytest.FixtureRequest, backend: str) -> Containers | None:
+    found: Containers | None = request.getfixturevalue("containers") if backend in ("docker", APART) else None
+    return found
+
+
+@contextmanager
+def project_on(
+    backend: str, containers: Containers | None, place: Path, tools: Path, turns: list[dict[str, Any]],
+    **settings: dict[str, Any],
+) -> Iterator[Project]:  # fmt: skip
+    """A trusted one; `settings` are added to those of its config.json."""
+    made = Project(place, tools, turns, containers=containers)
+    if settings:
+        said = json.loads((made.home / "config.json").read_text())
+        made.settings("config.json", said | {name: said.get(name, {}) | more for name, more in settings.items()})
+    if backend == APART:
         made.place_gate("container")
     made.trust()
     yield made

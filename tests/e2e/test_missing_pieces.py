@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,11 +134,12 @@ def test_doctor_says_what_is_missing(person: Person, home: Path) -> None:
 
 
 def test_where_no_state_can_be_written_nothing_starts_and_the_way_out_is_named(person: Person, home: Path) -> None:
-    if person.uid:
-        pytest.skip("cannot run here: in a user namespace of one's own no bottle starts, whatever the state root is")
+    if os.geteuid() != 0:
+        pytest.skip("cannot run here: a user who may mount has a namespace, in which no bottle starts whatever the root is")
+    reader = replace(person, prefix=("unshare", "--mount", "sh", "-c", READ_ONLY, "sh", str(home), *person.prefix))
 
     def run(*argv: str) -> subprocess.CompletedProcess[str]:
-        return run_clean(person, home, with_mounts(person, READ_ONLY, str(home), *command(person, home, *argv)))
+        return run_clean(reader, home, command(reader, home, *argv))
 
     for argv in VERBS:
         done = run(*argv)

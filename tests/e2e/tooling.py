@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import APART
+from tests.e2e.conftest import containers_of, project_on
 from tests.e2e.project import Project
 from tests.registries import Registries
 
@@ -34,14 +33,7 @@ def registries(tmp_path: Path) -> Iterator[Registries]:
 def project(request: pytest.FixtureRequest, tmp_path: Path, tools: Path, registries: Registries) -> Iterator[Project]:
     """On the backend of the test's parameter, with the `turns` of its module (a list, or one made for a backend)."""
     wanted = getattr(request, "param", "bubblewrap")
-    found = request.getfixturevalue("containers") if wanted in ("docker", APART) else None
-    turns = request.module.TURNS
-    made = Project(tmp_path, tools, turns("docker" if found else wanted) if callable(turns) else turns, containers=found)
-    said, more = json.loads((made.home / "config.json").read_text()), registries.settings()
-    made.settings("config.json", {**said, **more, "upstreams": {**said["upstreams"], **more["upstreams"]}})
-    if wanted == APART:
-        made.place_gate("container")
-    made.trust()
-    yield made
-    made.close()
-    assert made.objects() == []
+    found, turns = containers_of(request, wanted), request.module.TURNS
+    turns = turns("docker" if found else wanted) if callable(turns) else turns
+    with project_on(wanted, found, tmp_path, tools, turns, **registries.settings()) as made:
+        yield made

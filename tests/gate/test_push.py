@@ -21,7 +21,7 @@ from claude_bottle.model.push import ZERO, Command
 from claude_bottle.model.push_change import Finding, PushChange
 from claude_bottle.values import replace
 from tests.gate.forge import URL, Forge, git, rule
-from tests.git_remote import HOST, TOKEN
+from tests.git_remote import HOST, TOKEN, at_each_update
 
 Make = Callable[..., Forge]
 SECRET = "ghp_" + base64.b32encode(b"not a real token, 1234567").decode()[:36]
@@ -314,9 +314,7 @@ def test_case_90_a_trigger_in_a_commit_that_the_next_one_takes_back_counts(forge
 
 
 def test_case_91_what_a_remote_says_to_a_push_is_shown_without_its_teeth(forge: Forge) -> None:
-    hook = forge.bare / "hooks" / "update"
-    hook.write_text('#!/bin/sh\nprintf "hook \\033]52;c;AAAA\\007 \\033[2J \\302\\233m\\n" >&2\nexit 1\n')
-    hook.chmod(0o755)
+    at_each_update(forge.bare, 'printf "hook \\033]52;c;AAAA\\007 \\033[2J \\302\\233m\\n" >&2; exit 1')
     forge.commit(branch="bottle/x")
     done = forge.run("push", "origin", "bottle/x")
     assert "remote: hook \\x1b]… \\x1b[2J \\x9bm" in done.stderr
@@ -343,9 +341,7 @@ def test_a_push_larger_than_granted_is_refused_and_the_client_hears_why(make: Ma
 
 
 def test_the_credential_never_comes_down_not_even_from_a_remote_that_says_it(forge: Forge) -> None:
-    hook = forge.bare / "hooks" / "update"
-    hook.write_text(f'#!/bin/sh\necho "your token is {TOKEN}" >&2\nexit 0\n')
-    hook.chmod(0o755)
+    at_each_update(forge.bare, f'echo "your token is {TOKEN}" >&2')
     forge.commit(branch="bottle/x")
     done = forge.run("push", "origin", "bottle/x")
     assert "your token is [redacted]" in done.stderr

@@ -24,7 +24,7 @@ from claude_bottle.keeper import carrier, carriers
 from claude_bottle.model.ssh_remote import SshRemote
 from tests.bench_of_judges import Bench
 from tests.gate.forge import Forge, git, rule
-from tests.git_remote import HOST
+from tests.git_remote import HOST, at_each_update
 from tests.ssh_server import USER, SshServer, key, needs_sshd
 from tests.waiting import SECONDS, eventually
 
@@ -190,9 +190,7 @@ def test_a_remote_that_is_not_there_is_told_in_its_own_words(make: Make) -> None
 def test_a_push_that_the_remote_turns_down_is_told_as_such(make: Make) -> None:
     forge = make()
     forge.clone(url=url())
-    hook = forge.bare / "hooks" / "update"
-    hook.write_text('#!/bin/sh\nprintf "no \\033[2J\\n" >&2\nexit 1\n')
-    hook.chmod(0o755)
+    at_each_update(forge.bare, 'printf "no \\033[2J\\n" >&2; exit 1')
     forge.commit(branch="bottle/x")
     done = forge.run("push", "origin", "bottle/x")
     assert "hook declined" in done.stderr

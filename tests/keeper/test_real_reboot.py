@@ -10,7 +10,7 @@ import pytest
 
 from tests.ordinary_user import Person
 from tests.persons import everybody, person
-from tests.registries import Registries
+from tests.registries import Registries, served
 
 __all__ = ["everybody", "person"]
 SLOW = "import time; print('waiting'); time.sleep(1000)"
@@ -18,15 +18,11 @@ SLOW = "import time; print('waiting'); time.sleep(1000)"
 
 @pytest.fixture
 def registries(person: Person) -> Iterator[Registries]:
-    place = person.directory("registries")
-    place.chmod(0o755)
-    made = Registries(place)
-    made.ca_file.chmod(0o644)
-    for name in ("one", "two"):
-        made.python(name, says=name)
-    made.source("slow", SLOW)
-    yield made
-    made.close()
+    with served(person.directory("registries")) as made:
+        for name in ("one", "two"):
+            made.python(name, says=name)
+        made.source("slow", SLOW)
+        yield made
 
 
 def seen(person: Person, registries: Registries, what: str) -> Any:
