@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from claude_bottle.gate import carried
-from claude_bottle.gate.body import BadBody, Chunked, Counted, ToEnd
+from claude_bottle.gate.body import BadBody, ToEnd, reader
 from claude_bottle.gate.head import BadHead, Headers, find_end, parse_response, sent_parser, write_head
 
 if TYPE_CHECKING:
@@ -114,10 +114,7 @@ class Call:
             encoded = any(name == b"content-encoding" and value.lower() != b"identity" for name, value in response.headers)
             if encoded:
                 raise BadHead("it is compressed, which was not asked for")
-            if response.to_end:
-                self._reader = ToEnd()
-            else:
-                self._reader = Chunked(response.parser) if response.chunked else Counted(response.length or 0)
+            self._reader = reader(response.length, response.chunked, response.parser, to_end=response.to_end)
             rest = bytes(self._buffer)
             self._buffer.clear()
             return rest

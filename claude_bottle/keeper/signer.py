@@ -47,8 +47,12 @@ def serve(sock: socket.socket) -> None:
         try:
             answer = SIGNED + key.sign(commit)
         except (BottleError, OSError) as problem:
-            answer = NOT + (f"{problem.what}: {problem.why}" if isinstance(problem, BottleError) else str(problem)).encode()
+            answer = NOT + _words(problem).encode()
         sock.sendall(SIZE.pack(len(answer)) + answer)
+
+
+def _words(problem: BottleError | OSError) -> str:
+    return ": ".join(filter(None, (problem.what, problem.why))) if isinstance(problem, BottleError) else str(problem)
 
 
 def received(sock: socket.socket) -> bytes | None:

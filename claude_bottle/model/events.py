@@ -35,7 +35,7 @@ DECIDED = "decided"  # what became of a request, by whom
 GRANTED = "granted"  # what was approved is in force
 GRANT_ENDED = "grant_ended"  # it no longer is, and why
 LAYER = "layer"  # an approved capability: its build began, wanted what is refused, failed, or is in the bottle (`state`)
-REBOOTING = "rebooting"  # the bottle goes down to come up again with another layer
+REBOOTING = "rebooting"  # the bottle goes down to come up again, with another layer or back at a checkpoint
 CHECKPOINT = "checkpoint"  # files and conversation were kept as they were: its name
 REWOUND = "rewound"  # files and conversation are those of a checkpoint again
 FORKED = "forked"  # this identity began as a checkpoint of another one
@@ -47,8 +47,8 @@ NOTE = "note"  # the journal about itself: repaired, or events lost while it cou
 KINDS = frozenset({
     CREATED, PLANNED, LAUNCHED, AGENT_STARTED, ATTACHED, DETACHED, EXEC, DECISION, TRAFFIC, DNS,
     CREDENTIAL_READ, SNAPSHOT, STOP_REQUESTED, AGENT_EXITED, BOTTLE_DOWN, PRESERVED, ARCHIVED, SETTLED,
-    RESUMED, CLEANED, ASKED, DECIDED, GRANTED, GRANT_ENDED, LAYER, REBOOTING, FAULT, NOTE,
-    RESUMED, CLEANED, CHECKPOINT, REWOUND, FORKED, HOST_EDITS, LIVE_TRIGGERS, CARRIED_OVER, FAULT, NOTE,
+    RESUMED, CLEANED, ASKED, DECIDED, GRANTED, GRANT_ENDED, LAYER, REBOOTING, CHECKPOINT,
+    REWOUND, FORKED, HOST_EDITS, LIVE_TRIGGERS, CARRIED_OVER, FAULT, NOTE,
 })  # fmt: skip
 EGRESS = frozenset({DECISION, TRAFFIC, DNS})
 """What the gate said: the part of a journal that `egress` shows."""
