@@ -47,7 +47,7 @@ def test_it_answers_in_words_and_goes_on_until_the_line_ends() -> None:
         with ours:
             for _ in range(2):
                 ours.sendall(SIZE.pack(4) + b"junk")
-                assert received(ours) == b"-that is no commit: "
+                assert received(ours) == b"-that is no commit"
         serving.join()
 
 
