@@ -246,10 +246,12 @@ while True:
         _, inside = output(bottle, "cat", "/etc/passwd")
     os.close(end)
     os.close(other)
-    # The engine may read the file of that name in the container's own /etc; the host's is another one.
+    # The engine may read the file of that name in the container's own /etc; the host's is another one. Where it took
+    # the size of one and the content of the other, the stream breaks off in the file, and a part of it is there.
     assert not Path("/etc/passwd").read_text().startswith(inside)
+    own = ("mine" * 2000, inside)
     read = [path.read_text() for path in yard.rglob("passwd") if not path.is_symlink()]
-    assert [text for text in read if text != "mine" * 2000 and not inside.startswith(text)] == []
+    assert [text for text in read if not any(content.startswith(text) for content in own)] == []
 
 
 def test_a_container_that_is_gone_is_an_error(place: Place, yard: Path) -> None:
