@@ -69,11 +69,12 @@ class Settlement:
             self._try("the gate could not be ended", self._end_gate)
         # Programs the agent left behind could write until the bottle was gone.
         self._archive(events.ARCHIVED)
-        self._bring_home()
+        # Every reason to preserve is known before its place is let go; a container is being removed meanwhile.
         self._try("its checkpoints could not be looked at", self._keep_checkpoints)
         self._try("changes of the host could not be looked for", self._note_edits, preserves=False)
         self._leave_live_work()
         self._try("the journal is not complete", self._complete_journal)
+        self._bring_home()
         self._journal_outcome()
         self._try("the journal could not be completed", booted.journal.close)
         if not self._reasons:

@@ -221,6 +221,19 @@ def test_a_stopped_bottle_goes_back_whatever_it_works_on(project: Project, mode:
     project.do("stop", forked)
 
 
+@pytest.mark.parametrize("project", BACKENDS, indirect=True)
+def test_a_bottle_that_is_kept_only_for_its_checkpoints_keeps_its_home(project: Project) -> None:
+    agent = "until test -e /tmp/go; do sleep 0.05; done"
+    identity = project.do("start", "closed", "--yes", "--detach", "--", "sh", "-c", agent).split()[-1]
+    project.do("checkpoint", identity)
+    inside(project, identity, "echo kept > ~/note; touch /tmp/go")
+    eventually(lambda: project.record(identity)["status"] == "preserved")
+    assert project.record(identity)["preserved"] == ["checkpoints"]
+    project.do("resume", identity, "--yes", "--keep", "--detach", "--", "sleep", "1000")
+    assert inside(project, identity, "cat ~/note") == "kept\n"
+    project.do("stop", identity)
+
+
 def test_what_cannot_be_done_with_checkpoints_is_said(project: Project) -> None:
     assert project.run("run", "closed", "--keep", "--", "true").returncode == 0
     identity = project.only()["identity"]

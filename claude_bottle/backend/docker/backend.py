@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend import overlay
 from claude_bottle.backend.base import (
     GID,
     UID,
@@ -33,7 +32,6 @@ from claude_bottle.backend.docker import (
     begun,
     gate_container,
     graft,
-    guarded,
     images,
     owners,
     placement,
@@ -125,6 +123,8 @@ class DockerBackend(Backend):
             return "in a container only root can have one"
         if self._gate_place() == placement.CONTAINER:
             return "its gate runs in a container, so its files may lie elsewhere"
+        from claude_bottle.backend import overlay
+
         return overlay.why_not(source, state_root)
 
     def check(self) -> list[Check]:
@@ -148,7 +148,7 @@ class DockerBackend(Backend):
         gate_container.remove(self._engine, owners.installation(Paths.default()), plan.slug)
 
     def begin(self, plan: BottlePlan, mounts: tuple[Mount, ...]) -> Begun | None:
-        if gate_container.image_of(plan) or not starting.engine_can(self._engine):
+        if gate_container.image_of(plan) or self._engine.interface() is None:
             return None
         if plan.workspace.mode == "bind" and not graft.needed(plan.workspace.source):
             return None  # its guards are mounts, and only its keeper knows them
@@ -170,6 +170,8 @@ class DockerBackend(Backend):
             container = describe(self._engine, plan, identity, run_dir, labels=labels, files=files, mounts=shown, boot=boot)
             return begun.Recipe(container, nonce, uid, gid)
 
+        if early:
+            owners.foresee(self._engine, identity, plan.image)
         return begun.begin(self._engine, owner, identity, run_dir, recipe, early=early)
 
     @contextmanager
@@ -242,7 +244,9 @@ def describe(
     simply this one; for the rest see `argv.Container`."""
     bound = plan.workspace.source if plan.workspace.mode == "bind" else None
     covered = plan.workspace.mode == "overlay" or graft.needed(bound, mapped=machine is not None and machine.mapped)
-    if boot is not None and not covered:
+    if boot is not None and boot.guards and not covered:
+        from claude_bottle.backend.docker import guarded
+
         mounts = (*mounts, *guarded.mounts(boot, bottle_user(plan)))
     return argv.Container(
         name=owners.container_name(identity),

@@ -73,6 +73,7 @@ class Engine:
         self.program = program
         self._version: dict[str, Any] | None = None
         self._info: dict[str, Any] = {}
+        self._interface: tuple[str | None] | None = None
 
     def run(self, arguments: Sequence[str], *, timeout: float = 60, check: bool = True) -> proc.Result:
         """Run the client to its end. With `check`, raises `failure` for an exit code other than 0."""
@@ -97,13 +98,28 @@ class Engine:
 
         return endpoint.ask(method, path, seconds=seconds)
 
-    def foresee(self) -> None:
-        """Ask for both without waiting: an engine looks at its own programs for them."""
+    def ask_ahead(self, *paths: str) -> None:
+        """Put questions whose answers the next `ask` (GET) for each of them takes: an engine answers while we go on."""
         if self.program == "docker":
             from claude_bottle.backend.docker import endpoint
 
-            endpoint.ask_ahead(_VERSION)
-            endpoint.ask_ahead(_INFO)
+            for path in paths:
+                endpoint.ask_ahead(path)
+
+    def foresee(self) -> None:
+        """Ask for `version` and `info` without waiting: an engine looks at its own programs for them."""
+        self.ask_ahead(_VERSION, _INFO)
+
+    def interface(self) -> str | None:
+        """The version of the interface by which the engine itself can be asked for a container; None: its client must be.
+        Asked once."""
+        if self.program != "docker":
+            return None
+        if self._interface is None:
+            from claude_bottle.backend.docker import endpoint
+
+            self._interface = (endpoint.version(),)
+        return self._interface[0]
 
     def version(self) -> dict[str, Any]:
         """What the engine says of itself: Version, KernelVersion, Platform. Asked once. Raises `failure` where there is

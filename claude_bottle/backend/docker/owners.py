@@ -35,8 +35,8 @@ READER = "claude-bottle.reader"
 _PATIENCE = 30.0
 # The same for what may as well be a running bottle's, which it never finishes.
 _MOMENT = 5.0
-# For one question that waits.
-_WAIT_SECONDS = 0.5
+# For one question that waits: the first, which is nearly always answered, and the longest of those after it.
+_FIRST_WAIT_SECONDS, _WAIT_SECONDS = 0.06, 0.5
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -85,11 +85,29 @@ def labels(identity: str, owner: str, plan: BottlePlan) -> tuple[tuple[str, str]
             (VERSION, SCHEMA), (IMAGE, plan.image), *([(READER, gate)] if gate else []))  # fmt: skip
 
 
+def foresee(engine: Engine, identity: str, image: str) -> None:
+    """Ask what `make_way` and `declared_volumes` will ask, without waiting."""
+    engine.ask_ahead(*map(_volume_path, _volumes(identity)), *([_image_path(image)] if engine.declared_volumes else []))
+
+
+def _volumes(identity: str) -> tuple[str, str]:
+    name = container_name(identity)
+    return f"{name}-home", f"{name}-work"
+
+
+def _volume_path(volume: str) -> str:
+    return f"/volumes/{volume}"
+
+
+def _image_path(image: str) -> str:
+    return f"/images/{check_image(image)}/json"
+
+
 def declared_volumes(engine: Engine, image: str) -> tuple[str, ...]:
     """The directories that an image wants to be volumes; none where there is no such image, which its run will tell."""
     if not engine.declared_volumes:
         return ()
-    asked = engine.ask("GET", f"/images/{check_image(image)}/json")
+    asked = engine.ask("GET", _image_path(image))
     if asked is not None:
         said = asked[1] if asked[0] == 200 and isinstance(asked[1], dict) else {}
         return tuple(sorted((said.get("Config") or {}).get("Volumes") or {}))
@@ -100,15 +118,14 @@ def declared_volumes(engine: Engine, image: str) -> tuple[str, ...]:
 def make_way(engine: Engine, owner: str, identity: str) -> None:
     """Remove volumes that an earlier launch of this identity left: a container would silently use them. BottleError for
     one that is another installation's, which is left alone."""
-    name = container_name(identity)
-    found = [volume for volume in (f"{name}-home", f"{name}-work") if not _free(engine, owner, volume)]
+    found = [volume for volume in _volumes(identity) if not _free(engine, owner, volume)]
     if found:
         remove(engine, Objects((), tuple(found)), patience=_MOMENT)
 
 
 def _free(engine: Engine, owner: str, volume: str) -> bool:
     """Whether no volume has this name."""
-    asked = engine.ask("GET", f"/volumes/{volume}")
+    asked = engine.ask("GET", _volume_path(volume))
     if asked is not None and asked[0] in (200, 404):
         status, said = asked
         if status == 404:
@@ -172,11 +189,12 @@ def _volumes_removed(engine: Engine, owner: str, identity: str) -> bool:
 
 
 def _wait_for_removal(engine: Engine, container: str) -> bool:
-    """Whether the engine says that it is gone; False where it cannot be asked directly, or leaves it lying. A long question
-    may miss the answer (dockerd 20.10, when the removal ends while it begins to wait), so it is put again and again."""
-    deadline = time.monotonic() + _MOMENT
+    """Whether the engine says that it is gone; False where it cannot be asked directly, or leaves it lying. A question that
+    waits may miss the answer (dockerd 20.10, when the removal ends while it begins to wait), so it is put again and again."""
+    deadline, wait = time.monotonic() + _MOMENT, _FIRST_WAIT_SECONDS
     while time.monotonic() < deadline:
-        gone = engine.ask("POST", f"/containers/{container}/wait?condition=removed", seconds=_WAIT_SECONDS)
+        gone = engine.ask("POST", f"/containers/{container}/wait?condition=removed", seconds=wait)
+        wait = min(2 * wait, _WAIT_SECONDS)
         gone = gone or engine.ask("GET", f"/containers/{container}/json")
         if gone is None or gone[0] == 404:
             return gone is not None

@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
@@ -65,12 +66,16 @@ def chain(
     BottleError for a Dockerfile or context that cannot be read or is not the one the manifest was loaded with."""
     recipes = [] if own is None else [_own(own)]
     parent = recipes[-1].tag if recipes else check_image(base)
-    here = Path(__file__).parent
-    files = tuple(File(name, str(here / name), _content(here / name)) for name in dockerfile.FILES)
-    recipes.append(Recipe("tools", parent, dockerfile.tools(parent), files, True))
+    recipes.append(Recipe("tools", parent, dockerfile.tools(parent), _ours(), True))
     if program:
         recipes.append(_program(recipes[-1].tag, program, version))
     return tuple(recipes)
+
+
+@cache
+def _ours() -> tuple[File, ...]:
+    here = Path(__file__).parent
+    return tuple(File(name, str(here / name), _content(here / name)) for name in dockerfile.FILES)
 
 
 def _program(parent: str, program: Mapping[str, str], version: str) -> Recipe:

@@ -93,13 +93,6 @@ class ByEngine(Starting):
         self._connection.close()
 
 
-def engine_can(engine: Engine) -> bool:
-    """Whether the engine itself can be asked for a container."""
-    from claude_bottle.backend.docker import endpoint
-
-    return engine.program == "docker" and endpoint.version() is not None
-
-
 def by_client(engine: Engine, words: Sequence[str], cwd: Path) -> Starting:
     """Start what the words of `argv.run` say. BottleError where there is no client."""
     # Podman's monitor notes an exhausted memory as a file in its working directory.
@@ -111,7 +104,7 @@ def by_engine(engine: Engine, words: Sequence[str], cid_file: Path) -> Starting:
     Else as `by_client`."""
     from claude_bottle.backend.docker import endpoint, request
 
-    version = endpoint.version() if engine.program == "docker" else None
+    version = engine.interface()
     wanted = request.body(words) if version else None
     if wanted is None:
         raise NeedsClient
