@@ -58,8 +58,8 @@ class _Interaction:
             poll.register(self._control.fileno(), select.POLLIN)
         waiting = 0 if room and self._control.ready(0) else None
         ready = dict(poll.poll(waiting))
-        if ready.get(screen.wakeup):
-            self._signalled()
+        if ready.get(screen.wakeup) or ready.get(screen.fd_in):
+            self._signalled()  # also where it came after that look: what was typed after it must not overtake it
         if ready.get(screen.fd_in, 0) & ~select.POLLOUT:
             self._typed()
         if ready.get(screen.fd_out, 0) & ~select.POLLIN and self._output:
@@ -68,7 +68,10 @@ class _Interaction:
             self._received()
 
     def _signalled(self) -> None:
-        numbers = os.read(self._screen.wakeup, 64)
+        try:
+            numbers = os.read(self._screen.wakeup, 64)
+        except BlockingIOError:
+            return
         if any(number != signal.SIGWINCH for number in numbers):
             self._end(Outcome(DETACHED))
         elif numbers:
