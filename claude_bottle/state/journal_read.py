@@ -89,22 +89,22 @@ class Reader:
             pass
 
 
-def read(path: Path) -> Iterator[Line]:
-    """Every line of a journal now. FileNotFoundError when there is none; Damaged when it is not a file of
-    ours."""
+def read(path: Path, *, growing: bool = False) -> Iterator[Line]:
+    """Every line of a journal now; of one that is `growing` without the line that is just being written, of which only a part
+    may be there. FileNotFoundError when there is none; Damaged when it is not a file of ours."""
     with Reader(path) as reader:
-        yield from reader.lines(unfinished=True)
+        yield from reader.lines(unfinished=not growing)
 
 
-def verify(path: Path, head: tuple[int, str] | None = None) -> list[str]:
+def verify(path: Path, head: tuple[int, str] | None = None, *, growing: bool = False) -> list[str]:
     """What is wrong with a journal, one text each; empty when the chain is whole.
 
     Edited, dropped, inserted and reordered lines show. A missing end shows only against a `head`
-    (`Journal.head`).
+    (`Journal.head`). `growing` as for `read`.
     """
     problems: list[str] = []
     expected_seq, expected_prev = 1, FIRST_PREV
-    for line in read(path):
+    for line in read(path, growing=growing):
         if line.event is None:
             problems.append(f"line {line.number}: {line.problem}")
             expected_seq, expected_prev = expected_seq + 1, line.digest

@@ -148,7 +148,8 @@ def moment(text: str) -> float | None:
     if span := _SPAN.fullmatch(text.strip()):
         return time.time() + int(span[1]) * _SECONDS[span[2]]
     if clock := _CLOCK.fullmatch(text.strip()):
-        now = time.localtime()
-        at = time.mktime((now.tm_year, now.tm_mon, now.tm_mday, int(clock[1]), int(clock[2]), 0, 0, 0, -1))
-        return at if at > time.time() else at + _SECONDS["d"]
+        now = time.time()
+        year, month, day = time.localtime(now)[:3]
+        days = (time.mktime((year, month, day + ahead, int(clock[1]), int(clock[2]), 0, 0, 0, -1)) for ahead in (0, 1))
+        return next(at for at in days if at > now)  # a day may have 23 or 25 hours
     return unix_time(text.strip())

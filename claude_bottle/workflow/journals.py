@@ -32,12 +32,12 @@ def entries(
         raise BottleError(f"{identity} has no journal", why="it never got as far as booting") from None
     with reader:
         while True:
-            running = follow and alive(record)
+            running = alive(record)
             for line in reader.lines(unfinished=not running):
                 event = _event(line)
                 if kinds is None or event["kind"] in kinds:
                     yield event
-            if not running:
+            if not (follow and running):
                 return
             time.sleep(_POLL_SECONDS)
 
@@ -48,9 +48,10 @@ def verified(identity: str, paths: Paths | None = None) -> dict[str, Any]:
     says where the journal ended."""
     paths = paths or Paths.default()
     record = Store(paths).load(identity)
+    growing = alive(record)
     try:
-        problems = verify(paths.journal(identity), record.journal)
-        events = sum(1 for line in read(paths.journal(identity)) if line.event)
+        problems = verify(paths.journal(identity), record.journal, growing=growing)
+        events = sum(1 for line in read(paths.journal(identity), growing=growing) if line.event)
     except FileNotFoundError:
         problems, events = ["there is no journal"], 0
     return {"identity": identity, "ok": not problems, "events": events, "problems": problems}

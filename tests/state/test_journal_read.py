@@ -107,6 +107,13 @@ def test_an_unfinished_last_line_is_a_problem(path: Path) -> None:
     assert verify(path) == ["line 6: the last line is unfinished"]
 
 
+def test_one_that_is_just_being_written_is_not_a_problem_of_a_journal_that_grows(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b'{"seq":6')
+    assert verify(path, growing=True) == []
+    assert len(list(read(path, growing=True))) == 5
+
+
 def test_a_follower_sees_each_event_once_and_only_when_it_is_whole(bottle: str, paths: Paths, path: Path) -> None:
     with Reader(path) as reader:
         assert len(list(reader.lines())) == 5

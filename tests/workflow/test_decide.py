@@ -34,9 +34,29 @@ def test_a_span_is_counted_from_now(text: str, seconds: int) -> None:
 
 
 def test_a_time_of_day_is_the_next_one() -> None:
+    before = time.time()
     at = moment("00:00")
     assert at is not None
-    assert 0 < at - time.time() <= 86400
+    assert before < at <= time.time() + 25 * 3600
+
+
+@pytest.mark.parametrize(
+    ("now", "said", "next_one"),
+    [("2026-10-24T22:30Z", "00:10", "2026-10-25T23:10Z"),  # the day that begins has 25 hours
+     ("2026-10-25T22:50Z", "23:40", "2026-10-26T22:40Z"), ("2026-03-29T21:50Z", "23:40", "2026-03-30T21:40Z"),
+     ("2026-12-31T22:59:59Z", "00:00", "2026-12-31T23:00Z"), ("2026-12-31T23:00Z", "00:00", "2027-01-01T23:00Z")],
+)  # fmt: skip
+def test_a_time_of_day_is_the_clocks_where_days_have_other_than_24_hours(
+    now: str, said: str, next_one: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        monkeypatch.setattr(time, "time", lambda: unix_time(now))
+        assert moment(said) == unix_time(next_one)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_date_and_a_moment_are_what_they_say() -> None:

@@ -86,7 +86,8 @@ def test_what_tools_make_is_passed_over(scan: TreeScan, tmp_path: Path) -> None:
     assert scan.changes() == []
 
 
-def test_a_look_pauses_before_the_next(tmp_path: Path) -> None:
+def test_a_look_pauses_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_scan, "_LEAST_PAUSE", 3600.0)
     scan = TreeScan(tmp_path)
     scan.changes()
     (tmp_path / "new").write_text("1")
