@@ -108,9 +108,8 @@ class Store:
         return sorted(name for name in self._names() if _is_identity(name))
 
     def list(self) -> list[Entry]:
-        """Every bottle, oldest first, broken ones at the end. What is not ours in `state/` is passed over, and what goes
-        while this looks."""
-        entries = [entry for identity in self.identities() if (entry := self._entry(identity))]
+        """Every bottle, oldest first, broken ones at the end. What is not ours in `state/` is passed over."""
+        entries = [self._entry(identity) for identity in self.identities()]
         return sorted(entries, key=lambda e: (e.record is None, e.record.created if e.record else "", e.identity))
 
     def cleanup(self, identity: str) -> None:
@@ -174,20 +173,14 @@ class Store:
         except BottleError:
             return BottleRecord(identity, agent_of(identity), harness="", backend="")
 
-    def _entry(self, identity: str) -> Entry | None:
-        """None for one that has just been removed."""
+    def _entry(self, identity: str) -> Entry:
         try:
             record = self.load(identity)
-            status = records.effective_status(record)
-            if status == records.INTERRUPTED:
-                # Its keeper may have settled it and ended between the two looks: what it wrote last counts.
-                record = self.load(identity)
-                status = records.effective_status(record)
         except records.NewerSchema as problem:
             return Entry(identity, NEWER, None, problem)
         except BottleError as problem:
-            return Entry(identity, DAMAGED, None, problem) if os.path.lexists(self.paths.state(identity)) else None
-        return Entry(identity, status, record)
+            return Entry(identity, DAMAGED, None, problem)
+        return Entry(identity, records.effective_status(record), record)
 
     def _names(self) -> Iterator[str]:
         if not self.paths.check_root() or not files.check_private_dir(self.paths.states_text()):

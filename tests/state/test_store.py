@@ -11,7 +11,6 @@ import pytest
 
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.model.capability import Capability
-from claude_bottle.state import record as records
 from claude_bottle.state.damage import Damaged
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
@@ -201,32 +200,6 @@ def test_state_of_a_newer_version_is_listed_and_never_changed(store: Store, bott
         with pytest.raises(NewerSchema):
             change()
     assert path.read_bytes() == before
-
-
-def test_one_that_is_removed_while_they_are_listed_is_not_taken_for_damaged(
-    store: Store, bottle: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = store.identities()
-
-    def removed_then() -> list[str]:
-        store.cleanup(bottle)
-        return found
-
-    monkeypatch.setattr(store, "identities", removed_then)
-    assert store.list() == []
-
-
-def test_one_whose_keeper_settles_it_and_ends_while_they_are_listed_is_not_taken_for_interrupted(
-    store: Store, bottle: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.update(bottle, status="running", keeper=this_process())
-
-    def settled_then(_keeper: object) -> bool:
-        store.update(bottle, status="preserved", preserved=("operator",), keeper=None)
-        return False
-
-    monkeypatch.setattr(records, "is_alive", settled_then)
-    assert [entry.status for entry in store.list()] == ["preserved"]
 
 
 def test_bottles_are_listed_oldest_first_and_broken_ones_last(store: Store, record: BottleRecord) -> None:
