@@ -6,11 +6,14 @@ be. On a busy machine with one core a start of Python can take several seconds, 
 
 from __future__ import annotations
 
+import json
 import os
 import select
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 SECONDS = 90.0
 _PAUSE = 0.02
@@ -23,6 +26,27 @@ def eventually(condition: Callable[[], object], seconds: float = SECONDS) -> Non
         if time.monotonic() > deadline:
             raise AssertionError(f"did not come about within {seconds:g} s (last: {value!r})")
         time.sleep(_PAUSE)
+
+
+def hang_up(child: Any) -> None:
+    """Take its terminal from a program of pexpect's, as whoever closes the window does, and collect it; what does not end by
+    that is killed.
+
+    pexpect's own `close` leaves a tenth of a second between one signal and the next, and raises where a program that it has
+    killed is not gone after another: a busy machine takes longer.
+    """
+    if not child.closed:
+        child.ptyproc.fileobj.close()
+        child.child_fd, child.closed, child.ptyproc.fd, child.ptyproc.closed = -1, True, -1, True
+    if child.isalive() and not ended(child.pid):
+        os.kill(child.pid, signal.SIGKILL)
+        ended(child.pid)
+    child.isalive()
+
+
+def whole_lines(journal: Path) -> list[dict[str, Any]]:
+    """What a journal says that grows: a line may be read while it is written, of which only a part is there."""
+    return [json.loads(line) for line in journal.read_text().split("\n")[:-1]]
 
 
 def ended(pid: int, seconds: float = SECONDS) -> bool:

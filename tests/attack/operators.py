@@ -33,7 +33,7 @@ from tests.attack.world import (
 from tests.docker_engine import Engine
 from tests.git_remote import TOKEN
 from tests.ordinary_user import Person
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, whole_lines
 
 SECRET = "sk-the-operators-own-6f1d93"
 CANARY = "canary-7f3a91-of-the-operator"
@@ -182,7 +182,7 @@ class Operator:
         return self.home / "state" / identity
 
     def journal(self, identity: str) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.state(identity) / "journal.jsonl").read_text().splitlines()]
+        return whole_lines(self.state(identity) / "journal.jsonl")
 
 
 class Bottle:
@@ -214,7 +214,8 @@ class Bottle:
         return json.loads(out)
 
     def decisions(self) -> list[dict[str, Any]]:
-        """What the gate decided so far, of names, connections and requests, from the journal."""
+        """What the gate decided so far, of names, connections and requests, from the journal, into which its keeper writes it:
+        whoever had the gate's answer may come before that."""
         return [line["data"] for line in self.operator.journal(self.identity) if line["kind"] in ("decision", "dns")]
 
     def __enter__(self) -> Bottle:

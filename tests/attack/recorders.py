@@ -145,7 +145,8 @@ def end_of_request(data: bytes) -> int | None:
 
 
 class NameServer:
-    """Answers A and AAAA from `book`: the same addresses each time, or (a list of lists) others each time it is asked."""
+    """Answers A and AAAA from `book`: the same addresses each time, or (a list of lists) others each time it is asked. Nobody
+    asks twice who has not been answered (`timeout` in the world's resolv.conf), however long that takes on a busy machine."""
 
     def __init__(self, sock: socket.socket, book: dict[str, list[str]]) -> None:
         self.book = book

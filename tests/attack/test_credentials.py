@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 
 from tests.attack.operators import CANARY, HIDDEN_PROC, SECRET, Bottle, Operator
 from tests.attack.probes import NETWORK, SHOW, judged
+from tests.waiting import eventually
 
 # Looks for byte strings (given as hexadecimal, reversed, so that this program does not find itself) in all that is readable.
 SEARCH = r"""
@@ -56,6 +58,14 @@ print(json.dumps(sorted(set(found))))
 def search(bottle: Bottle, *needles: bytes) -> list[str]:
     found: list[str] = bottle.python(f"NEEDLES = {[needle[::-1].hex() for needle in needles]!r}\n{SEARCH}")
     return found
+
+
+def content(path: Path) -> bytes:
+    """Of a file beside which its keeper writes: what had the name of a new one that is not whole yet may have its own now."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def upstream_bytes(bottle: Bottle) -> bytes:
@@ -231,10 +241,12 @@ attempt("2", lambda: tls(request("/admin?q=in-the-query", key=KEY)))
 attempt("3", lambda: tls(request("/v1/x", key=KEY, headers=["Authorization: Bearer sk-second"])))
 attempt("4", lambda: tls(request("/v1/x", key=KEY).replace(b"HTTP/1.1", b"HTTP/9.9")))
 {SHOW}"""
+    before = len(bottle.decisions())
     bottle.python(source)
+    eventually(lambda: len(bottle.decisions()) >= before + 4)
     operator, identity = bottle.operator, bottle.identity
     state = operator.state(identity)
     files = [path for path in state.rglob("*") if path.is_file() and not path.is_symlink() and "home" not in path.parts]
     said = [operator.do("ls", "--all", "--json"), operator.do("log", identity, "--json"), operator.do("log", identity)]
-    text = b"".join(path.read_bytes() for path in files) + "".join(said).encode()
+    text = b"".join(map(content, files)) + "".join(said).encode()
     assert [word for word in (SECRET, CANARY, "in-the-query", "sk-second") if word.encode() in text] == []

@@ -9,6 +9,7 @@ import pytest
 from tests.attack.operators import Bottle, Operator
 from tests.attack.probes import NETWORK, SHOW, judged
 from tests.attack.world import ABSENT, API, EVIL, INWARD, PUBLIC, REBOUND
+from tests.waiting import eventually
 
 # Every way a name can be said to the gate; each is given a name (bytes) and reports what came back.
 WAYS = r"""
@@ -68,8 +69,12 @@ for name in {names!r}:
 {SHOW}"""
     assert set(bottle.python(source).values()) == {"no such name"}
     nothing_left(bottle)
-    denied = [one for one in bottle.decisions() if not one["allow"] and one["reason"] == "host_not_granted"]
-    assert {one.get("host") for one in denied} >= set(names) <= {one.get("name") for one in denied}
+
+    def recorded() -> bool:
+        denied = [one for one in bottle.decisions() if not one["allow"] and one["reason"] == "host_not_granted"]
+        return {one.get("host") for one in denied} >= set(names) <= {one.get("name") for one in denied}
+
+    eventually(recorded)
 
 
 @pytest.mark.threat(28, 29)

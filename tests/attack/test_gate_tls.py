@@ -8,6 +8,7 @@ from tests.attack.operators import Bottle
 from tests.attack.probes import NETWORK, SHOW, judged
 from tests.attack.test_gate_names import WAYS
 from tests.attack.world import API, OTHER, STRANGE
+from tests.waiting import eventually
 
 REFUSED = {"alert", "closed", "!ConnectionResetError", "!SSLEOFError", "!SSLError"}
 
@@ -83,7 +84,7 @@ for host in (API, OTHER, TUNNEL):
     found = judged(bottle.python(source))
     assert {name: said for name, said in found.items() if not set(said) <= REFUSED} == {}
     assert upstream_saw(bottle) == []
-    assert "not_tls" in {one["reason"] for one in bottle.decisions()}
+    eventually(lambda: "not_tls" in {one["reason"] for one in bottle.decisions()})
 
 
 @pytest.mark.threat(43)
@@ -123,7 +124,7 @@ attempt("a record that is too long", lambda: raw(b"\\x16\\3\\1\\xff\\xff" + byte
     found = judged(bottle.python(source))
     assert {name: said for name, said in found.items() if not set(said) <= REFUSED} == {}
     assert upstream_saw(bottle) == []
-    assert "no_sni" in {one["reason"] for one in bottle.decisions()}
+    eventually(lambda: "no_sni" in {one["reason"] for one in bottle.decisions()})
 
 
 @pytest.mark.threat(102)
@@ -144,6 +145,7 @@ for number, text in enumerate({evil!r}):
     attempt(f"method {{number}}", lambda: ask(data, b"", plain))
 {SHOW}"""
     bottle.python(source)
+    eventually(lambda: any(one["reason"] == "bad_host" for one in bottle.decisions()))
     said = "".join(bottle.operator.do(*words, bottle.identity) for words in (("log",), ("log", "--json"), ("egress",)))
     assert "bad_host" in said
     assert [char for char in said if not char.isprintable() and char != "\n"] == []
@@ -235,5 +237,9 @@ attempt("good", lambda: tls(request("/good", OTHER), OTHER))
     assert found.pop("good") == ["200"]
     assert set(map(tuple, found.values())) == {("502 upstream_tls",)}, found
     assert [one for one in upstream_saw(bottle) if one[1] in STRANGE and one[2]] == []
-    traffic = [line["data"] for line in bottle.operator.journal(bottle.identity) if line["kind"] == "traffic"]
-    assert set(STRANGE) <= {one["host"] for one in traffic if "upstream_tls" in one["why"]}
+
+    def recorded() -> set[str]:
+        traffic = [line["data"] for line in bottle.operator.journal(bottle.identity) if line["kind"] == "traffic"]
+        return {one["host"] for one in traffic if "upstream_tls" in one["why"]}
+
+    eventually(lambda: set(STRANGE) <= recorded())

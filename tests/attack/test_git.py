@@ -16,6 +16,7 @@ from tests.attack.conftest import EVERYONE
 from tests.attack.operators import CANARY, Bottle, Operator
 from tests.attack.world import GIT
 from tests.git_remote import TOKEN, Repositories, at_each_update, git
+from tests.waiting import eventually
 
 _NUMBERS = itertools.count(1)
 SECRET = "ghp_" + "0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX"
@@ -64,15 +65,20 @@ class Agent:
 
     def refused(self, source: str, said: str) -> None:
         """The push that `source` ends with is refused: git and the journal say why, the server has nothing of it."""
+        before = len(self.judged())
         code, _, err = self(source)
         assert code != 0
         told = [line for line in err.splitlines() if line.startswith("remote: ")]
         assert any(said in line for line in told), err
         assert self.refs() == self.before
         assert self.remote.pushes() == []
-        journal = [one for one in self.bottle.decisions() if one.get("push")]
-        assert said in journal[-1]["detail"]
-        assert journal[-1]["reason"] == "push_refused"
+        eventually(lambda: len(self.judged()) > before)
+        assert said in self.judged()[-1]["detail"]
+        assert self.judged()[-1]["reason"] == "push_refused"
+
+    def judged(self) -> list[dict[str, Any]]:
+        """What the journal says of pushes so far."""
+        return [one for one in self.bottle.decisions() if one.get("push")]
 
 
 Variants = Callable[..., Iterator[tuple[Agent, str]]]

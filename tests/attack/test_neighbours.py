@@ -58,7 +58,12 @@ found |= {name: "ok" if getattr(libc, name)(0x4e42, *rest) >= 0 else "no" for na
           {"shmget": (0, 0), "semget": (0, 0), "msgget": (0,)}.items()}
 tops = ("/dev/shm", "/tmp", "/var/tmp", "/run", "/home", "/workspace")
 files = [base for top in tops for base, _, names in os.walk(top) if "neighbours-file" in names]
-lines = [open(f"/proc/{p}/cmdline").read() for p in os.listdir("/proc") if p.isdigit()]
+def line(pid):
+    try:
+        return open(f"/proc/{pid}/cmdline").read()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # it has ended meanwhile
+lines = [line(p) for p in os.listdir("/proc") if p.isdigit()]
 print(json.dumps([found, files, [line for line in lines if "neighbour" + "s-file" in line]]))
 """
         found, files, processes = bottle.python(source)

@@ -15,7 +15,7 @@ import pytest
 from tests.attack.namespaces import ABSTRACT
 from tests.attack.operators import HIDDEN_PROC, OWN_USERS, Bottle, Operator
 from tests.attack.probes import KERNEL, X86
-from tests.waiting import SECONDS, eventually
+from tests.waiting import SECONDS, eventually, hang_up
 
 
 @pytest.mark.threat(9)
@@ -27,9 +27,15 @@ def link(pid, name):
         return os.readlink(f"/proc/{pid}/{name}")
     except OSError as problem:
         return problem.errno
-pids = [pid for pid in os.listdir("/proc") if pid.isdigit()]
-print(json.dumps({pid: {"line": open(f"/proc/{pid}/cmdline").read().split("\\0")[0], "uid": os.stat(f"/proc/{pid}").st_uid,
-      **{name: link(pid, name) for name in ("root", "cwd", "ns/net", "ns/user", "ns/pid")}} for pid in pids}))
+def about(pid):
+    try:
+        if open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z":
+            return None  # it has ended, as one has that is not there any more
+        return {"line": open(f"/proc/{pid}/cmdline").read().split("\\0")[0], "uid": os.stat(f"/proc/{pid}").st_uid,
+                **{name: link(pid, name) for name in ("root", "cwd", "ns/net", "ns/user", "ns/pid")}}
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+print(json.dumps({pid: said for pid in os.listdir("/proc") if pid.isdigit() and (said := about(pid))}))
 """
     found = bottle.python(source)
     first = found.pop("1")
@@ -82,11 +88,11 @@ print("ANSWER", json.dumps([os.isatty(0), os.tcgetpgrp(0) == os.getsid(0) == os.
 """
     )
     argv = bottle.operator.argv("exec", bottle.identity, "--", "/usr/bin/python3", "-I", "-c", source)
-    child = pexpect.spawn(argv[0], argv[1:], env=bottle.operator.env, encoding="utf-8", dimensions=(24, 200))
-    child.expect(r"ANSWER (\[.*\])\r\n", timeout=SECONDS)
+    child = pexpect.spawn(argv[0], argv[1:], env=bottle.operator.env, encoding="utf-8", dimensions=(24, 200), timeout=SECONDS)
+    child.expect(r"ANSWER (\[.*\])\r\n")
     found = json.loads(child.match[1])
     child.expect(pexpect.EOF)
-    child.close()
+    hang_up(child)
     assert found == [True, True, ["EPERM"]]
 
 
@@ -223,8 +229,12 @@ import json, os, subprocess
 def facts(text):
     return {k: v.strip() for k, _, v in (line.partition(":") for line in text.splitlines())}
 wanted = "CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs Seccomp Uid Gid".split()
-pids = [pid for pid in os.listdir("/proc") if pid.isdigit()]
-every = {pid: facts(open(f"/proc/{pid}/status").read()) for pid in pids}
+def status(pid):
+    try:
+        return facts(open(f"/proc/{pid}/status").read())
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # it has ended meanwhile
+every = {pid: said for pid in os.listdir("/proc") if pid.isdigit() and (said := status(pid))}
 setuid = [p for d in ("/usr/bin", "/usr/sbin", "/usr/lib/openssh") if os.path.isdir(d) for p in (e.path
     for e in os.scandir(d))
           if os.path.isfile(p) and os.stat(p).st_mode & 0o6000]

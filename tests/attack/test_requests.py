@@ -18,7 +18,7 @@ import pytest
 
 from tests.attack.operators import Bottle, Operator
 from tests.attack.world import EVIL
-from tests.waiting import SECONDS, eventually
+from tests.waiting import SECONDS, eventually, hang_up
 
 ASK = r"""
 import json, socket
@@ -116,7 +116,7 @@ def test_case_69_a_policy_that_changes_between_look_and_answer_makes_the_answer_
         child.send("y\r")
         child.expect("not what was shown")
         child.expect(pexpect.EOF)
-        child.close()
+        hang_up(child)
         assert shown(operator, one)["state"] == "submitted"
 
 
@@ -238,7 +238,7 @@ def test_case_76_whatever_is_no_yes_approves_nothing(operator: Operator, own: Bo
         else:
             child.send({"n": "n\r", "garbage": "yy\x1b[A\r", "end of file": "\x04"}[answer])
         child.expect(pexpect.EOF)
-        child.close(force=True)
+        hang_up(child)
     assert shown(operator, request)["state"] == "submitted"
     operator.do("reject", request)
 

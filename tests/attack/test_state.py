@@ -15,7 +15,7 @@ import pytest
 from tests.attack.operators import APART, CANARY, Bottle, Operator, titles
 from tests.attack.probes import NETWORK, SHOW, judged
 from tests.attack.world import OTHER
-from tests.waiting import SECONDS, eventually
+from tests.waiting import SECONDS, eventually, hang_up
 
 
 def one_error(done: subprocess.CompletedProcess[str], *codes: int) -> str:
@@ -263,7 +263,7 @@ def test_case_114_another_users_names_in_a_shared_temporary_directory_stop_and_m
         child.send("y\r")
         child.expect("session ended .exit 0.")
         child.expect(pexpect.EOF)
-        child.close()
+        hang_up(child)
     assert [one for one in shared.iterdir() if not one.is_symlink()] == [] == list(canary.iterdir())
 
 

@@ -29,9 +29,9 @@ def listen():
             heard.write(data)
 threading.Thread(target=listen, daemon=True).start()
 os.mkfifo("/tmp/say")
+said = os.open("/tmp/say", os.O_RDWR)  # which has no end: nothing is lost between one who says something and the next
 while True:
-    with open("/tmp/say", "rb") as file:
-        os.write(1, file.read())
+    os.write(1, os.read(said, 65536))
 """
 ESC, ST, OWN = "\x1b", "\x1b\\", "the operators own title"
 CLIPBOARD = f"{ESC}]52;c;ZXZpbA=={ST}{ESC}]52;p;ZXZpbA==\x07{ESC}]52;c;?{ST}"
@@ -86,7 +86,13 @@ def attach(bottle: Bottle) -> str:
 
 def say(bottle: Bottle, text: str) -> None:
     """The agent writes this (one byte a character) to its terminal."""
-    bottle.python(f"open('/tmp/say', 'wb').write(bytes.fromhex({text.encode('latin-1').hex()!r})); print('null')")
+    bottle.python(f"""
+import os, stat, time
+while not os.path.exists('/tmp/say'):  # or it would be a plain file, and the agent could not make its own
+    time.sleep(0.01)
+open('/tmp/say', 'wb').write(bytes.fromhex({text.encode('latin-1').hex()!r}))
+print('null')
+""")
 
 
 def state(screen: Screen) -> list[str]:
@@ -218,10 +224,12 @@ for number, text in enumerate({evil!r}):
             ("bottle.internal", 80)))
 {SHOW}""")
     operator = bottle.operator
-    happened = len(operator.journal(bottle.identity)) - before
-    assert happened >= 2 * len(evil)
-    shown = operator.do("log", bottle.identity).splitlines()
-    assert len(shown) == len(operator.journal(bottle.identity))
+    eventually(lambda: len(operator.journal(bottle.identity)) - before >= 2 * len(evil))
+    happened, shown = 0, [""]
+    while happened != len(operator.journal(bottle.identity)):  # with nothing more of it while it is shown
+        happened = len(operator.journal(bottle.identity))
+        shown = operator.do("log", bottle.identity).splitlines()
+    assert len(shown) == happened
     assert all(line.isprintable() for line in shown) and max(map(len, shown)) <= 4000
     watched = operator.do("egress", bottle.identity)
     asked = operator.do("requests")

@@ -60,7 +60,8 @@ class World:
         self.certificates = Certificates(STRANGE)
         self.ca_file = place / "world-ca.pem"
         self.ca_file.write_bytes(self.certificates.ca.cert_pem.bytes())
-        files = {"hosts": "127.0.0.1 localhost\n", "resolv.conf": f"nameserver 127.0.0.1\nsearch {EVIL}\noptions ndots:15\n"}
+        resolver = f"nameserver 127.0.0.1\nsearch {EVIL}\noptions ndots:15 timeout:30\n"
+        files = {"hosts": "127.0.0.1 localhost\n", "resolv.conf": resolver}
         for name, text in files.items():
             (place / name).write_text(text)
             (place / name).chmod(0o644)
@@ -138,7 +139,7 @@ class Beside(World):
             world.certificates, world.ca_file, world.entry, world, engine
         )  # fmt: skip
         self._name = f"cb-{place.name}"
-        resolver = ("--dns=127.0.0.1", f"--dns-search={EVIL}", "--dns-option=ndots:15")
+        resolver = ("--dns=127.0.0.1", f"--dns-search={EVIL}", "--dns-option=ndots:15", "--dns-option=timeout:30")
         engine.docker("run", "--detach", f"--name={self._name}", "--network=none", *resolver, image, "sleep", "infinity")
         self._begin(engine.docker("inspect", "--format={{.State.Pid}}", self._name))
         self.client = place / "client"

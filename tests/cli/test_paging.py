@@ -11,7 +11,7 @@ import pytest
 
 from claude_bottle.cli.paging import write_new
 from claude_bottle.errors import BottleError
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, hang_up
 
 CODE = "from claude_bottle.cli.paging import show; show([('+new', 'green'), ('as it was', None)])"
 COMMAND = [sys.executable, "-c", CODE]
@@ -22,7 +22,7 @@ def on_a_terminal(**env: str) -> str:
         COMMAND[0], COMMAND[1:], env={"PATH": "/usr/bin:/bin", "TERM": "xterm", **env}, encoding="utf-8", timeout=SECONDS
     )
     shown = str(child.read())
-    child.close()
+    hang_up(child)
     return shown
 
 

@@ -23,7 +23,7 @@ import pytest
 from claude_bottle.testing.model_script import parse
 from claude_bottle.testing.model_server import Recorded, ScriptedModel
 from tests.docker_engine import Engine
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, hang_up
 
 KEY = "sk-ant-real-key-the-bottle-must-never-see"
 CLI = [sys.executable, "-m", "claude_bottle"]
@@ -184,7 +184,7 @@ class Project:
     def close(self) -> None:
         """End what still runs and remove what was preserved."""
         for child in self._terminals:
-            child.close(force=True)
+            hang_up(child)
         if (self.home / "state").is_dir():
             for row in self.listing():
                 if row.get("status") in ("running", "starting", "settling"):
@@ -208,7 +208,16 @@ def submit(child: pexpect.spawn[str], text: str) -> None:
 
 def processes(needle: str) -> list[int]:
     """Living processes whose command line has `needle`."""
-    found = []
+    return list(_found(needle))
+
+
+def command_lines(needle: str) -> list[str]:
+    """Their command lines."""
+    return list(_found(needle).values())
+
+
+def _found(needle: str) -> dict[int, str]:
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -217,7 +226,7 @@ def processes(needle: str) -> list[int]:
             except OSError:
                 continue
             if needle in line and state != "Z" and int(entry.name) != os.getpid():
-                found.append(int(entry.name))
+                found[int(entry.name)] = line
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from tests.e2e.project import Project
@@ -43,12 +44,15 @@ def test_a_resume_tells_that_the_end_was_cut_off(project: Project) -> None:
     child = project.terminal("resume", identity, "--yes", "--keep", "--", "true")
     child.expect(r"session ended \(exit 0\)")
     child.expect(f"resume {identity}")
+    child.expect(pexpect.EOF)
     assert "the journal was changed while the bottle did not run" in project.run("log", identity).stdout
 
 
 def test_a_journal_goes_on_whole_over_several_sessions(project: Project) -> None:
     identity, _journal = preserved(project)
     child = project.terminal("resume", identity, "--yes", "--keep", "--", "true")
+    child.expect(r"session ended \(exit 0\)")
     child.expect(f"resume {identity}")
+    child.expect(pexpect.EOF)
     assert project.run("log", identity, "--verify").returncode == 0
     assert "changed while" not in project.run("log", identity).stdout

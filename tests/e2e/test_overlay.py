@@ -10,7 +10,7 @@ import pexpect
 import pytest
 
 from tests.e2e.project import MANIFEST, Project
-from tests.waiting import eventually
+from tests.waiting import eventually, whole_lines
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def test_an_untouched_overlay_leaves_nothing_and_a_changed_one_is_kept_and_goes_
 
 
 def events(over: Project, identity: str) -> list[dict[str, Any]]:
-    lines = (over.home / "state" / identity / "journal.jsonl").read_text().splitlines()
-    return [event["data"] for event in map(json.loads, lines) if event["kind"] == "host_edits"]
+    lines = whole_lines(over.home / "state" / identity / "journal.jsonl")
+    return [event["data"] for event in lines if event["kind"] == "host_edits"]
 
 
 def begun(over: Project) -> str:
@@ -61,7 +61,8 @@ def test_what_the_host_changes_under_a_running_bottle_is_said_while_it_runs(over
     (over.place / "dir/gone").unlink()
     eventually(lambda: over.only()["host_edits"] == 2)
     assert "! 2 changed on the host below it" in over.do("ls")
-    assert sorted(path for data in events(over, identity) for path in data["paths"]) == ["dir/gone", "file"]
+    # The note for `ls` is written before the journal.
+    eventually(lambda: sorted(path for data in events(over, identity) for path in data["paths"]) == ["dir/gone", "file"])
     assert json.loads(over.do("diff", identity, "--json"))["host_edits"] == ["dir/gone", "file"]
     assert "changed on the host since the bottle was begun" in over.do("diff", identity)
     over.do("apply", identity)  # what comes from the bottle itself is no edit of the host's

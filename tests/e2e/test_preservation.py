@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.conftest import BACKENDS
 from tests.e2e.project import KEY, MANIFEST, Project, kill, processes, submit
-from tests.waiting import eventually
+from tests.waiting import eventually, hang_up
 
 pytestmark = pytest.mark.parametrize("project", BACKENDS, indirect=True)
 WORD = "remember the word tangerine"
@@ -168,8 +168,7 @@ def test_a_killed_cli_leaves_the_agent_running_and_attachable(project: Project) 
 
 def test_a_closed_terminal_detaches(project: Project) -> None:
     child, identity = begin(project)
-    child.close(force=False)  # hangs up: SIGHUP to the CLI
-    eventually(lambda: not child.isalive())
+    hang_up(child)
     assert child.signalstatus in (None, signal.SIGHUP)
     assert project.only()["status"] == "running"
     assert project.run("stop", identity).returncode == 0

@@ -10,7 +10,7 @@ import pexpect
 import pytest
 
 from tests.e2e.project import CLI, MANIFEST, Project, kill, processes
-from tests.waiting import SECONDS, eventually
+from tests.waiting import SECONDS, eventually, hang_up
 
 
 def type_line(shell: pexpect.spawn[str], *words: str) -> None:
@@ -38,7 +38,7 @@ def test_the_next_command_mends_a_terminal_that_a_killed_one_left_raw(project: P
     type_line(shell, "stty", "-a")
     shell.expect(r"isig icanon")
     shell.expect(r" echo ")
-    shell.close(force=True)
+    hang_up(shell)
     assert project.run("stop", identity, "--timeout", "0").returncode == 0
 
 
@@ -55,8 +55,7 @@ def test_leaving_at_the_question_leaves_nothing(project: Project, how: str) -> N
         child.send("\x04" if how == "ctrl-d" else "nonsense\r")
         child.expect("claude-bottle: aborted by user")
     elif how == "hang up":
-        os.close(child.child_fd)
-        child.closed = child.ptyproc.closed = True  # type: ignore[attr-defined]
+        hang_up(child)
     else:
         os.kill(child.pid, signal.SIGTERM if how == "terminate" else signal.SIGKILL)
     eventually(lambda: not child.isalive())

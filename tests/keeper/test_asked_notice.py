@@ -15,7 +15,7 @@ import pytest
 from claude_bottle.keeper.title import Title
 from claude_bottle.state.marker import marker
 from tests.keeper.asked import CRATES, Asked, Bottle, asking, host
-from tests.waiting import SECONDS, eventually
+from tests.waiting import SECONDS, eventually, hang_up
 
 __all__ = ["asking"]
 
@@ -44,7 +44,7 @@ def attached() -> Iterator[Any]:
 
     yield attach
     for child in made:
-        child.close(force=True)
+        hang_up(child)
 
 
 def title(bottle: Asked, what: str) -> bytes:

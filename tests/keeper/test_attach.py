@@ -20,7 +20,7 @@ from claude_bottle.keeper import execs, frames, pty
 from claude_bottle.keeper.client import Control
 from claude_bottle.state.paths import Paths
 from tests.keeper.conftest import Kept, Launch
-from tests.waiting import SECONDS, ended
+from tests.waiting import SECONDS, ended, hang_up
 
 SHELL = ("sh", "-i")
 # A full-screen program: says its size whenever that changes, echoes keys, uses everything that must be undone.
@@ -55,7 +55,7 @@ def terminal(root: Path) -> Iterator[Terminal]:
 
     yield terminal
     for child in made:
-        child.close(force=True)
+        hang_up(child)
     for socket in (root / "run").glob("*.sock"):
         try:
             with Control(Paths(root), socket.stem) as control:
@@ -145,10 +145,8 @@ def test_a_closed_terminal_detaches(terminal: Terminal, root: Path) -> None:
     child = terminal("start", *SHELL)
     identity = line(child)["identity"]
     child.expect(rb"\$ ")
-    assert child.pid is not None
-    pid = child.pid
-    child.close(force=False)
-    assert ended(pid)
+    hang_up(child)
+    assert child.signalstatus != signal.SIGKILL, "it has ended by itself"
     with Control(Paths(root), identity) as control:
         assert control.status()["attached"] == 0
 
