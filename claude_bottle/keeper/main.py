@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from claude_bottle import log
 from claude_bottle.errors import BottleError
-from claude_bottle.keeper import beside, bounds, daemon, frames, settle
+from claude_bottle.keeper import beside, bounds, daemon, settle
+from claude_bottle.keeper.birth import heard, tell
 from claude_bottle.keeper.boot import boot, boot_again
 from claude_bottle.keeper.clients import Clients
 from claude_bottle.keeper.desk import Desk
@@ -46,27 +47,27 @@ _HANG_UP_AFTER = 0.25
 _FAREWELL_SECONDS = 35.0
 
 
-def keep(order: Order, birth: socket.socket) -> None:
-    """The life of a keeper, in the process that is to be it. `birth` leads to the CLI that waits for the outcome."""
+def keep(order: Order, line: socket.socket) -> None:
+    """The life of a keeper, in the process that is to be it. `line` leads to the CLI that waits for the outcome."""
     before = len(log.marks())
-    woken = daemon.detach(order.descriptors(birth))
+    woken = daemon.detach(order.descriptors(line))
     try:
         booted = boot(order)
     except BaseException as problem:
         undo_launch(order.paths, order.identity, order.former)
-        _tell(birth, {"op": "error", "error": as_error(order, problem).to_dict()})
+        tell(line, {"op": "error", "error": as_error(order, problem).to_dict()})
         return
     with booted.everything:
         keeper, failure = _keeper(order, booted)
-        if keeper and _tell(birth, {"op": "up", "pid": os.getpid(), "marks": log.marks()[before:]}):
-            keeper.serve(birth, woken)
+        if keeper and tell(line, {"op": "up", "pid": os.getpid(), "marks": log.marks()[before:]}) and heard(line):
+            keeper.serve(line, woken)
             return
         # Nobody learnt that it is up (perhaps because nobody is left): the launch never happened.
         booted.everything.close()
         booted.bottle.release()
         undo_launch(order.paths, order.identity, order.former)
         if failure:
-            _tell(birth, {"op": "error", "error": as_error(order, failure).to_dict()})
+            tell(line, {"op": "error", "error": as_error(order, failure).to_dict()})
 
 
 def _keeper(order: Order, booted: Booted) -> tuple[Keeper | None, BaseException | None]:
@@ -282,12 +283,3 @@ def _session(booted: Booted) -> Session | None:
     from claude_bottle.keeper.session import Session
 
     return Session(booted.loop, booted.terminal, booted.recorder)
-
-
-def _tell(birth: socket.socket, message: dict[str, object]) -> bool:
-    """Whether the CLI is still there to hear it."""
-    try:
-        birth.sendall(frames.encode_json(message))
-    except OSError:
-        return False
-    return True

@@ -14,20 +14,21 @@ import sys
 from typing import TYPE_CHECKING
 
 from claude_bottle import log
-from claude_bottle.errors import BottleError
+from claude_bottle.keeper import birth
 from claude_bottle.keeper.order import Order, Pipes, Up
 from claude_bottle.keeper.signals import held_back
 
 if TYPE_CHECKING:
-    from claude_bottle.keeper.frames import Decoder
+    from collections.abc import Callable
 
 __all__ = ["Order", "Pipes", "Up", "start"]
 
 
-def start(order: Order) -> Up:
+def start(order: Order, announce: Callable[[], object] = lambda: None) -> Up:
     """Launch what `order` says. The caller holds the identity's lock, and no longer does when this returns: it is the
     keeper's. BottleError as the keeper reported it, after it took everything back (the state too, see `Order`).
-    KeyboardInterrupt while waiting takes everything back as well.
+    KeyboardInterrupt while waiting takes everything back as well; one that comes once the bottle runs on without us, only
+    after `announce` was called.
     """
     from claude_bottle.state.lock import held_here
 
@@ -50,7 +51,10 @@ def start(order: Order) -> Up:
                 order.begun.hand_over()
             let_go()
             os.waitpid(pid, 0)
-            keeper = _await_report(mine)
+            keeper = birth.await_report(mine)
+            with held_back():
+                birth.take(mine)
+                announce()
         except BaseException:
             mine.close()
             raise
@@ -60,7 +64,7 @@ def start(order: Order) -> Up:
     return Up(order.identity, keeper, mine)
 
 
-def _become_keeper(order: Order, birth: socket.socket) -> None:
+def _become_keeper(order: Order, line: socket.socket) -> None:
     """The children. Everything of the caller's stays as it is in memory (no finaliser of its objects may run, their
     descriptors are no longer theirs), and os._exit skips its exit handlers."""
     try:
@@ -69,34 +73,6 @@ def _become_keeper(order: Order, birth: socket.socket) -> None:
         if os.fork() == 0:
             from claude_bottle.keeper.main import keep
 
-            keep(order, birth)
+            keep(order, line)
     finally:
         os._exit(0)
-
-
-def _await_report(mine: socket.socket) -> int:
-    from claude_bottle.keeper import frames
-
-    message = _first_message(mine, frames.Decoder())
-    if message is None:
-        raise BottleError("the bottle could not be started", why="its keeper ended without a word")
-    if message.get("op") == "up":
-        marks = message.get("marks")
-        log.merge_marks([(str(name), float(at)) for name, at in marks] if isinstance(marks, list) else [])
-        return int(str(message["pid"]))
-    error = message.get("error")
-    raise BottleError.from_dict(error if isinstance(error, dict) else {})
-
-
-def _first_message(mine: socket.socket, decoder: Decoder) -> dict[str, object] | None:
-    """Byte by byte as far as needed: what follows the report belongs to the control conversation."""
-    from claude_bottle.keeper import frames
-
-    wanted = 5
-    while True:
-        data = mine.recv(wanted)
-        if not data:
-            return None
-        for _kind, payload in decoder.feed(data):
-            return frames.decode_json(payload)
-        wanted = decoder.missing

@@ -199,8 +199,8 @@ def attached(order: Order) -> int:
     """Start the bottle, put the operator into its session, and say how it ended (contract §2, steps 5 to 9)."""
     from claude_bottle.workflow.attach import follow
 
-    up = spawn.start(order)
-    log.say("attaching interactive claude session (Ctrl-D or 'exit' to leave; container will be removed)")
+    words = "attaching interactive claude session (Ctrl-D or 'exit' to leave; container will be removed)"
+    up = spawn.start(order, lambda: log.say(words))
     return follow(order.paths, up.identity, up.connection)
 
 

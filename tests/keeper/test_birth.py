@@ -1,0 +1,61 @@
+"""A CLI that is told to end while its bottle comes up: it is taken back, or the operator has been told that it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from claude_bottle.keeper import birth
+from claude_bottle.keeper.client import Control
+from claude_bottle.keeper.spawn import start
+from claude_bottle.state.lock import held_here
+from claude_bottle.state.store import Store
+from tests.keeper import orders
+from tests.waiting import SECONDS, ended, eventually, readable
+
+
+def interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("when", ["before it reads the report", "once it has read it"])
+def test_a_launch_whose_report_nobody_has_taken_is_undone(root: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """The report has been sent, so the keeper cannot know by that."""
+    order = orders.order(root, "sleep", "1000")
+    if when == "once it has read it":
+        monkeypatch.setattr(birth, "take", interrupted)
+    else:
+        monkeypatch.setattr(birth, "await_report", lambda mine: interrupted(readable(mine.fileno(), SECONDS)))
+    with pytest.raises(KeyboardInterrupt):
+        start(order)
+    held = held_here(order.paths, order.identity)
+    assert held is not None
+    held.release()
+    eventually(lambda: not os.listdir(order.paths.states))
+
+
+def test_a_launch_that_can_no_longer_be_undone_has_been_announced(root: Path) -> None:
+    order, said = orders.order(root, "sleep", "1000"), []
+
+    def announce() -> None:
+        os.kill(os.getpid(), signal.SIGINT)  # held back while it is told
+        said.append("it runs")
+
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start(order, announce)
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert said == ["it runs"]
+    held = held_here(order.paths, order.identity)
+    assert held is not None
+    held.release()
+    with Control(order.paths, order.identity) as control:
+        keeper = Store(order.paths).load(order.identity).keeper
+        control.stop(0, keep=False)
+    assert keeper is not None and ended(keeper.pid)
