@@ -47,7 +47,7 @@ def root_file_system() -> Path | str:
             old.unlink()
         growing = archive.with_suffix(".growing.tar")
         command = [program, *OPTIONS, suite, str(growing), "-"]
-        done = subprocess.run(command, input=sources, capture_output=True, text=True, check=False, timeout=280)
+        done = subprocess.run(command, input=sources, capture_output=True, text=True, check=False, timeout=500)
         if done.returncode:
             growing.unlink(missing_ok=True)
             return f"mmdebstrap failed: {' '.join(done.stderr.split())[-300:]}"

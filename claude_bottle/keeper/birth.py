@@ -17,6 +17,7 @@ from claude_bottle.keeper import frames
 if TYPE_CHECKING:
     from claude_bottle.keeper.frames import Decoder
 
+HEARD = "heard"
 # For a CLI to say that it has heard of its bottle; one that merely stands still has it all the same.
 _HEARD_SECONDS = 30.0
 
@@ -41,7 +42,7 @@ def heard(line: socket.socket) -> bool:
 def take(mine: socket.socket) -> None:
     """Tell the keeper that its report was heard: what nobody has heard of it takes back."""
     try:
-        mine.sendall(frames.encode_json({"op": "wait"}))
+        mine.sendall(frames.encode_json({"op": HEARD}))
     except OSError:
         pass  # it is gone, as whoever speaks to it next will find
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import frames
+from claude_bottle.keeper.birth import HEARD
 from claude_bottle.keeper.control import Connection, Message, Server
 from claude_bottle.keeper.loop import READ
 from claude_bottle.keeper.order import PIPES
@@ -117,6 +118,8 @@ class Clients:
             self._booted.audit.record(events.DETACHED, attached=self._session.attached)
 
     def _asked(self, connection: Connection, message: Message) -> None:
+        if message.get("op") == HEARD:
+            return  # the CLI of the launch: it has yet to say what it wants
         connection.requested()
         operation = _OPERATIONS.get(str(message.get("op")))
         try:

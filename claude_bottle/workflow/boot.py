@@ -207,10 +207,11 @@ def attached(order: Order) -> int:
 def detached(order: Order) -> int:
     """Start the bottle and leave it to its keeper; the identity goes to stdout."""
 
-    up = spawn.start(order)
-    up.connection.close()
-    print(up.identity)
-    log.say(f"{up.identity} runs; claude-bottle attach {up.identity} connects, stop ends it")
+    def announce() -> None:
+        print(order.identity, flush=True)
+        log.say(f"{order.identity} runs; claude-bottle attach {order.identity} connects, stop ends it")
+
+    spawn.start(order, announce).connection.close()
     return 0
 
 

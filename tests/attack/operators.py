@@ -214,8 +214,8 @@ class Bottle:
         return json.loads(out)
 
     def decisions(self) -> list[dict[str, Any]]:
-        """What the gate decided so far, of names, connections and requests, from the journal, into which its keeper writes it:
-        whoever had the gate's answer may come before that."""
+        """What the gate decided so far, of names, connections and requests, from the journal. Its keeper writes it there:
+        whoever had the gate's answer may look before that."""
         return [line["data"] for line in self.operator.journal(self.identity) if line["kind"] in ("decision", "dns")]
 
     def __enter__(self) -> Bottle:
