@@ -47,27 +47,27 @@ _HANG_UP_AFTER = 0.25
 _FAREWELL_SECONDS = 35.0
 
 
-def keep(order: Order, line: socket.socket) -> None:
-    """The life of a keeper, in the process that is to be it. `line` leads to the CLI that waits for the outcome."""
+def keep(order: Order, birth: socket.socket) -> None:
+    """The life of a keeper, in the process that is to be it. `birth` leads to the CLI that waits for the outcome."""
     before = len(log.marks())
-    woken = daemon.detach(order.descriptors(line))
+    woken = daemon.detach(order.descriptors(birth))
     try:
         booted = boot(order)
     except BaseException as problem:
         undo_launch(order.paths, order.identity, order.former)
-        tell(line, {"op": "error", "error": as_error(order, problem).to_dict()})
+        tell(birth, {"op": "error", "error": as_error(order, problem).to_dict()})
         return
     with booted.everything:
         keeper, failure = _keeper(order, booted)
-        if keeper and tell(line, {"op": "up", "pid": os.getpid(), "marks": log.marks()[before:]}) and heard(line):
-            keeper.serve(line, woken)
+        if keeper and tell(birth, {"op": "up", "pid": os.getpid(), "marks": log.marks()[before:]}) and heard(birth):
+            keeper.serve(birth, woken)
             return
         # Nobody learnt that it is up (perhaps because nobody is left): the launch never happened.
         booted.everything.close()
         booted.bottle.release()
         undo_launch(order.paths, order.identity, order.former)
         if failure:
-            tell(line, {"op": "error", "error": as_error(order, failure).to_dict()})
+            tell(birth, {"op": "error", "error": as_error(order, failure).to_dict()})
 
 
 def _keeper(order: Order, booted: Booted) -> tuple[Keeper | None, BaseException | None]:

@@ -64,7 +64,7 @@ def start(order: Order, announce: Callable[[], object] = lambda: None) -> Up:
     return Up(order.identity, keeper, mine)
 
 
-def _become_keeper(order: Order, line: socket.socket) -> None:
+def _become_keeper(order: Order, theirs: socket.socket) -> None:
     """The children. Everything of the caller's stays as it is in memory (no finaliser of its objects may run, their
     descriptors are no longer theirs), and os._exit skips its exit handlers."""
     try:
@@ -73,6 +73,6 @@ def _become_keeper(order: Order, line: socket.socket) -> None:
         if os.fork() == 0:
             from claude_bottle.keeper.main import keep
 
-            keep(order, line)
+            keep(order, theirs)
     finally:
         os._exit(0)
