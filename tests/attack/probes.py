@@ -131,7 +131,7 @@ def attempt(work):
 def dial(family, address, kind=socket.SOCK_STREAM):
     def work():
         with socket.socket(family, kind) as s:
-            s.settimeout(3)
+            s.settimeout(60)
             s.connect(address)
             if kind == socket.SOCK_DGRAM:
                 s.send(b"canary-datagram")
