@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 _ROUNDS = 20
+# Whose child one is that the keeper started, whatever is between them.
+_STARTED = 0
 # For one that waits for a disk: it stops when it has what it waits for, and the copy is taken all the same.
 _SECONDS, _PAUSE = 2.0, 0.0005
 
@@ -29,8 +31,8 @@ def standing_still(first: int, started: Sequence[int]) -> Iterator[None]:
         for _ in range(_ROUNDS):
             before = len(held)
             for generation in _generations(first, started):
-                for pid in generation:
-                    _hold(pid, held)
+                for pid, parent in generation.items():
+                    _hold(pid, parent, held)
                 _await(generation, held, late, "TRSD")
             if len(held) == before:
                 break
@@ -43,8 +45,9 @@ def standing_still(first: int, started: Sequence[int]) -> Iterator[None]:
             os.close(pidfd)
 
 
-def _hold(pid: int, held: dict[int, int]) -> None:
-    """A process that already stood still is left so."""
+def _hold(pid: int, parent: int, held: dict[int, int]) -> None:
+    """A process that already stood still is left so, and so is one that is not the child of `parent` (any more): its number
+    may be another's by now, and if not, the next round finds it where it is."""
     if pid in held:
         return
     try:
@@ -52,7 +55,7 @@ def _hold(pid: int, held: dict[int, int]) -> None:
     except OSError:
         return
     try:
-        if _state(pid) not in "TtZX":
+        if _state(pid) not in "TtZX" and parent in (_STARTED, _parent(pid)):
             signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
             held[pid] = pidfd
             return
@@ -84,13 +87,15 @@ def _lent(pid: int, borrowers: str) -> bool:
     )
 
 
-def _generations(first: int, started: Sequence[int]) -> Iterator[list[int]]:
-    """Parents, then their children, who are looked for when whoever asks is done with their parents."""
-    known, following = set[int](), [*started, *_children(first)]
-    while generation := [pid for pid in dict.fromkeys(following) if pid not in known]:
+def _generations(first: int, started: Sequence[int]) -> Iterator[dict[int, int]]:
+    """Each with whose child it is: parents, then their children, who are looked for when whoever asks is done with their
+    parents."""
+    known = set[int]()
+    generation = dict.fromkeys(_children(first), first) | dict.fromkeys(started, _STARTED)
+    while generation:
         yield generation
         known.update(generation)
-        following = [child for pid in generation for child in _children(pid)]
+        generation = {child: pid for pid in generation for child in _children(pid) if child not in known}
 
 
 def _children(pid: int) -> list[int]:
@@ -109,4 +114,13 @@ def _memory(pid: int) -> str:
 
 
 def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return _stat(pid)[0]
+
+
+def _parent(pid: int) -> int:
+    return int(_stat(pid)[1])
+
+
+def _stat(pid: int) -> list[str]:
+    """proc_pid_stat(5), from the third field on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
