@@ -29,12 +29,12 @@ def standing_still(first: int, started: Sequence[int]) -> Iterator[None]:
     held, late = dict[int, int](), set[int]()
     try:
         for _ in range(_ROUNDS):
-            before = len(held)
+            again = False
             for generation in _generations(first, started):
                 for pid, parent in generation.items():
-                    _hold(pid, parent, held)
+                    again = _hold(pid, parent, held) or again
                 _await(generation, held, late, "TRSD")
-            if len(held) == before:
+            if not again:
                 break
             _await(held, held, late, "T")
         yield
@@ -45,23 +45,25 @@ def standing_still(first: int, started: Sequence[int]) -> Iterator[None]:
             os.close(pidfd)
 
 
-def _hold(pid: int, parent: int, held: dict[int, int]) -> None:
-    """A process that already stood still is left so, and so is one that is not the child of `parent` (any more): its number
-    may be another's by now, and if not, the next round finds it where it is."""
+def _hold(pid: int, parent: int, held: dict[int, int]) -> bool:
+    """Whether there is to be another round. A process that already stood still is left so, and so is one that is not the
+    child of `parent` (any more): its number may be another's by now, and if not, the next round finds it where it is."""
     if pid in held:
-        return
+        return False
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
-        return
+        return False
     try:
-        if _state(pid) not in "TtZX" and parent in (_STARTED, _parent(pid)):
+        runs = _state(pid) not in "TtZX"
+        if runs and parent in (_STARTED, _parent(pid)):
             signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
             held[pid] = pidfd
-            return
+            return True
     except OSError:
-        pass
+        runs = False
     os.close(pidfd)
+    return runs
 
 
 def _await(pids: Iterable[int], held: Mapping[int, int], late: set[int], borrowers: str) -> None:
