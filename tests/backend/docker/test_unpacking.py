@@ -225,7 +225,7 @@ def test_too_many_too_large_and_too_many_notes_are_bounded(yard: Path, monkeypat
         unpack(tree(file(b"big", b"x" * 1001)), yard)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 1 << 32), what=st.sampled_from(sorted(HOSTILE)), flips=st.integers(0, 12))
 def test_a_mutated_stream_is_refused_or_stays_inside(
     seed: int, what: str, flips: int, tmp_path_factory: pytest.TempPathFactory
