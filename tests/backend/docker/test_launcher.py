@@ -19,7 +19,6 @@ from claude_bottle.backend.docker.bottle import DockerBottle
 from claude_bottle.backend.docker.rundir import RunDir
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.model.plan import Workspace
-from claude_bottle.state.paths import Paths
 from tests.backend.docker.bottles import Place, launched, output, start
 from tests.in_bottle import Gate
 
