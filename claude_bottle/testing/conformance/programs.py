@@ -189,7 +189,7 @@ def orphans_are_collected(place: Place) -> None:
             """Whether the first process and who looks are all there is, also of those that have ended."""
             return shell(bottle, "set -- /proc/[0-9]*; echo $#").out == "2\n"
 
-        eventually(alone)
+        assert alone()
         shell(bottle, "for i in 1 2 3 4 5 6 7 8; do (sleep 0.05 &) ; done")
         eventually(alone)
 
