@@ -28,7 +28,7 @@ from typing import Any
 # Members of this group (a number without a name) may use the daemon: `setpriv --groups 61999`.
 GROUP = 61999
 NEEDED = ("dockerd", "docker", "runc", "iptables", "slirp4netns", "unshare", "nsenter")
-PATIENCE = 60.0
+PATIENCE = 120.0
 LAST_REMOVAL = 20.0
 _GOES = re.compile(r"container |volume [0-9a-f]{64}$")
 USERS = "users"
@@ -269,7 +269,7 @@ def serve(directory: Path) -> None:
 
 
 def serve_users(daemon: Daemon, listener: socket.socket, path: Path) -> socket.socket | None:
-    """Until nobody is connected any more; the first has a minute to come. A request is one line of JSON.
+    """Until nobody is connected any more; the first has PATIENCE to come. A request is one line of JSON.
 
     Returns the last one's connection: it hears what is left over, and may wait for this process to end."""
     waiting, users = selectors.DefaultSelector(), 0
