@@ -209,9 +209,11 @@ def test_a_hostile_stream_is_refused_and_writes_nothing_outside(what: str, yard:
 
 
 def test_a_file_larger_than_any_here_is_left_out_and_named(yard: Path) -> None:
-    assert unpack(tree(file(b"beyond", size=(1 << 64) - 1), file(b"after", b"x")), yard) == [
-        "beyond: too large for the file system here"
-    ]
+    largest = (1 << 64) - 1
+    data = frame(FILE, PLAIN, NUMBER.pack(largest), b"far") + frame(DATA, NUMBER.pack(largest - 9), b"data") + frame(END)
+    assert unpack(tree(file(b"beyond", size=largest), data, file(b"after", b"x")), yard) == [
+        "beyond: too large for the file system here", "far: too large for the file system here",
+    ]  # fmt: skip
     assert [path.name for path in yard.iterdir()] == ["after"]
 
 
