@@ -42,7 +42,7 @@ def test_a_launch_that_can_no_longer_be_undone_has_been_announced(root: Path) ->
     order, said = orders.order(root, "sleep", "1000"), []
 
     def announce() -> None:
-        os.kill(os.getpid(), signal.SIGINT)  # held back while it is told
+        signal.raise_signal(signal.SIGINT)  # to this thread, which holds it back while it is told
         said.append("it runs")
 
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
