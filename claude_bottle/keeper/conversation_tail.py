@@ -24,8 +24,7 @@ _LOOK_EVERY = 4
 
 
 class ConversationTail:
-    """Begins with the lines of the last bytes there are (`first`) when it is first asked; with all of a conversation that
-    begins later, however much has been said when its file is found."""
+    """Begins with the lines of the last bytes there are (`first`); of one that begins later, with its first line."""
 
     def __init__(self, paths: Paths, record: BottleRecord, *, first: int = FIRST_BYTES) -> None:
         self._paths, self._record, self._first = paths, record, first
@@ -78,7 +77,7 @@ class ConversationTail:
             return False
         if self._calls == 1:
             self._offset = max(os.fstat(self._fd).st_size - self._first, 0)
-            self._skipping = self._offset > 0
+        self._skipping = self._offset > 0
         return True
 
     def _follow(self) -> None:
