@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from tests.git_remote import CLEAN, HOST
-from tests.waiting import eventually
 
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 needs_sshd = pytest.mark.skipif(SSHD is None, reason="no sshd is installed (openssh-server)")
@@ -76,8 +75,8 @@ exec sh -c "$SSH_ORIGINAL_COMMAND"
     def agent(self) -> None:
         """From now on the key is in an agent and nowhere else."""
         path = self.place / "agent"
-        self._started.append(subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL))
-        eventually(path.exists)
+        self._started.append(agent := subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE))
+        assert agent.stdout and agent.stdout.readline()  # its words come once it listens
         self.environment["SSH_AUTH_SOCK"] = str(path)
         subprocess.run(["ssh-add", "-q", str(self.operators_key)], env=CLEAN | self.environment, check=True)
         self.operators_key.unlink()
@@ -123,4 +122,4 @@ AcceptEnv GIT_PROTOCOL
         self._listener.close()
         for process in self._started:
             process.terminate()
-            process.wait()
+            process.communicate()

@@ -159,11 +159,13 @@ def test_a_listener_of_another_network_than_the_bottles_is_not_taken_later_eithe
     with in_a_bottle(container, "") as bottle:
         container.expect("ready")
         eventually(lambda: not os.path.exists(container.door))
-        container.tell(control.encode("door", name="port-6379", nonce="n"))
-        with container.connect() as visitor, socket.create_server(("127.0.0.1", 6379)) as ours:
-            message = json.dumps({"nonce": "n", "listeners": ["port-6379"]}).encode() + b"\n"
-            socket.send_fds(visitor, [message], [ours.fileno()])
-            assert visitor.recv(1) == b""
+        with socket.create_server(("127.0.0.1", 0)) as ours:
+            name = f"port-{ours.getsockname()[1]}"
+            container.tell(control.encode("door", name=name, nonce="n"))
+            with container.connect() as visitor:
+                message = json.dumps({"nonce": "n", "listeners": [name]}).encode() + b"\n"
+                socket.send_fds(visitor, [message], [ours.fileno()])
+                assert visitor.recv(1) == b""
         assert bottle.wait(SECONDS) == 0
 
 

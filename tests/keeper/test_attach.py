@@ -20,7 +20,7 @@ from claude_bottle.keeper import execs, frames, pty
 from claude_bottle.keeper.client import Control
 from claude_bottle.state.paths import Paths
 from tests.keeper.conftest import Kept, Launch
-from tests.waiting import SECONDS, ended
+from tests.waiting import SECONDS, asleep, ended, eventually, stopped
 
 SHELL = ("sh", "-i")
 # A full-screen program: says its size whenever that changes, echoes keys, uses everything that must be undone.
@@ -350,6 +350,35 @@ def test_ctrl_c_at_an_exec_without_a_terminal_reaches_the_program(launch: Launch
     assert cli.stdout.readline() == b"up\n"
     cli.send_signal(signal.SIGINT)
     assert cli.wait(SECONDS) == 130
+
+
+def test_ctrl_c_in_the_middle_of_much_input_reaches_the_program_too(launch: Launch) -> None:
+    """It is told on the line that the input goes by, which is full: the keeper stands still."""
+    kept = launch("sleep", "1000")
+    command = [sys.executable, "-m", "tests.keeper.program", "exec", str(kept.order.paths.root), kept.identity, "pipes"]
+    program = "trap 'exit 7' INT; echo up; cat > /dev/null; exit 5"
+    cli = subprocess.Popen([*command, "sh", "-c", program], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+    assert cli.stdout is not None and cli.stdin is not None
+    assert cli.stdout.readline() == b"up\n"
+    os.kill(kept.up.keeper, signal.SIGSTOP)
+    eventually(lambda: stopped(kept.up.keeper))
+    os.set_blocking(cli.stdin.fileno(), False)
+    eventually(lambda: full(cli.stdin.fileno()) and asleep(cli.pid))  # type: ignore[union-attr]
+    cli.send_signal(signal.SIGINT)
+    os.kill(kept.up.keeper, signal.SIGCONT)
+    cli.stdin.close()
+    assert cli.wait(SECONDS) == 7
+    cli.stdout.close()
+
+
+def full(pipe: int) -> bool:
+    """Whether nothing more goes into it, for now."""
+    try:
+        while os.write(pipe, bytes(1 << 16)):
+            pass
+    except BlockingIOError:
+        return True
+    return False
 
 
 def test_programs_end_with_the_agent(launch: Launch) -> None:
