@@ -47,8 +47,7 @@ def let_settle(paths: Paths, identity: str) -> None:
     at_it = _at_it(paths, identity)
     if at_it is None or paths.socket(identity).exists():
         return
-    record = Store(paths).find(identity)
-    if record is not None and record.status == records.STARTING:
+    if Store(paths).load(identity).status == records.STARTING:
         raise absence(paths, identity)
     log.say(f"{identity} has ended; waiting until it is settled")
     while at_it and not paths.socket(identity).exists():
@@ -57,8 +56,9 @@ def let_settle(paths: Paths, identity: str) -> None:
 
 def _at_it(paths: Paths, identity: str) -> ProcessId | None:
     """The living process that a bottle's record names."""
-    record = Store(paths).find(identity)
-    return record.keeper if record is not None and records.is_alive(record.keeper) else None
+    store = Store(paths)
+    keeper = store.load(identity).keeper if store.exists(identity) else None
+    return keeper if records.is_alive(keeper) else None
 
 
 def _after_a_pause(paths: Paths, identity: str, before: ProcessId) -> ProcessId | None:

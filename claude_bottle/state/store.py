@@ -89,15 +89,6 @@ class Store:
             raise damage.damaged(path, f"it is the record of {records.shown(record.identity)}")
         return record
 
-    def find(self, identity: str) -> BottleRecord | None:
-        """The same; None where there is no state, or none any more: whoever settles it may remove it at any moment."""
-        try:
-            return self.load(identity)
-        except BottleError:
-            if self.exists(identity):
-                raise
-            return None
-
     def update(self, identity: str, **changes: object) -> BottleRecord:
         """Change some fields of a record and return the new one. Concurrent updates are serialised, none is
         lost."""

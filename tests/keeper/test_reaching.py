@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +17,9 @@ from claude_bottle.backend.fake.backend import FakeBackend
 from claude_bottle.backend.fake.bottle import FakeBottle
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper.absence import NotRunning
-from claude_bottle.keeper.reaching import let_settle, reach
+from claude_bottle.keeper.reaching import let_settle
 from claude_bottle.state.lock import IdentityLock
-from claude_bottle.state.record import BottleRecord, this_process
+from claude_bottle.state.record import this_process
 from claude_bottle.state.store import Store
 from claude_bottle.workflow.resume import find
 from tests.keeper import orders
@@ -177,19 +176,3 @@ def test_what_starts_is_neither_running_nor_resumed(root: Path) -> None:
     for ask in (lambda: let_settle(order.paths, order.identity), lambda: find(order.paths, order.identity)):
         with pytest.raises(BottleError, match="still starting"):
             ask()
-
-
-def test_a_bottle_that_is_removed_while_it_is_looked_at_is_over(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As its settlement does it: at any moment."""
-    order = orders.order(root, "sleep", "1000")
-    Store(order.paths).update(order.identity, keeper=this_process())
-    load = Store.load
-
-    def removed(store: Store, identity: str) -> BottleRecord:
-        shutil.rmtree(store.paths.state(identity), ignore_errors=True)
-        return load(store, identity)
-
-    monkeypatch.setattr(Store, "load", removed)
-    with pytest.raises(NotRunning, match="no bottle called"):
-        reach(order.paths, order.identity)
-    let_settle(order.paths, order.identity)
