@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from claude_bottle.backend.registry import TABLE
+from claude_bottle.keeper import reboot
 from claude_bottle.keeper.client import Control
 from claude_bottle.keeper.order import Order, Up
 from claude_bottle.keeper.spawn import start
@@ -56,6 +57,12 @@ class Kept:
 def local_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Records that name the tests' own backend can be settled like any other."""
     monkeypatch.setitem(TABLE, "local", "claude_bottle.backend.fake.backend:FakeBackend")
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that is asked to end before another life is not hung up on (after a quarter of that time) while it does."""
+    monkeypatch.setattr(reboot, "GRACE_SECONDS", 4 * SECONDS)
 
 
 @pytest.fixture
