@@ -28,7 +28,7 @@ class Kept:
     def __init__(self, order: Order, up: Up) -> None:
         self.order, self.up = order, up
         self.birth = Control(order.paths, order.identity, up.connection)
-        self.pidfd = os.pidfd_open(up.keeper)
+        self.pidfd = watched(up.keeper)
 
     @property
     def identity(self) -> str:
@@ -46,11 +46,22 @@ class Kept:
         return readable(self.pidfd, seconds)
 
     def finish(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        if not self.gone(0):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         self.gone()
         os.close(self.pidfd)
         self.birth.close()
+
+
+def watched(keeper: int) -> int:
+    """A descriptor that can be read once it has ended: a pidfd, or where it was quicker than we are, what has an end already."""
+    try:
+        return os.pidfd_open(keeper)
+    except ProcessLookupError:
+        reading, writing = os.pipe()
+        os.close(writing)
+        return reading
 
 
 @pytest.fixture(autouse=True)
