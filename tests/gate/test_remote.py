@@ -19,7 +19,7 @@ from claude_bottle.gate import control, late, remote
 from claude_bottle.gate.config import GateConfig, Upstream
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
 from claude_bottle.model.policy import Rule
-from tests.waiting import SECONDS, eventually
+from tests.waiting import SECONDS, ended, eventually
 
 NONCE, SECRET = "00ff", "s3cr3t-of-the-operator"
 SPEC = CredentialSpec("api", "env", "API_SECRET", "API_KEY", "x-api-key")
@@ -262,7 +262,7 @@ def test_its_end_of_stdin_is_its_end(container: Container) -> None:
     assert container.process.stdin
     container.process.stdin.close()
     assert container.process.wait(SECONDS) == 0
-    eventually(lambda: not os.path.exists(f"/proc/{gate}"))
+    assert ended(gate)  # whoever collects it
 
 
 def test_it_ends_with_its_gate(container: Container) -> None:

@@ -19,7 +19,7 @@ from claude_bottle.keeper.client import Control
 from claude_bottle.keeper.order import Order, Up
 from claude_bottle.keeper.spawn import start
 from tests.keeper import orders
-from tests.waiting import SECONDS, readable
+from tests.waiting import SECONDS, eventually, readable
 
 
 class Kept:
@@ -81,7 +81,12 @@ def root() -> Iterator[Path]:
     """A state root with a short path."""
     place = Path(tempfile.mkdtemp(prefix="cbk-"))
     yield place / "root"
-    shutil.rmtree(place)
+    eventually(lambda: removed(place))  # what a process that has just been killed was making may still come
+
+
+def removed(place: Path) -> bool:
+    shutil.rmtree(place, ignore_errors=True)
+    return not place.exists()
 
 
 Launch = Callable[..., Kept]
