@@ -86,7 +86,7 @@ def test_listeners_arrive_by_name_and_the_channel_is_closed() -> None:
         (b"x" * 20000 + b"\n", []),
         (message(["http"]), [lambda: socket.socket(socket.AF_INET)]),
         (message(["http"]), [lambda: socket.socket(socket.AF_UNIX)]),
-        (message(["http"]), [lambda: socket.create_server(("::1", 0), family=socket.AF_INET6)]),
+        (message(["http"]), [lambda: socket.create_server(("::", 0), family=socket.AF_INET6)]),
     ],
 )
 def test_anything_else_is_refused_and_every_descriptor_closed(text: bytes, makers: list[Callable[[], socket.socket]]) -> None:

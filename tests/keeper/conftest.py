@@ -55,7 +55,7 @@ class Kept:
 
 
 def watched(keeper: int) -> int:
-    """A descriptor that can be read once it has ended: a pidfd, or where it was quicker than we are, what has an end already."""
+    """A descriptor that can be read once it has ended: a pidfd, or where it has been collected already, an end of its own."""
     try:
         return os.pidfd_open(keeper)
     except ProcessLookupError:
