@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.git_remote import CLEAN, HOST
+from tests.waiting import eventually
 
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 needs_sshd = pytest.mark.skipif(SSHD is None, reason="no sshd is installed (openssh-server)")
@@ -28,6 +29,12 @@ def key(path: Path) -> str:
         pytest.skip("no ssh is installed (openssh-client)")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)], check=True)
     return path.with_name(f"{path.name}.pub").read_text().strip()
+
+
+def answers(path: Path) -> bool:
+    """Whether somebody listens on a socket: it is there a moment before that."""
+    with socket.socket(socket.AF_UNIX) as looking:
+        return looking.connect_ex(str(path)) == 0
 
 
 def locked() -> bool:
@@ -75,8 +82,8 @@ exec sh -c "$SSH_ORIGINAL_COMMAND"
     def agent(self) -> None:
         """From now on the key is in an agent and nowhere else."""
         path = self.place / "agent"
-        self._started.append(agent := subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE))
-        assert agent.stdout and agent.stdout.readline()  # its words come once it listens
+        self._started.append(subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL))
+        eventually(lambda: answers(path))
         self.environment["SSH_AUTH_SOCK"] = str(path)
         subprocess.run(["ssh-add", "-q", str(self.operators_key)], env=CLEAN | self.environment, check=True)
         self.operators_key.unlink()
@@ -122,4 +129,4 @@ AcceptEnv GIT_PROTOCOL
         self._listener.close()
         for process in self._started:
             process.terminate()
-            process.communicate()
+            process.wait()
