@@ -11,6 +11,7 @@ import pytest
 
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.model.capability import Capability
+from claude_bottle.state import record as records
 from claude_bottle.state.damage import Damaged
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
@@ -217,6 +218,45 @@ def test_a_record_whose_pid_lives_as_someone_else_is_interrupted(store: Store, r
     stranger = this_process()._replace(start_time=1)
     store.create(record._replace(status="running", keeper=stranger))
     assert store.list()[0].status == "interrupted"
+
+
+def test_a_bottle_that_is_settled_and_left_by_its_keeper_while_it_is_listed_is_not_interrupted(
+    store: Store, record: BottleRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = subprocess.Popen(["sleep", "600"])
+    started = records.start_time_of(keeper.pid)
+    assert started is not None
+    store.create(record._replace(status="running", keeper=this_process()._replace(pid=keeper.pid, start_time=started)))
+    real = records.is_alive
+
+    def ending(process: records.ProcessId | None) -> bool:
+        """The record was read; now its keeper has its last words and goes."""
+        if keeper.poll() is None:
+            store.update(record.identity, status="settled", keeper=None)
+            keeper.kill()
+            keeper.wait()
+        return real(process)
+
+    monkeypatch.setattr(records, "is_alive", ending)
+    assert [entry.status for entry in store.list()] == ["settled"]
+
+
+@pytest.mark.parametrize("look", ["identities", "exists"])
+def test_a_bottle_that_goes_just_after_it_was_seen_is_none_and_no_damaged_one(
+    store: Store, bottle: str, look: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(store, look)
+
+    def going(*args: str) -> object:
+        seen = real(*args)
+        shutil.rmtree(store.paths.state(bottle), ignore_errors=True)
+        return seen
+
+    monkeypatch.setattr(store, look, going)
+    if look == "identities":
+        assert store.list() == []
+    else:
+        assert store.find(bottle) is None
 
 
 def test_cleanup_removes_the_state_and_keeps_the_conversation(store: Store, bottle: str) -> None:
