@@ -43,7 +43,7 @@ class Driver:
         for key in keys:
             await self.pilot.press(key)
             for _ in range(_HOPS):
-                await self.pilot.press()
+                await self.pilot._wait_for_screen()
 
     async def read_to_end(self, dialog: Dialog) -> None:
         """Screenful by screenful; from its beginning again where one was scrolled over before it was drawn."""
