@@ -14,7 +14,6 @@ from claude_bottle.dashboard.tui.dialog import Dialog
 from claude_bottle.state.paths import Paths
 from tests.waiting import SECONDS
 
-
 # A key goes from the app to the widget that has the focus, and up again from one to the next: each has a queue of its own.
 _HOPS = 10
 
