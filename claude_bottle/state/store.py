@@ -135,6 +135,10 @@ class Store:
             lock = held or IdentityLock(self.paths, identity).acquire()
         except LockHeld as problem:
             raise still_running(identity, problem.what) from problem
+        except BottleError:
+            if self.exists(identity):
+                raise
+            return  # by somebody else, meanwhile
         try:
             transcripts.snapshot(self.paths, record)
             self._remove(identity)

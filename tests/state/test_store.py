@@ -276,6 +276,21 @@ def test_cleanup_of_nothing_and_twice_is_harmless(store: Store, bottle: str) -> 
     store.cleanup(bottle)
 
 
+def test_cleanup_of_what_somebody_else_removes_just_then_is_harmless(
+    store: Store, bottle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = store.load
+
+    def going(identity: str) -> BottleRecord:
+        record = real(identity)
+        shutil.rmtree(store.paths.state(identity))
+        return record
+
+    monkeypatch.setattr(store, "load", going)
+    store.cleanup(bottle)
+    assert store.identities() == []
+
+
 def test_cleanup_of_damaged_state_keeps_the_conversation(store: Store, bottle: str) -> None:
     conversation(store.paths, bottle)
     store.paths.record(bottle).write_text("{")
