@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from claude_bottle.patterns import regex
+
 REDACTED = "[redacted]"
 _CUT = "…"
 
@@ -25,7 +27,7 @@ _BLANKS = "\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 # image, a title) is not text, so one mark stands for all of it. The payload ends at any control character,
 # so matching stays linear, and an unterminated string hides nothing: only its introducer is escaped.
 _STRING = r"(?P<intro>\x1b[\]PX^_]|[\x90\x98\x9d\x9e\x9f])[^\x00-\x1f\x7f-\x9f]*(?:\x07|\x1b\\|\x9c)"
-_ODD = re.compile(
+_ODD = regex(
     rf"{_STRING}|(?P<blank>[{_BLANKS}])|(?P<unseen>[{_INVISIBLE}])"
     rf"|(?P<run>[^\x00-\x9f{_BLANKS}{_INVISIBLE}]+)|[\x00-\x1f\x7f-\x9f]"
 )

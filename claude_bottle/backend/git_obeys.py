@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from claude_bottle.patterns import regex
+
 GIT = ".git"
 OBEYED = ("hooks", "config", "config.worktree", "commondir", "gitdir", "info/attributes")
 # What holds the place of one that is missing, and changes nothing for git: None is a directory.
@@ -29,7 +31,7 @@ _NAMES_A_PROGRAM = ("core.fsmonitor", "core.sshcommand", "core.editor", "core.pa
 _OF_GIT = "%(prefix)/"  # where git is installed; git-config(1), as `~` and `~user`
 _DEEPEST = 8
 # Without one of these words git need not be asked what a file says.
-_TELLING = re.compile(rb"path|monitor|command|editor|pager|askpass|proxy|diff|filter|merge|gpg|credential|alias|"
+_TELLING = regex(rb"path|monitor|command|editor|pager|askpass|proxy|diff|filter|merge|gpg|credential|alias|"
                       rb"uploadpack|sendemail|attributes", re.IGNORECASE)
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _ROUNDS = 20
+# Whose child one is that the keeper started, whatever is between them.
+_STARTED = 0
 # For one that waits for a disk: it stops when it has what it waits for, and the copy is taken all the same.
 _SECONDS, _PAUSE = 2.0, 0.0005
 
@@ -26,12 +28,12 @@ def standing_still(first: int, started: Sequence[int]) -> Iterator[None]:
     held: dict[int, int] = {}
     try:
         for _ in range(_ROUNDS):
-            new = [pid for pid in _below(first, started) if pid not in held]
+            new = {pid: parent for pid, parent in _below(first, started).items() if pid not in held}
             if not new:
                 break
-            for pid in new:
-                _hold(pid, held)
-            _await(new, held)
+            for pid, parent in new.items():
+                _hold(pid, parent, held)
+            _await([*new], held)
         yield
     finally:
         for pidfd in reversed(held.values()):
@@ -40,14 +42,15 @@ def standing_still(first: int, started: Sequence[int]) -> Iterator[None]:
             os.close(pidfd)
 
 
-def _hold(pid: int, held: dict[int, int]) -> None:
-    """A process that already stood still is left so."""
+def _hold(pid: int, parent: int, held: dict[int, int]) -> None:
+    """A process that already stood still is left so, and so is one that is not the child of `parent` (any more): its number
+    may be another's by now, and if not, the next round finds it where it is."""
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
         return
     try:
-        if _state(pid) not in "TtZX":
+        if _state(pid) not in "TtZX" and parent in (_STARTED, _parent(pid)):
             signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
             held[pid] = pidfd
             return
@@ -74,14 +77,15 @@ def _lent(pid: int) -> bool:
     return _state(pid) == "D" and any(_state(child) == "T" and _memory(child) == _memory(pid) for child in _children(pid))
 
 
-def _below(first: int, started: Sequence[int]) -> list[int]:
-    """Parents before their children."""
-    found, pending = [], [*started, *_children(first)]
+def _below(first: int, started: Sequence[int]) -> dict[int, int]:
+    """Each with whose child it is: parents before their children."""
+    found: dict[int, int] = {}
+    pending = [*((pid, _STARTED) for pid in started), *((pid, first) for pid in _children(first))]
     while pending:
-        pid = pending.pop(0)
+        pid, parent = pending.pop(0)
         if pid not in found:
-            found.append(pid)
-            pending += _children(pid)
+            found[pid] = parent
+            pending += ((child, pid) for child in _children(pid))
     return found
 
 
@@ -101,4 +105,13 @@ def _memory(pid: int) -> str:
 
 
 def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return _stat(pid)[0]
+
+
+def _parent(pid: int) -> int:
+    return int(_stat(pid)[1])
+
+
+def _stat(pid: int) -> list[str]:
+    """proc_pid_stat(5), from the third field on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -6,10 +6,11 @@ TERM selects a terminfo file by name. Pure.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-_TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,39}")
+from claude_bottle.patterns import regex
+
+_TERM = regex(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,39}")
 _COLORTERM = ("truecolor", "24bit")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from claude_bottle.keeper.modes import PASSED
+from claude_bottle.patterns import regex
 
 # A string that never ends would blank the session for good: after this many bytes we take it for text again.
 STRING_LIMIT = 1 << 20
@@ -23,12 +24,12 @@ _GROUND, _UTF8, _ESCAPE, _CSI, _CSI_IGNORE, _STRING = range(6)
 
 # BEL BS HT LF VT FF CR SO SI, printable ASCII, and whole UTF-8 characters but U+0080-U+009F, which are C1 controls.
 # Left out of C0 on purpose: ENQ asks for the answerback, XON/XOFF stop the line.
-_TEXT = re.compile(
+_TEXT = regex(
     rb"(?:[\x07-\x0f\x20-\x7e]+|\xc2[\xa0-\xbf]|[\xc3-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]"
     rb"|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}"
     rb"|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})+"
 )
-_UTF8_PREFIX = re.compile(
+_UTF8_PREFIX = regex(
     rb"[\xc2-\xf4]|\xe0[\xa0-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]|\xed[\x80-\x9f]|\xf0[\x90-\xbf][\x80-\xbf]?"
     rb"|[\xf1-\xf3][\x80-\xbf]{1,2}|\xf4[\x80-\x8f][\x80-\xbf]?"
 )
@@ -38,16 +39,16 @@ _C0_PASSED = frozenset(range(0x07, 0x10))
 # ESC finals: save and restore cursor, index, next line, tab stop, reverse index, keypad, full reset.
 _ESCAPES = frozenset(b"78DEHM=>c")
 # With intermediates: the character sets of line drawing, and double-size lines.
-_ESCAPES_LONG = re.compile(rb"[()*+][0AB12]|#[34568]")
+_ESCAPES_LONG = regex(rb"[()*+][0AB12]|#[34568]")
 # C1 controls and the 7-bit sequences they stand for.
 _C1_STRINGS = {0x90: ord("P"), 0x98: ord("X"), 0x9D: ord("]"), 0x9E: ord("^"), 0x9F: ord("_")}
 _C1_PASSED = {0x84: ord("D"), 0x85: ord("E"), 0x88: ord("H"), 0x8D: ord("M")}
 _STRING_STARTS = frozenset(_C1_STRINGS.values())
 _ST = 0x9C
 
-_NUMBERS = re.compile(rb"(?:[0-9]{0,5}[;:])*[0-9]{0,5}")
+_NUMBERS = regex(rb"(?:[0-9]{0,5}[;:])*[0-9]{0,5}")
 _CSI_PLAIN = frozenset(b"@ABCDEFGHIJKLMPSXZ`abdefgrm")
-_LINK = re.compile(rb"8;[A-Za-z0-9=:._-]*;(?:(?:https?://|mailto:)[\x21-\x7e]+)?")
+_LINK = regex(rb"8;[A-Za-z0-9=:._-]*;(?:(?:https?://|mailto:)[\x21-\x7e]+)?")
 
 
 class TerminalFilter:

@@ -25,7 +25,9 @@ from claude_bottle.workspace import triggers
 from claude_bottle.workspace.trigger_names import TABLE
 
 REPOSITORY = "repository"
-NEW, CHANGED, GONE = "new", "changed", "gone"
+# In the place of a trigger: what there were too many files to look at for.
+UNSEEN = "unseen"
+NEW, CHANGED, GONE, UNKNOWN = "new", "changed", "gone", "not looked at"
 # What is in these is made by tools in their thousands: they count as one.
 _WHOLE = INSTALLED | {"__pycache__", ".venv", "venv", ".tox", ".nox", ".yarn"}
 _SCHEMA, _LIMIT, _MOST, _MOST_LOOKED_AT, _SHOWN, _NAMED = 1, 64 << 20, 20_000, 4_000_000, 5, 20
@@ -34,10 +36,12 @@ _ROOM = 128 << 10
 
 
 class Seen(NamedTuple):
-    """Path → (trigger, ctime in ns); of each trigger so many that none of another is left out for them."""
+    """Path → (trigger, ctime in ns); of each trigger so many that none of another is left out for them. `left`: directories
+    that were not looked at any more."""
 
     found: dict[str, tuple[str, int]]
     counted: Counter[str]
+    left: list[str]
 
     def add(self, path: str, trigger: str, ctime: int) -> None:
         if path not in self.found and self.counted[trigger] < _MOST:
@@ -81,16 +85,18 @@ def load(note: Path) -> Note | None:
 
 
 def changed(note: Note) -> dict[str, list[tuple[str, str]]]:
-    """Trigger → (path, NEW, CHANGED or GONE), sorted, repositories first."""
-    seen = look(note.workspace).found
+    """Trigger → (path, NEW, CHANGED or GONE), sorted, repositories first; UNSEEN → (path, UNKNOWN)."""
+    seen, _, left = look(note.workspace)
     told: dict[str, list[tuple[str, str]]] = {}
     for path, (trigger, ctime) in sorted(seen.items(), key=lambda one: (one[0].rpartition("/")[2] in _WHOLE, one[0])):
         how = NEW if path not in note.names else CHANGED if ctime >= note.since else ""
         if how and path not in note.made:
             told.setdefault(trigger, []).append((path, how))
-    for path in sorted(note.names - seen.keys() - note.made):
+    for path in sorted(note.names - seen.keys() - note.made if not left else ()):
         if (note.names - seen.keys()).isdisjoint(map(str, Path(path).parents)):
             told.setdefault(_trigger_above(path), []).append((path, GONE))
+    if left:
+        told[UNSEEN] = [(path or ".", UNKNOWN) for path in sorted(left)]
     return dict(sorted(told.items(), key=lambda one: one[0] != REPOSITORY))
 
 
@@ -122,7 +128,8 @@ def for_journal(told: dict[str, list[tuple[str, str]]]) -> dict[str, object]:
 def describe(told: dict[str, list[tuple[str, str]]]) -> list[str]:
     """One line for each trigger, safe to print."""
     titles = {REPOSITORY: "git", **{name: words[0] for name, words in TABLE.items()}}
-    return [f"would run on this machine ({titles[trigger]}), changed in the live workspace: {shown(paths)}"
+    return [f"too many files in the live workspace to look at them all: {shown(paths)}" if trigger == UNSEEN else
+            f"would run on this machine ({titles[trigger]}), changed in the live workspace: {shown(paths)}"
             for trigger, paths in told.items()]  # fmt: skip
 
 
@@ -133,7 +140,7 @@ def shown(paths: list[tuple[str, str]]) -> str:
 
 def look(workspace: Path) -> Seen:
     """Everything in it that would run."""
-    seen, pending, looked_at = Seen({}, Counter()), [("", "", False)], 0
+    seen, pending, looked_at = Seen({}, Counter(), []), [("", "", False)], 0
     while pending and looked_at < _MOST_LOOKED_AT:
         below, inherited, installed = pending.pop()
         entries = _entries(workspace / below)
@@ -155,6 +162,7 @@ def look(workspace: Path) -> Seen:
                 _add(seen, entry, path, trigger)
             if directory:
                 pending.append((path, "" if whole else trigger, installed or whole))
+    seen.left.extend(path for path, _, _ in pending)
     return seen
 
 

@@ -7,13 +7,13 @@ popping what was never pushed would take the operator's own shell's setting away
 
 from __future__ import annotations
 
-import re
+from claude_bottle.patterns import regex
 
 # Cursor keys, reverse video, origin, wrap, cursor shown, alternate screens, keypad, mouse, focus, paste, synchronized.
 PASSED = frozenset((1, 5, 6, 7, 9, 25, 47, 66, 1000, 1002, 1003, 1004, 1006, 1015, 1016, 1047, 1048, 1049, 2004, 2026))
 _ON_BY_DEFAULT = (7, 25)
 _ALTERNATE = (47, 1047, 1049)
-_SET = re.compile(rb"\x1b\[\?([0-9;]+)([hl])|\x1bc")
+_SET = regex(rb"\x1b\[\?([0-9;]+)([hl])|\x1bc")
 # Mouse and focus reports, paste brackets, synchronized output, application cursor keys, reverse video.
 _INPUT_OFF = b"\x1b[?2026;2004;1016;1015;1006;1004;1003;1002;1000;66;9;5;1l"
 

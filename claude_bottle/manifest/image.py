@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from claude_bottle.errors import BottleError
 from claude_bottle.manifest.bottle import Image, Limits
 from claude_bottle.model.durations import seconds
+from claude_bottle.patterns import regex
 from claude_bottle.state.beneath import open_beneath
 from claude_bottle.state.files import read_up_to
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 MAX_DOCKERFILE = 1 << 20
 # As the reference grammar of the container engines, a little stricter: it can never be an option or a path.
-_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
-_SIZE = re.compile(r"([0-9]{1,15})([kmgt]?)b?", re.IGNORECASE)
+_REFERENCE = regex(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,254}")
+_SIZE = regex(r"([0-9]{1,15})([kmgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 # Less than this no agent program starts in.
 MIN_MEMORY, MIN_PIDS, MIN_DISK = 64 << 20, 16, 16 << 20

@@ -7,9 +7,9 @@ judged, so that all problems come at once. Nothing is guessed: a document with a
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
+from claude_bottle.patterns import regex
 from claude_bottle.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from claude_bottle.manifest.shape import ManifestDoc
     from claude_bottle.state.positions import Path
 
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = regex(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import re
 from hashlib import sha256
 
 from claude_bottle.errors import Refused
+from claude_bottle.patterns import regex
 from claude_bottle.redact import printable
 from claude_bottle.values import dataclass
 
@@ -30,16 +31,16 @@ _NPM_NAME = r"(?:@[a-z0-9][a-z0-9._-]{0,98}/)?[a-z0-9][a-z0-9._-]{0,98}"
 _GO_PART = r"[A-Za-z0-9_~][A-Za-z0-9._~-]{0,99}"
 # One package each: how its registry writes a name, and a version behind it.
 _ITEM = {
-    APT: re.compile(rf"[a-z0-9][a-z0-9+.-]{{1,99}}(?:={_VERSION})?"),  # deb-control(7), Package and Version
-    PIP: re.compile(rf"{_PYTHON_NAME}(?:\[{_PYTHON_NAME}(?:,{_PYTHON_NAME})*\])?(?:(?:==|>=|<=|~=){_PYTHON_VERSION})?"),
-    NPM: re.compile(rf"{_NPM_NAME}(?:@[0-9A-Za-z^~][0-9A-Za-z.+-]{{0,99}})?"),
-    CARGO: re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,63}}(?:@{_VERSION})?"),
-    GO: re.compile(rf"[a-z0-9][a-z0-9-]*(?:\.[a-z0-9][a-z0-9-]*)+(?:/{_GO_PART})+(?:@[a-z0-9][0-9A-Za-z.+-]{{0,99}})?"),
+    APT: regex(rf"[a-z0-9][a-z0-9+.-]{{1,99}}(?:={_VERSION})?"),  # deb-control(7), Package and Version
+    PIP: regex(rf"{_PYTHON_NAME}(?:\[{_PYTHON_NAME}(?:,{_PYTHON_NAME})*\])?(?:(?:==|>=|<=|~=){_PYTHON_VERSION})?"),
+    NPM: regex(rf"{_NPM_NAME}(?:@[0-9A-Za-z^~][0-9A-Za-z.+-]{{0,99}})?"),
+    CARGO: regex(rf"[A-Za-z][A-Za-z0-9_-]{{0,63}}(?:@{_VERSION})?"),
+    GO: regex(rf"[a-z0-9][a-z0-9-]*(?:\.[a-z0-9][a-z0-9-]*)+(?:/{_GO_PART})+(?:@[a-z0-9][0-9A-Za-z.+-]{{0,99}})?"),
 }
 _EXAMPLES = {APT: "ripgrep or ripgrep=13.0.0-4", PIP: "ruff or ruff==0.9.1", NPM: "prettier or @scope/name@1.2.3",
              CARGO: "fd-find or fd-find@10.2.0", GO: "example.com/mod/cmd/tool@v1.2.3"}  # fmt: skip
 _TAKEN = ("RUN", "ENV")
-_ESCAPE = re.compile(r"(?:#[^\n]*\n)*?#\s*escape\s*=\s*(\S)", re.IGNORECASE)
+_ESCAPE = regex(r"(?:#[^\n]*\n)*?#\s*escape\s*=\s*(\S)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -9,26 +9,26 @@ only hosts that may receive it. No value is read here: no environment, no file, 
 from __future__ import annotations
 
 import os
-import re
 from typing import NoReturn
 
 from claude_bottle.model.hosts import canonical_host, canonical_port
+from claude_bottle.patterns import regex
 from claude_bottle.values import dataclass
 
 SOURCES = ("env", "file", "command", "keyring")
 SECRET_FIELD = "{secret}"
 MAX_SECRET = 16 * 1024
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # RFC 9110 §5.6.2
-_PLACEHOLDER = re.compile(r"[A-Za-z0-9_-]{16,200}")
-_PREFIX = re.compile(r"[A-Za-z0-9_-]{0,40}")
-_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # what a header field may carry without a second reading
+_NAME = regex(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+_VARIABLE = regex(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_TOKEN = regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # RFC 9110 §5.6.2
+_PLACEHOLDER = regex(r"[A-Za-z0-9_-]{16,200}")
+_PREFIX = regex(r"[A-Za-z0-9_-]{0,40}")
+_VALUE = regex(r"[!-~](?:[ -~]*[!-~])?")  # what a header field may carry without a second reading
 
 # These decide where a request ends, where it goes or what a connection becomes: the gate writes them itself.
 # Words of a command line, too, so neither begins with a dash.
-_KEYRING = re.compile(r"[^\s/-][^\x00-\x1f\x7f]*/[^\s/-][^\x00-\x1f\x7f/]*")
+_KEYRING = regex(r"[^\s/-][^\x00-\x1f\x7f]*/[^\s/-][^\x00-\x1f\x7f/]*")
 _FRAMING = frozenset({
     "connection", "content-length", "content-type", "expect", "host", "keep-alive", "proxy-authenticate",
     "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "via", "x-forwarded-for",

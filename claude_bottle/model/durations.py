@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])", re.ASCII)
+from claude_bottle.patterns import regex
+
+_DURATION = regex(r"([1-9][0-9]{0,5})([smhd])", re.ASCII)
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 

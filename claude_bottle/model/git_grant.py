@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from claude_bottle.model.ssh_remote import SshRemote
+from claude_bottle.patterns import regex
 from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ MAX_PACK, LEAST_PACK, MOST_PACK = 50 << 20, 1 << 10, 2 << 30
 MAX_NAMED = 64
 MAX_REF = 255
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+_SEGMENT = regex(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 _PLACES = ("refs/heads/", "refs/tags/")
 # git-check-ref-format(1), and no character that a terminal, a shell or a case-folding forge could read otherwise.
-_REF = re.compile(r"refs(/[A-Za-z0-9_+=,#][A-Za-z0-9._+=,#@-]*)+")
-_ID = re.compile(r"[0-9a-f]{40}")
-_SIZE = re.compile(r"([0-9]{1,12})([kmg]?)", re.IGNORECASE)
-_FINDING = re.compile(r"[A-Za-z0-9_-]{1,80}:[0-9a-f]{40}:[0-9]{1,9}")
+_REF = regex(r"refs(/[A-Za-z0-9_+=,#][A-Za-z0-9._+=,#@-]*)+")
+_ID = regex(r"[0-9a-f]{40}")
+_SIZE = regex(r"([0-9]{1,12})([kmg]?)", re.IGNORECASE)
+_FINDING = regex(r"[A-Za-z0-9_-]{1,80}:[0-9a-f]{40}:[0-9]{1,9}")
 FILES = "files that run by themselves"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 

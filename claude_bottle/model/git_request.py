@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.model.urlpath import readings
+from claude_bottle.patterns import regex
 
 if TYPE_CHECKING:
     from claude_bottle.model.policy import Rule
@@ -20,14 +21,14 @@ FETCH, PUSH = "fetch", "push"
 DUMB, LFS, ARCHIVE, ODD = "dumb", "lfs", "archive", "odd"
 REFS, PACK = "refs", "pack"
 
-_EXACT = re.compile(r"/([A-Za-z0-9_~-][A-Za-z0-9._~/-]*?)(?:\.git)?/(info/refs|git-upload-pack|git-receive-pack)")
+_EXACT = regex(r"/([A-Za-z0-9_~-][A-Za-z0-9._~/-]*?)(?:\.git)?/(info/refs|git-upload-pack|git-receive-pack)")
 _SERVICES = {"git-upload-pack": FETCH, "git-receive-pack": PUSH}
 # On every reading of the path, letters of either case: servers differ.
-_SMART = re.compile(r"/git-(?:upload-pack|receive-pack)(?:[/;.]|$)")
-_ARCHIVE = re.compile(r"/git-upload-archive(?:[/;.]|$)")
-_REFS = re.compile(r"/info/refs(?:[/;.]|$)")
-_LFS = re.compile(r"/info/lfs(?:[/;.]|$)")
-_DUMB = re.compile(r"\.git/(?:HEAD$|objects/|refs/|packed-refs|config$|info/)", re.IGNORECASE)
+_SMART = regex(r"/git-(?:upload-pack|receive-pack)(?:[/;.]|$)")
+_ARCHIVE = regex(r"/git-upload-archive(?:[/;.]|$)")
+_REFS = regex(r"/info/refs(?:[/;.]|$)")
+_LFS = regex(r"/info/lfs(?:[/;.]|$)")
+_DUMB = regex(r"\.git/(?:HEAD$|objects/|refs/|packed-refs|config$|info/)", re.IGNORECASE)
 
 WORDS = {
     DUMB: "git's dumb protocol (files of the repository) is not served; use a git that speaks smart HTTP",

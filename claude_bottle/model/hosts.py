@@ -9,18 +9,18 @@ nothing is resolved here.
 
 from __future__ import annotations
 
-import re
+from claude_bottle.patterns import regex
 
 MAX_HOST = 253  # RFC 1035 §2.3.4: 255 octets on the wire, less the first length and the root label
 MAX_LABEL = 63
 
 # RFC 952 and 1123. An underscore is legal in the DNS but not in a host name; certificates may not carry it
 # (CA/Browser Forum ballot SC12) and parsers disagree about it, so it is refused in every label.
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL = regex(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # "Ends in a number" of the WHATWG URL standard: such a host is an IPv4 address to some parser (inet_aton
 # takes `127.1`, `0x7f.1`, `017700000001`, `2130706433`). No top-level domain looks like this (RFC 3696 §2).
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_NUMBER = regex(r"[0-9]+|0x[0-9a-f]*")
+_PORT = regex(r"[1-9][0-9]{0,4}")
 # Second levels that registries of countries give names below (`co.uk`, `com.au`, `ac.jp`).
 _REGISTRIES = frozenset({"ac", "co", "com", "edu", "gob", "gov", "go", "ltd", "ne", "net", "nom", "or", "org", "plc", "sch"})
 

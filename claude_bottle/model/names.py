@@ -10,16 +10,16 @@ and nothing heavy is imported.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 
 from claude_bottle.errors import UsageError
+from claude_bottle.patterns import regex
 from claude_bottle.redact import printable
 
 # 40 characters at most, so that `<agent>-<6>` fits a host name label (63) and a Unix socket's path (107) has
 # room.
-AGENT_RE = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?")
-IDENTITY_RE = re.compile(rf"(?:{AGENT_RE.pattern})-[a-z0-9]{{6}}")
+AGENT_RE = regex(r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?")
+IDENTITY_RE = regex(rf"(?:{AGENT_RE.pattern})-[a-z0-9]{{6}}")
 
 # Crockford's base 32: no i, l, o, u, so that an identity can be read aloud and typed.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -8,7 +8,6 @@ themselves when made, so a rule that exists is sound. Pure: nothing is resolved,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 
 from claude_bottle.model.credentials import check_credential_name
@@ -18,6 +17,7 @@ from claude_bottle.model.hosts import WILD, BadHost, canonical_host, canonical_p
 from claude_bottle.model.matching import Matcher, conflicts
 from claude_bottle.model.ssh_remote import SshRemote
 from claude_bottle.model.urlpath import BadTarget, PathPattern, compile_pattern, is_canonical, readings
+from claude_bottle.patterns import regex
 from claude_bottle.values import dataclass
 
 # Why something was refused: the closed list that journal, 403 bodies and tests share. "" is the reason of a
@@ -56,7 +56,7 @@ INSPECT, TUNNEL = "inspect", "tunnel"
 GATE_PORTS = {53: "the bottle's DNS", 3128: "the gate's explicit proxy"}
 
 # Upper case only: methods are case-sensitive (RFC 9110 §9.1), but servers exist that take `get` for GET.
-_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
+_METHOD = regex(r"[A-Z][A-Z-]{0,31}")
 # CONNECT is the proxy's own; TRACE makes an upstream echo the credential the gate put in.
 _NEVER = frozenset({"CONNECT", "TRACE", "TRACK"})
 

@@ -8,10 +8,11 @@ operator says (`prices` in config.json) comes first. Source: Anthropic's price l
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
+
+from claude_bottle.patterns import regex
 
 MICROS = 1_000_000
 """Of a dollar."""
@@ -50,8 +51,8 @@ PRICES: Prices = {
 # Above so many tokens read, some models cost more for all of a request.
 _LONG, _LONG_READ, _LONG_WRITTEN = 200_000, 2.0, 1.5
 _SEARCH = 0.01
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
-_VERSION = re.compile(r"[-@][0-9]{8}|-latest|")
+NAME = regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+_VERSION = regex(r"[-@][0-9]{8}|-latest|")
 
 
 class Tokens(NamedTuple):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
+from claude_bottle.patterns import regex
 from claude_bottle.values import dataclass
 
 PORT = 22
 
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-_DIRECTORY = re.compile(r"(?:/|(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+/)")
-_KEY = re.compile(r"(?:~/|/)[!-~]*[!-.0-~]")
+_USER = regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_DIRECTORY = regex(r"(?:/|(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+/)")
+_KEY = regex(r"(?:~/|/)[!-~]*[!-.0-~]")
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,19 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+from claude_bottle.patterns import regex
 from claude_bottle.values import dataclass
 
 MAX_TARGET = 16 * 1024
 MAX_PATTERN = 512
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_VISIBLE = re.compile(rb"[!-\"$-\[\]-~]+")  # printable ASCII without blank, # and backslash
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
-_RESPELL = re.compile(rb"%([0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/%-]")  # escapes, and what is no pchar (RFC 3986 §3.3)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_TWICE = re.compile(r"%25[0-9A-Fa-f]{2}")
+_VISIBLE = regex(rb"[!-\"$-\[\]-~]+")  # printable ASCII without blank, # and backslash
+_BAD_ESCAPE = regex(rb"%(?![0-9A-Fa-f]{2})")
+_ESCAPE = regex(rb"%([0-9A-Fa-f]{2})")
+_RESPELL = regex(rb"%([0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/%-]")  # escapes, and what is no pchar (RFC 3986 §3.3)
+_CONTROL = regex(r"[\x00-\x1f\x7f-\x9f]")
+_TWICE = regex(r"%25[0-9A-Fa-f]{2}")
 
 
 class BadTarget(ValueError):

@@ -7,7 +7,6 @@ we do not know is an error: a misspelt setting must not be silently without effe
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from typing import NamedTuple
 from claude_bottle.errors import BottleError
 from claude_bottle.model.hosts import BadHost, canonical_host, canonical_port, split_authority
 from claude_bottle.model.prices import NO_PRICES, Prices
+from claude_bottle.patterns import regex
 from claude_bottle.redact import printable
 from claude_bottle.state import files
 from claude_bottle.state.config_problems import ConfigProblems, step
@@ -24,7 +24,7 @@ from claude_bottle.state.paths import Paths, expand_home
 _LIMIT = 1 << 20
 _EXAMPLE = '{"upstreams": {"api.example.com:443": {"connect": "10.0.0.5:8443", "ca": "gateway-ca.pem"}}}'
 
-_PROXY = re.compile(r"http://(?:([^@/\s]*:[^@/\s]*)@)?([^@/\s]+)/?")
+_PROXY = regex(r"http://(?:([^@/\s]*:[^@/\s]*)@)?([^@/\s]+)/?")
 
 # Where the gate of a container bottle runs: auto, on this host, or in a container beside it.
 GATES = ("auto", "host", "container")

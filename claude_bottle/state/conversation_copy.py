@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from claude_bottle.patterns import regex
 from claude_bottle.state import beneath, files
 
 MAX_FILES = 500
@@ -27,7 +27,7 @@ _MAX_VISITED = 20_000
 _MAX_DEPTH = 8
 _MAX_NOTES = 100
 _CHUNK = 1 << 20
-_COMPONENT = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_COMPONENT = regex(r"[A-Za-z0-9._-]{1,200}")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from claude_bottle.errors import BottleError
+from claude_bottle.patterns import regex
 from claude_bottle.redact import printable
 
 MAX_BYTES = 1 << 20
@@ -21,7 +22,7 @@ _COMMENT, _EXCEPTION = "#", "!"
 _WILD = frozenset("*?[\\")
 # What Go's filepath.Match takes for a pattern: a class holds at least one character, and `-` and `]` only as \- and \].
 _CHAR = r"(?:\\.|[^\\\]-])"
-_PATTERN = re.compile(rf"(?:\\.|\[\^?(?:{_CHAR}(?:-{_CHAR})?)+\]|[^\\\[])*", re.DOTALL)
+_PATTERN = regex(rf"(?:\\.|\[\^?(?:{_CHAR}(?:-{_CHAR})?)+\]|[^\\\[])*", re.DOTALL)
 
 
 class Ignored:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.errors import BottleError, EnvironmentLacks
+from claude_bottle.patterns import regex
 from claude_bottle.state import damage, files
 from claude_bottle.state.removal import remove_tree
 
@@ -29,7 +29,7 @@ SCHEMA = 1
 # A mount takes one page of options (mount(2)); each layer needs some twenty bytes of it.
 MOST = 100
 _LIMIT = 1 << 20
-_NAME = re.compile(r"[0-9a-f]{16}")
+_NAME = regex(r"[0-9a-f]{16}")
 
 
 class Layers(NamedTuple):

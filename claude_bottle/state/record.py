@@ -9,12 +9,12 @@ NamedTuple and no dataclass, because `ls` loads this (see `paths`).
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle.errors import BottleError
+from claude_bottle.patterns import regex
 
 if TYPE_CHECKING:
     from claude_bottle.model.capability import Capability
@@ -31,7 +31,7 @@ STATUSES = (*_LIVE, PRESERVED, SETTLED)
 CONVERSATION = (".claude/projects",)
 
 # Names, times, digests: what is printed as it is. Paths and reasons may be anything and are made printable where they are.
-_WORD = re.compile(r"[A-Za-z0-9._:+-]{0,200}")
+_WORD = regex(r"[A-Za-z0-9._:+-]{0,200}")
 _LONGEST = 4096  # PATH_MAX
 _SHOWN = 80
 _MOST_LAYERS = 64

@@ -6,19 +6,19 @@ Good for counting and comparing. What is fetched (`pull`) is judged by git itsel
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import NamedTuple
 
+from claude_bottle.patterns import regex
 from claude_bottle.state import files
 from claude_bottle.state.damage import damaged
 from claude_bottle.workspace.directory import content
 from claude_bottle.workspace.work import DIRECTORY, FILE, Tree
 
 GIT = ".git"
-_ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_PACKED = re.compile(rb"([0-9a-f]{40}(?:[0-9a-f]{24})?) (refs/[^\n]{1,1000})")
-_NAME = re.compile(r"refs/[^\x00-\x20\x7f~^:?*\[\\]{1,1000}")
+_ID = regex(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_PACKED = regex(rb"([0-9a-f]{40}(?:[0-9a-f]{24})?) (refs/[^\n]{1,1000})")
+_NAME = regex(r"refs/[^\x00-\x20\x7f~^:?*\[\\]{1,1000}")
 _REFS_LIMIT, _LOG_LIMIT, _MAX_REFS = 4 << 20, 8 << 20, 10_000
 _SETTINGS = ("config", "config.worktree", "info/attributes", "info/exclude", "objects/info/alternates")
 _MAX_HOOKS = 200

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
+from claude_bottle.backend import standstill
 from tests.backend.keeping import keep
 from tests.ordinary_user import Person
+from tests.waiting import eventually
 
 PROGRAMS = """
 from claude_bottle.backend import standstill
@@ -95,3 +100,19 @@ with launch() as bottle:
         show(states(bottle, process))
 """
     assert sorted(keep(person, source)) == ["D", "T"]
+
+
+def test_a_process_that_is_no_child_of_the_bottles_is_left_alone() -> None:
+    """Between the list and the signal a number may have become another process's."""
+    process = subprocess.Popen(["sleep", "1000"])
+    held: dict[int, int] = {}
+    try:
+        standstill._hold(process.pid, os.getppid(), held)
+        assert held == {}
+        standstill._hold(process.pid, os.getpid(), held)
+        eventually(lambda: standstill._state(process.pid) == "T")
+    finally:
+        process.kill()
+        process.wait()
+        for pidfd in held.values():
+            os.close(pidfd)

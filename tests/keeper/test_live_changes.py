@@ -10,7 +10,7 @@ import pytest
 
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import live_changes
-from claude_bottle.keeper.live_changes import CHANGED, GONE, NEW, REPOSITORY
+from claude_bottle.keeper.live_changes import CHANGED, GONE, NEW, REPOSITORY, UNKNOWN, UNSEEN
 from tests.waiting import eventually
 
 
@@ -121,6 +121,18 @@ def test_no_number_of_other_files_hides_a_repository(tmp_path: Path, place: Path
     told = live_changes.changed(note)
     assert told[REPOSITORY] == [("0/.git", NEW), ("z/.git", NEW)]
     assert len(told["make"]) < 11
+
+
+def test_what_there_are_too_many_files_to_look_at_for_is_told_and_not_taken_for_gone(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = noted(tmp_path, place)
+    monkeypatch.setattr(live_changes, "_MOST_LOOKED_AT", 10)
+    make(place, *(f"flood/{number}" for number in range(20)), "flood/deep/Makefile")
+    told = live_changes.changed(note)
+    assert {how for paths in told.values() for _, how in paths} == {UNKNOWN}
+    assert {path for path, _ in told[UNSEEN]} & {"flood", "flood/deep"}
+    assert live_changes.describe(told)[0].startswith("too many files in the live workspace to look at them all: ")
 
 
 def test_a_damaged_note_is_an_error(tmp_path: Path) -> None:

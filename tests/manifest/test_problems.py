@@ -55,7 +55,8 @@ def test_problems_of_both_files_come_at_once(place: Place) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('{"version": 1,}', "1:15: not JSON"),
+        # Python's own reader points at what follows the comma, and since 3.13 at the comma.
+        ('{"version": 1,}', "1:14: not JSON" if sys.version_info >= (3, 13) else "1:15: not JSON"),
         ('{\n  "version": 1\n  "bottles": {}\n}', "3:3: not JSON"),
         ("{\n// hello\n}", "2:1: not JSON"),
         ("{'version': 1}", "1:2: not JSON"),

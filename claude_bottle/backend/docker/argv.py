@@ -13,6 +13,7 @@ from claude_bottle.backend.base import HOSTNAME
 from claude_bottle.errors import BottleError, Refused
 from claude_bottle.harness.base import HOME, WORKSPACE
 from claude_bottle.model.plan import Limit, Mount
+from claude_bottle.patterns import regex
 from claude_bottle.values import dataclass
 
 # Imported, not run as a script: so Python compiles it once, when the image is made, and not at every start.
@@ -27,7 +28,7 @@ CLEARED = ("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", *(
     f"{kind}_{what}" for kind in ("HTTP", "HTTPS", "FTP", "NO", "ALL", "http", "https", "ftp", "no", "all")
     for what in ("PROXY" if kind.isupper() else "proxy",)))  # fmt: skip
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_AMOUNT = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,3})?[bkmg]?")
+_AMOUNT = regex(r"[0-9]{1,15}(?:\.[0-9]{1,3})?[bkmg]?")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from claude_bottle.backend.base import GID, UID, USER
 from claude_bottle.errors import BottleError
+from claude_bottle.patterns import regex
 
 DEFAULT_BASE = "debian:stable-slim"
 OURS = "/opt/claude-bottle"
@@ -20,7 +21,7 @@ INIT = f"{OURS}/init.py"
 # What the context of `tools` holds, all of it beside this module.
 PROGRAMS = ("init.py", "messages.py", "framing.py", "streams.py", "packing.py", "filling.py", "relay.py")
 FILES = (*PROGRAMS, "prepare.sh")
-_PLAIN = re.compile(r"/[\w./+@ -]+", re.ASCII)
+_PLAIN = regex(r"/[\w./+@ -]+", re.ASCII)
 
 
 def tools(base: str) -> str:

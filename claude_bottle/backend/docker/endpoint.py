@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 from typing import Any
 
 from claude_bottle.errors import BottleError
+from claude_bottle.patterns import regex
 
 _DEFAULT = "/var/run/docker.sock"
 _LIMIT = 8 << 20
@@ -24,7 +24,7 @@ _OLDEST, _NEWEST = (1, 41), (1, 44)
 _DOCKER = b"\r\nserver: docker/"
 # Questions that have been put and not been waited for, by who put them: a fork may have closed its copies long since.
 _ahead: dict[tuple[int, str, str, str | None], socket.socket] = {}
-_VERSION = re.compile(rb"\r\napi-version: ([0-9]{1,3})\.([0-9]{1,3})\r\n")
+_VERSION = regex(rb"\r\napi-version: ([0-9]{1,3})\.([0-9]{1,3})\r\n")
 
 
 def local_socket() -> str | None:

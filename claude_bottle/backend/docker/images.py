@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from claude_bottle.backend.docker import context, dockerfile
 from claude_bottle.backend.docker.argv import check_image
 from claude_bottle.backend.docker.recipe import REPOSITORY, Recipe, chain
 from claude_bottle.errors import BottleError, EnvironmentLacks
+from claude_bottle.patterns import regex
 from claude_bottle.redact import printable
 from claude_bottle.state.files import read_json, write_atomic
 from claude_bottle.state.paths import Paths
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 LABEL = "claude-bottle.recipe"
 _CHOICE = "image.json"
-_OURS = re.compile(rf"{REPOSITORY}/[a-z]+:[0-9a-f]{{16}}")
+_OURS = regex(rf"{REPOSITORY}/[a-z]+:[0-9a-f]{{16}}")
 # What a client says when it has no other builder than the one we then ask for.
 _NOISE = ("legacy builder is deprecated", "BuildKit is currently disabled", "environment-variable.", "buildx component")
 # In which the engine's older builder tells what a step says on stderr, to whoever asks.
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_COLOUR = regex(r"\x1b\[[0-9;]*m")
 _SHOWN_LINES, _SHOWN_WIDTH = 12, 300
 
 Progress = Callable[[str], None]

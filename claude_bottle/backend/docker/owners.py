@@ -10,12 +10,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import time
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.docker.argv import check_image
 from claude_bottle.errors import BottleError
+from claude_bottle.patterns import regex
 from claude_bottle.state import files
 from claude_bottle.values import dataclass
 
@@ -37,7 +37,7 @@ _PATIENCE = 30.0
 _MOMENT = 5.0
 # For one question that waits: the first, which is nearly always answered, and the longest of those after it.
 _FIRST_WAIT_SECONDS, _WAIT_SECONDS = 0.06, 0.5
-_ID = re.compile(r"[0-9a-f]{32}")
+_ID = regex(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from claude_bottle.backend.docker.argv import check_image
 from claude_bottle.backend.docker.context import File
 from claude_bottle.errors import BottleError
 from claude_bottle.model.capability import instructions
+from claude_bottle.patterns import regex
 
 if TYPE_CHECKING:
     from claude_bottle.manifest.bottle import Image
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 REPOSITORY = "claude-bottle"
 # Bumped when what an image must hold changes in a way no text or file of a recipe shows.
 VERSION = 1
-_REMOTE = re.compile(r"://|git@|\$|^github\.com/|\.git\b")
+_REMOTE = regex(r"://|git@|\$|^github\.com/|\.git\b")
 
 
 class Recipe(NamedTuple):

@@ -8,16 +8,17 @@ asked. The tests have the engine make both and compare all it says of them. Read
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from claude_bottle.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Body = dict[str, Any]
 
-_SIZE = re.compile(r"([0-9]+)([bkmg]?)")
+_SIZE = regex(r"([0-9]+)([bkmg]?)")
 _SHIFTS = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}
 _SECCOMP = "seccomp="
 
