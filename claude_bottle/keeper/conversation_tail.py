@@ -24,7 +24,7 @@ _LOOK_EVERY = 4
 
 
 class ConversationTail:
-    """Begins with the lines of the last bytes there are (`first`)."""
+    """Begins with the lines of the last bytes there are (`first`); of one that begins later, with its first line."""
 
     def __init__(self, paths: Paths, record: BottleRecord, *, first: int = FIRST_BYTES) -> None:
         self._paths, self._record, self._first = paths, record, first
@@ -75,8 +75,8 @@ class ConversationTail:
         self._fd = self._found()
         if self._fd < 0:
             return False
-        size = os.fstat(self._fd).st_size
-        self._offset = max(size - self._first, 0)
+        if self._calls == 1:
+            self._offset = max(os.fstat(self._fd).st_size - self._first, 0)
         self._skipping = self._offset > 0
         return True
 

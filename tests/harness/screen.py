@@ -13,7 +13,8 @@ from typing import Self
 from tests.waiting import SECONDS, eventually
 
 # tmux itself may never learn of the end: at times 3.3a misses the signal, keeps a zombie and shows no status.
-_TELL = '"$@"; echo $? > "$0"'
+# Programs believe these variables more than the terminal.
+_TELL = 'unset COLUMNS LINES; "$@"; echo $? > "$0"'
 _numbers = itertools.count()
 
 

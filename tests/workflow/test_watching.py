@@ -69,6 +69,14 @@ def test_hosts_commands_and_files_appear_when_they_happen(bottle: Bottle) -> Non
     assert told(watched) == []
 
 
+def test_of_what_begins_while_one_watches_nothing_is_left_out_however_late_it_is_looked_for(bottle: Bottle) -> None:
+    watched = Watch(IDENTITY, bottle.paths)
+    assert told(watched) == []
+    bottle.says(call("Bash", command="first"), b'"' + b"x" * 200_000 + b'"', call("Bash", command="second"))
+    seen = [one for _ in range(4) for one in told(watched)]
+    assert seen == [("command", "first"), ("command", "second")]
+
+
 def test_a_line_is_told_once_it_is_whole(bottle: Bottle) -> None:
     whole = call("Bash", command="true")
     bottle.says(b"{}")
