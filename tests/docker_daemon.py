@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -27,7 +28,9 @@ from typing import Any
 # Members of this group (a number without a name) may use the daemon: `setpriv --groups 61999`.
 GROUP = 61999
 NEEDED = ("dockerd", "docker", "runc", "iptables", "slirp4netns", "unshare", "nsenter")
-PATIENCE = 60.0
+PATIENCE = 120.0
+LAST_REMOVAL = 20.0
+_GOES = re.compile(r"container |volume [0-9a-f]{64}$")
 USERS = "users"
 SYSTEM = {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin"}
 
@@ -106,7 +109,14 @@ class Daemon:
 
     def left_over(self) -> list[str]:
         """Containers, volumes, networks and images that no test removed. Images named by their content may stay: they are
-        a cache, the tests' own (`claude-bottle-tests/…`) and the product's."""
+        a cache, the tests' own (`claude-bottle-tests/…`) and the product's. What the daemon removes by itself (a container,
+        then its volumes without a name) has time to go."""
+        deadline = time.monotonic() + LAST_REMOVAL
+        while any(map(_GOES.match, found := self._held())) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return found
+
+    def _held(self) -> list[str]:
         found = [f"container {line}" for line in self._list("ps", "--all", "--format", "{{.Names}} of {{.Image}}")]
         found += [f"volume {name}" for name in self._list("volume", "ls", "--quiet")]
         networks = self._list("network", "ls", "--format", "{{.Name}}")
@@ -259,7 +269,7 @@ def serve(directory: Path) -> None:
 
 
 def serve_users(daemon: Daemon, listener: socket.socket, path: Path) -> socket.socket | None:
-    """Until nobody is connected any more; the first has a minute to come. A request is one line of JSON.
+    """Until nobody is connected any more; the first has PATIENCE to come. A request is one line of JSON.
 
     Returns the last one's connection: it hears what is left over, and may wait for this process to end."""
     waiting, users = selectors.DefaultSelector(), 0

@@ -96,7 +96,7 @@ def join(directory: Path) -> Engine | str:
         fcntl.flock(held, fcntl.LOCK_EX)
         while True:
             line = socket.socket(socket.AF_UNIX)
-            line.settimeout(120)
+            line.settimeout(240)
             with contextlib.suppress(ConnectionError, FileNotFoundError):
                 line.connect(str(directory / USERS))
                 if hello := hear(line):

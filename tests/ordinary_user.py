@@ -143,7 +143,8 @@ def readable_interpreter(prefix: Sequence[str]) -> str | None:
 def copy_package(library: Path) -> None:
     """claude_bottle, its tests' helpers and its run-time dependencies, readable by everybody."""
     library.mkdir()
-    shutil.copytree(PACKAGE, library / PACKAGE.name)
+    # Beside us somebody else may be compiling it: what is not yet called as it will be is gone a moment later.
+    shutil.copytree(PACKAGE, library / PACKAGE.name, ignore=shutil.ignore_patterns("*.pyc.*"))
     shutil.copytree(TESTS, library / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     for name in sorted(requirements("claude-bottle")):
         for file in importlib.metadata.files(name) or ():

@@ -12,13 +12,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from tests.docker_daemon import roomy
+from tests.docker_daemon import LAST_REMOVAL, roomy
 from tests.docker_image import TAG, root_file_system
 from tests.ordinary_user import Person, an_ordinary_user, end_all_of, named
 
@@ -47,6 +48,13 @@ class Podman:
         return done.stdout.strip()
 
     def left_over(self) -> list[str]:
+        """What does not go by itself, as a container does whose client has gone."""
+        deadline = time.monotonic() + LAST_REMOVAL
+        while (found := self.held()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return found
+
+    def held(self) -> list[str]:
         return self.podman("ps", "--all", "--format={{.Names}}").split() + self.podman("volume", "ls", "--quiet").split()
 
 

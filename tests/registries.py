@@ -52,13 +52,14 @@ class Registries:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(*HOSTS).configure_cert(context)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        # Shaken by whoever serves the connection: one who comes and says nothing keeps nobody waiting.
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         # The same without TLS, for who cannot call it by its name.
         self._plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.plain_port = self._plain.server_address[1]
-        threading.Thread(target=self._plain.serve_forever, daemon=True).start()
+        threading.Thread(target=self._plain.serve_forever, args=(0.05,), daemon=True).start()
         self.keyring: Path | None = None
         # A short path: the socket of gpg's agent lies in it, and the name of a socket has 107 characters at most.
         self._keys = tempfile.TemporaryDirectory(prefix="cb-", dir="/tmp", ignore_cleanup_errors=True)
@@ -148,6 +149,9 @@ class Registries:
 
     def _signed(self, release: bytes) -> bytes:
         plain = ["gpg", "--homedir", self._keys.name, "--batch", "--quiet", "--pinentry-mode", "loopback"]
+        # Started here, since gpg gives one that it starts itself five seconds.
+        words = ["gpg-agent", "--homedir", self._keys.name, "--daemon"]
+        subprocess.run(words, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if self.keyring is None:
             words = ["--passphrase", "", "--quick-generate-key", "tests@example.test", "rsa2048", "sign", "1d"]
             subprocess.run([*plain, *words], check=True, capture_output=True)

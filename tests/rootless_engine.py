@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.docker_daemon import end_everything_of
+from tests.docker_daemon import LAST_REMOVAL, end_everything_of
 from tests.docker_image import TAG, root_file_system
 from tests.ordinary_user import Person, an_ordinary_user, named
 from tests.podman_engine import demand, new_place
@@ -55,11 +55,14 @@ def rootless() -> Iterator[Person]:
                 pytest.skip(f"cannot run here: no rootless docker ({' / '.join(log.read_text().splitlines()[-3:])})")
             assert client(env, "import", str(archive), TAG).returncode == 0
             yield replace(person, prefix=prefix, env={**env, "CLAUDE_BOTTLE_HOME": f"{own}/state"})
-            left = client(env, "ps", "--all", "--quiet").stdout + client(env, "volume", "ls", "--quiet").stdout
+            eventually(lambda: not held(env), LAST_REMOVAL)
         finally:
             end_everything_of(place)
             daemon.wait()
-    assert not left, f"left over in the rootless daemon: {left.decode()}"
+
+
+def held(env: dict[str, str]) -> bytes:
+    return client(env, "ps", "--all", "--quiet").stdout + client(env, "volume", "ls", "--quiet").stdout
 
 
 def client(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[bytes]:

@@ -31,6 +31,12 @@ def key(path: Path) -> str:
     return path.with_name(f"{path.name}.pub").read_text().strip()
 
 
+def answers(path: Path) -> bool:
+    """Whether somebody listens on a socket: it is there a moment before that."""
+    with socket.socket(socket.AF_UNIX) as looking:
+        return looking.connect_ex(str(path)) == 0
+
+
 def locked() -> bool:
     """Whether our account is one that sshd lets nobody in to unless PAM says so: shadow(5), sshd(8)."""
     try:
@@ -77,7 +83,7 @@ exec sh -c "$SSH_ORIGINAL_COMMAND"
         """From now on the key is in an agent and nowhere else."""
         path = self.place / "agent"
         self._started.append(subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL))
-        eventually(path.exists)
+        eventually(lambda: answers(path))
         self.environment["SSH_AUTH_SOCK"] = str(path)
         subprocess.run(["ssh-add", "-q", str(self.operators_key)], env=CLEAN | self.environment, check=True)
         self.operators_key.unlink()

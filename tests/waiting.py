@@ -42,6 +42,16 @@ def readable(fd: int, seconds: float = SECONDS) -> bool:
     return bool(select.select([fd], [], [], seconds)[0])
 
 
+def said(fd: int, last: bytes) -> bytes:
+    """What can be read of a pipe or terminal up to `last`, in however many pieces it comes."""
+    text = b""
+    while not text.endswith(last):
+        if not (piece := os.read(fd, 1)):
+            raise AssertionError(f"it ended with {text!r}")
+        text += piece
+    return text
+
+
 def stopped(pid: int) -> bool:
     """Whether a process stands still (SIGSTOP, proc_pid_stat(5))."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"

@@ -29,6 +29,8 @@ def await_acknowledgement(registration: socket.socket) -> None:
         answer = registration.recv(1)
     except TimeoutError:
         raise BottleError("the gate did not take the bottle's listeners", why="no answer in time") from None
+    except ConnectionResetError:
+        answer = b""  # it ended without having read what it was sent (unix(7))
     if answer != b"k":
         raise BottleError("the gate refused the bottle's listeners", why="it closed the registration")
     registration.close()

@@ -60,9 +60,13 @@ def test_a_change_in_place_that_puts_size_and_time_back_is_seen(source: Path, tm
     assert (tmp_path / "one/a").read_text() == "content of a\n"
 
 
-def test_what_was_written_a_moment_before_a_copy_is_copied_again(source: Path, tmp_path: Path) -> None:
+def test_what_was_written_a_moment_before_a_copy_is_copied_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The clock of files is coarse: a change right after the copy may leave the same time."""
     (source / "hot").write_text("x")
+    moment = (source / "hot").stat().st_ctime_ns + freezing._FRESH_NS
+    monkeypatch.setattr(time, "time_ns", lambda: moment)
     seen = freezing.freeze(source, tmp_path / "one")
     assert "hot" not in seen
     assert "a" in seen

@@ -133,15 +133,18 @@ except BottleError as error:
     assert keep(person, source, place) == expected
 
 
-@pytest.mark.parametrize("answer", ["b'x'", "None"])
+@pytest.mark.parametrize("answer", ["b'x'", "None", "dead"])
 def test_a_gate_that_refuses_or_dies_stops_the_launch(person: Person, answer: str) -> None:
+    """Also when it dies without having read what it was sent."""
     source = f"""
 import threading
 ours, theirs = socket.socketpair()
 def gate():
-    socket.recv_fds(ours, 65536, 64)
-    if {answer}:
-        ours.sendall({answer} or b"")
+    if {answer == "dead"}:
+        ours.recv(1, socket.MSG_PEEK)
+    else:
+        socket.recv_fds(ours, 65536, 64)
+        ours.sendall({"b''" if answer in ("None", "dead") else answer})
     ours.close()
 threading.Thread(target=gate).start()
 class Holder:

@@ -13,8 +13,10 @@ from tests.waiting import eventually
 PROGRAMS = """
 from claude_bottle.backend import standstill
 from tests.waiting import eventually
+standstill._SECONDS = 1e9  # nothing here waits for a disk, and this machine may be busy
 def states(bottle, process):
-    return [standstill._state(pid) for pid in standstill._below(bottle._sandbox.first, [process.pid])]
+    below = standstill._generations(bottle._sandbox.first, [process.pid])
+    return [standstill._state(pid) for generation in below for pid in generation]
 def busy(bottle):
     end, other = os.pipe()
     spin = "while :; do :; done"
@@ -60,7 +62,7 @@ def test_a_shell_with_jobs_does_not_take_its_job_for_stopped(person: Person) -> 
     source = PROGRAMS + """
 with launch() as bottle:
     end, other = os.pipe()
-    process = start(bottle, "/bin/bash", "-c", "set -m; sleep 1000 & echo up; wait; echo told", out=other)
+    process = start(bottle, "/bin/bash", "-c", "exec 2>&1; set -m; sleep 1000 & echo up; wait; echo told", out=other)
     assert os.read(end, 2) == b"up"
     eventually(lambda: len(states(bottle, process)) == 2)
     for _ in range(20):
@@ -77,6 +79,31 @@ with launch() as bottle:
     assert keep(person, source) == ["", None]
 
 
+def test_nobody_is_stopped_before_its_parent_stands_still(person: Person) -> None:
+    """A parent that is slow to stop would be told that its child did, and a shell says so."""
+    source = PROGRAMS + """
+import threading
+def slow(pidfd, number):
+    pid = int(open(f"/proc/self/fdinfo/{pidfd}").read().partition("Pid:")[2].split()[0])
+    if number == signal.SIGSTOP and pid == process.pid:
+        threading.Timer(0.3, send, (pidfd, number)).start()
+        return
+    if number == signal.SIGSTOP:
+        found.append(standstill._state(process.pid))
+    send(pidfd, number)
+send, found = signal.pidfd_send_signal, []
+with launch() as bottle:
+    process = start(bottle, "/bin/sh", "-c", "sleep 1000 & sleep 1000 & wait")
+    eventually(lambda: len(states(bottle, process)) == 3)
+    signal.pidfd_send_signal = slow
+    with bottle.standing_still():
+        pass
+    signal.pidfd_send_signal = send
+    show(found)
+"""
+    assert keep(person, source) == ["T", "T"]
+
+
 LENDS = """
 import ctypes
 libc, stack = ctypes.CDLL(None), ctypes.create_string_buffer(1 << 16)
@@ -90,7 +117,6 @@ libc.clone(libc.pause, top, CLONE_VM | CLONE_VFORK | SIGCHLD, None)
 def test_one_that_waits_for_a_child_with_its_memory_is_not_waited_for(person: Person) -> None:
     """It is in the state of one that waits for a disk for as long as the child stands still."""
     source = PROGRAMS + f"""
-standstill._SECONDS = 1e9
 with launch() as bottle:
     end, other = os.pipe()
     process = start(bottle, "/usr/bin/python3", "-c", {LENDS!r}, out=other)

@@ -61,7 +61,7 @@ def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if subprocess.run(["mount", "-o", "loop", image, mounted], check=False, capture_output=True).returncode != 0:
         pytest.skip("cannot run here: this kernel mounts no btrfs from a file")
     yield mounted
-    subprocess.run(["umount", mounted], check=True)
+    subprocess.run(["umount", "--lazy", mounted], check=True)  # whoever on this host looks at it just now
 
 
 def test_where_files_can_share_blocks_a_copy_takes_no_room_and_is_one_all_the_same(sharing: Path) -> None:

@@ -48,7 +48,8 @@ LISTENERS = [
 ]  # fmt: skip
 RULES = (Rule(HOST), Rule(HOST, port=80), Rule(OTHER, tls="tunnel"), Rule(OTHER, port=22, tls="tunnel"))
 # The fixtures only make states: nothing of one example reaches the next.
-often = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+UNCHECKED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+often = settings(max_examples=300, deadline=None, suppress_health_check=UNCHECKED)
 GRANTED = {(rule.host, rule.port) for rule in RULES}
 
 

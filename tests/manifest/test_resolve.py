@@ -421,7 +421,7 @@ SOURCES = st.sampled_from(
 
 
 @given(BOTTLES, SOURCES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_parse_print_parse_is_stable(place: Place, bottle: dict[str, Any], source: dict[str, Any]) -> None:
     credentials = {"k": {"from": source, "env": "K", "header": "x-k"}}
     stable(place, manifest(**{**bottle, "credentials": credentials}))

@@ -256,7 +256,10 @@ class Init:
         """A signal for one program, while it is uncollected and its number therefore its own."""
         for pid, status in self.children.items():
             if status.fileno() == fd:
-                data = status.recv(4096)
+                try:
+                    data = status.recv(4096)
+                except ConnectionResetError:  # in the midst of what it was told (unix(7))
+                    data = b""
                 if not data:
                     self.poll.unregister(fd)  # its keeper has lost interest
                     return

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from claude_bottle.backend.docker.rundir import RunDir
     from claude_bottle.backend.docker.starting import Starting
 
+# For an engine to start a container, and for that to be heard of.
 BOOT_SECONDS = 60.0
-# How long a container whose client has returned may take to be heard of.
-_HELLO_SECONDS = 15.0
 _SIOCGIFCONF, _IFREQ = 0x8912, 40
 
 
@@ -90,7 +89,7 @@ def _accept(engine: Engine, started: Starting, listener: socket.socket) -> socke
         complaint = started.complaint()
         if complaint is not None:
             raise engine.failure(complaint)
-        ready = [fd for fd, _ in waiting.poll(_HELLO_SECONDS * 1000)]
+        ready = [fd for fd, _ in waiting.poll(BOOT_SECONDS * 1000)]
     if listener.fileno() not in ready:
         raise EnvironmentLacks(
             "the container did not become a bottle",

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from claude_bottle.backend.docker.engine import Engine
 
 _MOUNTS = Path("/sys/fs/cgroup")
-# A first process that is killed closes its programs' sockets a moment before it is gone.
-_DYING_SECONDS = 0.3
+# A first process that is killed closes its programs' sockets a moment before it is gone, which it is when all the others
+# are; how long that takes is up to this machine. Where it cannot be looked at, no more than a glance.
+_DYING_SECONDS, _GLANCE_SECONDS = 10.0, 0.3
 _ENGINE_SECONDS = 10.0
+_PF_EXITING = 0x4  # linux/sched.h
 
 
 def met_limit(engine: Engine, container: str, first: int, ended: int) -> bool:
@@ -28,7 +30,8 @@ def met_limit(engine: Engine, container: str, first: int, ended: int) -> bool:
     container has ended."""
     if first > 0 and _counted(container, first):
         return True
-    if not select.select([ended], [], [], _DYING_SECONDS)[0]:
+    wait = (_DYING_SECONDS if _ending(first) else 0.0) if first > 0 else _GLANCE_SECONDS
+    if not select.select([ended], [], [], wait)[0]:
         return False
     # An engine remembers its last 256 events. The end is long past for it by the next second.
     words = ["events", "--since=1", f"--until={int(time.time()) + 1}", "--format={{.Status}}",
@@ -37,6 +40,14 @@ def met_limit(engine: Engine, container: str, first: int, ended: int) -> bool:
         return engine.run(words, check=False, timeout=_ENGINE_SECONDS).out.strip() != b""
     except BottleError:
         return False
+
+
+def _ending(process: int) -> bool:
+    """Whether it runs no more, though it may not be gone yet."""
+    try:
+        return bool(int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[6]) & _PF_EXITING)
+    except OSError:
+        return True
 
 
 def _counted(container: str, process: int) -> bool:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import IO
 
 from claude_bottle.backend.docker.packing import (
@@ -112,12 +114,14 @@ class Unpacking:
         name = _name(said[DRESS.size + NUMBER.size :])
         writing = os.open(name, _NEW, 0o600, dir_fd=held)
         try:
-            least = 0
+            least, fits = 0, True
             while (frame := self._frame())[0] == DATA:
-                least = self._data(writing, frame[1], least, size)
+                at, piece = self._data(frame[1], least, size)
+                least = at + len(piece)
+                fits = fits and _takes(partial(_put, writing, piece, at))
             if frame[0] != END:
                 raise refused("a file in it does not end")
-            if not _measures(writing, size):
+            if not fits or not _takes(partial(os.ftruncate, writing, size)):
                 os.unlink(name, dir_fd=held)
                 self.notes.append(f"{os.fsdecode(name)}: too large for the file system here")
                 return
@@ -125,8 +129,8 @@ class Unpacking:
         finally:
             os.close(writing)
 
-    def _data(self, writing: int, said: bytes, least: int, size: int) -> int:
-        """A piece of a file, which comes after the one before; where it ends. Zeros stay a hole."""
+    def _data(self, said: bytes, least: int, size: int) -> tuple[int, memoryview]:
+        """Where a piece of a file lies, which comes after the one before; and the piece."""
         if len(said) <= NUMBER.size:
             raise refused("a file in it is damaged")
         (at,) = NUMBER.unpack_from(said)
@@ -134,14 +138,7 @@ class Unpacking:
         self._size += len(piece)
         if not least <= at <= at + len(piece) <= size or self._size > MAX_BYTES:
             raise refused("it is too large")
-        for offset in range(0, len(piece), _SPAN):
-            left, place = piece[offset : offset + _SPAN], at + offset
-            if left == _ZEROS[: len(left)]:
-                continue
-            while left:
-                written = os.pwrite(writing, left, place)
-                left, place = left[written:], place + written
-        return int(at) + len(piece)
+        return int(at), piece
 
     def _count(self) -> None:
         self._entries += 1
@@ -165,10 +162,21 @@ def refused(why: str) -> BottleError:
     return BottleError("what came out of the container is refused", why=why)
 
 
-def _measures(writing: int, size: int) -> bool:
-    """Give a file its size; whether this file system knows files as large."""
+def _put(writing: int, piece: memoryview, at: int) -> None:
+    """Zeros stay a hole."""
+    for offset in range(0, len(piece), _SPAN):
+        left, place = piece[offset : offset + _SPAN], at + offset
+        if left == _ZEROS[: len(left)]:
+            continue
+        while left:
+            written = os.pwrite(writing, left, place)
+            left, place = left[written:], place + written
+
+
+def _takes(act: Callable[[], None]) -> bool:
+    """Whether this file system knows files as large as `act` makes one."""
     try:
-        os.ftruncate(writing, size)
+        act()
     except OverflowError:
         return False
     except OSError as failure:

@@ -86,7 +86,8 @@ def no_descriptor_is_left(place: Place) -> None:
     for _ in range(3):
         with place.up() as bottle:
             run(bottle, ["true"])
-    assert len(os.listdir("/proc/self/fd")) == before
+    # Others' of this process may be closed meanwhile, those of a thread a moment later.
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
 
 def killed_keeper(place: Place, work: Callable[[Bottle], int]) -> int:

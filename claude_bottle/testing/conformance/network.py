@@ -14,7 +14,7 @@ from claude_bottle.testing.conformance.registry import group
 network = group("network")
 _FIXED = {"dns-udp": 53, "dns-tcp": 53, "http": 80, "https": 443, "proxy": 3128}
 _TALK = (
-    "import socket,sys; s=socket.create_connection((sys.argv[1], int(sys.argv[2])), 20); s.sendall(b'hello');"
+    "import socket,sys; s=socket.create_connection((sys.argv[1], int(sys.argv[2])), 60); s.sendall(b'hello');"
     "print(s.recv(100).decode())"
 )
 

@@ -192,7 +192,7 @@ def test_zeros_take_no_room_and_stay_zeros(yard: Path) -> None:
     assert ((yard / "f").stat().st_blocks * 512 <= 1 << 18, (yard / "none").stat().st_blocks) == (True, 0)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 1 << 32), what=st.sampled_from(sorted(HOSTILE)), flips=st.integers(0, 12))
 def test_a_mutated_stream_is_refused_or_stays_inside(
     seed: int, what: str, flips: int, tmp_path_factory: pytest.TempPathFactory

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from claude_bottle.backend import standstill
 from claude_bottle.backend.base import Overlay
 from claude_bottle.backend.docker.backend import DockerBackend
 from claude_bottle.errors import EnvironmentLacks, Refused
@@ -82,7 +83,10 @@ def test_what_was_written_stays_when_the_container_is_killed(place: Place, sourc
     assert (place.root / "layers/upper/kept").read_text() == "kept\n"
 
 
-def test_programs_stand_still_while_it_is_copied_and_go_on(place: Place, source: Path) -> None:
+def test_programs_stand_still_while_it_is_copied_and_go_on(
+    place: Place, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(standstill, "_SECONDS", SECONDS)  # nothing here waits for a disk, and this machine may be busy
     with launched(place, **over(place, source)) as bottle:
         end, other = os.pipe()
         process = start(bottle, "sh", "-c", "i=0; echo up; while :; do i=$((i+1)); echo $i > now; done", out=other)

@@ -332,7 +332,7 @@ def test_a_failing_build_at_start_is_one_error_and_no_traceback(engine: Engine, 
 def test_an_interrupted_build_leaves_nothing(
     docker_engine: Daemon, engine: Engine, base_image: str, project: Path, tmp_path: Path
 ) -> None:
-    mark = f"86{os.getpid()}"
+    mark = f"9{os.getpid():08}"  # seconds that nobody else on this machine sleeps for
     (project / "Dockerfile").write_text(f"FROM {base_image}\nRUN sleep {mark}\n")
     manifest(project, {"dockerfile": "Dockerfile"})
     command = [sys.executable, "-m", "claude_bottle", "run", "shell", "--", "true"]

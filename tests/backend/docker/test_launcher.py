@@ -19,7 +19,6 @@ from claude_bottle.backend.docker.bottle import DockerBottle
 from claude_bottle.backend.docker.rundir import RunDir
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.model.plan import Workspace
-from claude_bottle.state.paths import Paths
 from tests.backend.docker.bottles import Place, launched, output, start
 from tests.in_bottle import Gate
 
@@ -367,19 +366,18 @@ def test_roots_workspace_that_cannot_be_mapped_starts_nothing(place: Place, monk
 @pytest.mark.parametrize("knows", [False, True])
 def test_a_stranger_on_the_socket_is_turned_away(place: Place, monkeypatch: pytest.MonkeyPatch, knows: bool) -> None:
     """Who connects first without being the container's first process ends the launch, nonce or none."""
-    accept = launcher._accept
+    make = RunDir.make
 
-    def beaten(engine: object, client: Any, listener: socket.socket) -> socket.socket:
-        path = RunDir(Paths(place.root / "state"), place.identity).path
+    def beaten(run_dir: RunDir, nonce: str) -> socket.socket:
+        listener = make(run_dir, nonce)  # before the engine has been asked for a container
         stranger = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        stranger.connect(str(path / "init.sock"))
-        nonce = (path / "nonce").read_text() if knows else "guess"
-        stranger.send(json.dumps({"op": "hello", "nonce": nonce}).encode())
+        stranger.connect(str(run_dir.path / "init.sock"))
+        stranger.send(json.dumps({"op": "hello", "nonce": nonce if knows else "guess"}).encode())
         strangers.append(stranger)
-        return accept(engine, client, listener)  # type: ignore[arg-type]
+        return listener
 
     strangers: list[socket.socket] = []
-    monkeypatch.setattr(launcher, "_accept", beaten)
+    monkeypatch.setattr(RunDir, "make", beaten)
     with pytest.raises(BottleError, match="a stranger"), launched(place):
         pass
     for stranger in strangers:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.backend.docker.bottles import Place
 from tests.ordinary_user import Person
+from tests.waiting import SECONDS
 
 PRELUDE = """
 import json, os, sys
@@ -35,7 +36,9 @@ def keep(place: Place, person: Person, source: str) -> Any:
     command = [*user, person.python, "-c", PRELUDE + source, str(root), place.image, place.identity]
     env = {**person.environment(), **place.engine.settings, "DOCKER_CONFIG": str(person.place)}
     env["CLAUDE_BOTTLE_HOME"] = f"{root}/state"
-    done = subprocess.run(command, env=env, cwd=person.place, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(
+        command, env=env, cwd=person.place, capture_output=True, text=True, timeout=2 * SECONDS, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert place.objects() == []
     return json.loads(done.stdout)

@@ -66,7 +66,7 @@ def engine(told: Told) -> socketserver.UnixStreamServer:
             self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + (told.place / name).read_bytes())
 
     server = socketserver.UnixStreamServer(told.socket, Answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server
 
 

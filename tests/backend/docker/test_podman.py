@@ -193,7 +193,7 @@ def test_a_volume_that_a_container_uses_outlives_its_removal(podman_host: Storag
     try:
         with pytest.raises(BottleError):
             owners.remove(Podman(), owners.Objects((), ("test-used",)), patience=0)
-        assert sorted(podman_host.left_over()) == ["test-used", "test-user"]
+        assert sorted(podman_host.held()) == ["test-used", "test-user"]
     finally:
         podman_host.run("rm", "--force", "test-user")
         podman_host.run("volume", "rm", "test-used")
