@@ -53,5 +53,15 @@ def said(fd: int, last: bytes) -> bytes:
 
 
 def stopped(pid: int) -> bool:
-    """Whether a process stands still (SIGSTOP, proc_pid_stat(5))."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+    """Whether a process stands still (SIGSTOP)."""
+    return _state(pid) in "Tt"
+
+
+def asleep(pid: int) -> bool:
+    """Whether a process waits for something."""
+    return _state(pid) == "S"
+
+
+def _state(pid: int) -> str:
+    """proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

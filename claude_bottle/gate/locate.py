@@ -47,7 +47,7 @@ class Refusal(Exception):
 def locate(place: Place, request: Request, attempt: Attempt, connect: Connect) -> tuple[str, int, bytes]:
     """Canonical host and port of the request, and its target in origin form; `attempt` learns both as soon as they are
     known. `connect` is the policy's decision about a place. Raises Refusal."""
-    said = next(value for name, value in request.headers if name == b"host")
+    said = next((value for name, value in request.headers if name == b"host"), b"")  # CONNECT in HTTP/1.0 needs none
     absolute = _ABSOLUTE.fullmatch(request.target)
     if absolute is None:
         if not request.target.startswith(b"/"):

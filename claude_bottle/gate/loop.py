@@ -84,9 +84,10 @@ class Loop:
         return timer
 
     def submit(self, call: Callable[[], None]) -> None:
-        """Have `call` run in the loop's thread. Thread-safe."""
+        """Have `call` run in the loop's thread. Thread-safe. Nothing happens once the loop is closed."""
         self._submitted.append(call)
-        os.eventfd_write(self._wake, 1)
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
 
     def stop(self) -> None:
         self._stopped = True
@@ -112,7 +113,8 @@ class Loop:
 
     def close(self) -> None:
         self._epoll.close()
-        os.close(self._wake)
+        wake, self._wake = self._wake, -1  # whose number may be another's at once
+        os.close(wake)
 
     def _woken(self, events: int) -> None:
         os.eventfd_read(self._wake)

@@ -14,6 +14,7 @@ import select
 from typing import TYPE_CHECKING
 
 from claude_bottle import log
+from claude_bottle.errors import BottleError
 from claude_bottle.keeper.absence import NotRunning, absence
 from claude_bottle.keeper.client import Control
 from claude_bottle.state import record as records
@@ -47,7 +48,11 @@ def let_settle(paths: Paths, identity: str) -> None:
     at_it = _at_it(paths, identity)
     if at_it is None or paths.socket(identity).exists():
         return
-    if Store(paths).load(identity).status == records.STARTING:
+    try:
+        starting = Store(paths).load(identity).status == records.STARTING
+    except BottleError:
+        return  # it has just gone, or else whoever goes on says what is wrong with it
+    if starting:
         raise absence(paths, identity)
     log.say(f"{identity} has ended; waiting until it is settled")
     while at_it and not paths.socket(identity).exists():

@@ -33,6 +33,8 @@ class _Signals:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._former: dict[int, object] = {}
+        self._sending = False
+        self._waiting: list[int] = []
 
     def __enter__(self) -> _Signals:
         for number in _PASSED_ON:
@@ -43,10 +45,26 @@ class _Signals:
         for number, handler in self._former.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    def send_frame(self, frame: bytes) -> None:
+        """One that may take long: a signal that comes meanwhile is told after it, not in the middle of it."""
+        self._sending = True
+        try:
+            self._control.send_frame(frame)
+        finally:
+            self._sending = False
+        while self._waiting:
+            self._tell(self._waiting.pop(0))
+
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
-        self._control.send({"op": "signal", "sig": number})
+        if self._sending:
+            self._waiting.append(number)
+        else:
+            self._tell(number)
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
+
+    def _tell(self, number: int) -> None:
+        self._control.send({"op": "signal", "sig": number})
 
 
 class _Sink:
@@ -74,7 +92,7 @@ def relay(control: Control, stdio: tuple[int, int, int]) -> int:
     sinks = {frames.OUTPUT: _Sink(stdio[1]), frames.ERRORS: _Sink(stdio[2])}
     room = 0  # nothing is sent before the program has started
     reading = True
-    with _Signals(control):
+    with _Signals(control) as signals:
         while True:
             watched = [control.fileno(), stdio[0]] if reading and room else [control.fileno()]
             ready = [control.fileno()] if control.ready(0) else select.select(watched, [], [])[0]
@@ -82,7 +100,7 @@ def relay(control: Control, stdio: tuple[int, int, int]) -> int:
                 data = os.read(stdio[0], min(room, frames.CHUNK))
                 room -= len(data)
                 reading = bool(data)
-                control.send_frame(frames.encode(frames.INPUT, data))
+                signals.send_frame(frames.encode(frames.INPUT, data))
             if control.fileno() not in ready:
                 continue
             received = control.receive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import subprocess
@@ -21,7 +22,7 @@ from claude_bottle.model.policy import Policy, Rule
 from tests.bench_of_judges import Bench
 from tests.gate.conftest import RunningGate, read_response
 from tests.git_remote import CLEAN, HOST, TOKEN, GitRemote, git
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, eventually
 
 NAME = "github"
 URL = f"https://{HOST}/acme/shop.git"
@@ -114,8 +115,14 @@ class Forge:
 
     def decisions(self) -> list[dict[str, Any]]:
         """What the gate has told its journal so far."""
-        told = [one["event"] for one in list(self.heard) if one["op"] == "event"]
-        return [one["data"] for one in told if one["kind"] == "decision"]
+        return [one["data"] for one in self.events() if one["kind"] == "decision"]
+
+    def events(self) -> list[dict[str, Any]]:
+        """The same, of every kind. Whoever has heard the gate's answer to a message has heard what it said before."""
+        mark = os.urandom(8).hex()
+        self.gate.keeper.sendall(control.encode(mark))
+        eventually(lambda: any(mark in str(one.get("what")) for one in list(self.heard) if one["op"] == "fault"))
+        return [one["event"] for one in list(self.heard) if one["op"] == "event"]
 
     def _keep(self) -> None:
         """The keeper's part: hear, and take every request in."""

@@ -63,6 +63,10 @@ def test_an_ambiguous_request_is_refused_byte_by_byte_too(direct: Playbook, name
     assert refused(direct, answer) == reasons.BAD_REQUEST
 
 
+def test_a_connect_of_old_without_host_is_refused_where_no_proxy_is(direct: Playbook) -> None:
+    assert refused(direct, direct.client(b"CONNECT /x HTTP/1.0\r\n\r\n")) == reasons.BAD_HOST
+
+
 def test_a_request_goes_up_written_anew(direct: Playbook) -> None:
     direct.client(
         b"GET /x?a=1 HTTP/1.1\r\nHOST: API.example.com:80\r\nX-Two:   2  \r\nConnection: keep-alive, X-Hop\r\n"

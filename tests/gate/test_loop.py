@@ -95,3 +95,16 @@ def test_what_is_preferred_waits_for_no_more_than_what_is_being_done(monkeypatch
     for sock in (preferred, keeper, *(sock for pair in others for sock in pair)):
         sock.close()
     loop.close()
+
+
+def test_what_is_submitted_to_a_loop_that_is_closed_is_written_to_nobody() -> None:
+    """By a thread that looked a name up and took its time; the number of the loop's descriptor is another's by then."""
+    loop = Loop()
+    loop.close()
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    loop.submit(lambda: None)
+    with pytest.raises(BlockingIOError):
+        os.read(reading, 8)
+    for end in (reading, writing):
+        os.close(end)

@@ -83,7 +83,7 @@ def test_the_official_client_hears_of_progress(gate: RunningGate, monkeypatch: p
 
     async def progress(done: float, total: float | None, message: str | None) -> None:
         messages.append(message or "")
-        if len(messages) > 3:
+        if any("q-1" in one for one in messages[:-3]):
             heard.set()
 
     async def story(client: Any) -> None:
@@ -93,8 +93,8 @@ def test_the_official_client_hears_of_progress(gate: RunningGate, monkeypatch: p
     thread.start()
     talk(gate, story)
     thread.join()
-    assert "q-1" in messages[0]
-    assert "has not decided yet" in messages[-1]
+    (asked,) = [one for one in messages if "q-1" in one]  # what is heard before the keeper has taken it is the same
+    assert all("has not decided yet" in one for one in messages if one != asked)
 
 
 def test_a_call_the_official_client_gives_up_waits_no_more(gate: RunningGate) -> None:

@@ -87,7 +87,7 @@ def test_a_bottle_clones_fetches_and_pushes_by_ssh_in_every_protocol_version(
     forge.do("fetch", "--quiet", "origin")
     assert forge.do("rev-parse", "origin/main") == git(there, "rev-parse", "HEAD")
     assert {line.split()[0] for line in server.asked()} == {"git-upload-pack", "git-receive-pack"}
-    seen = json.dumps([forge.heard, forge.env])
+    seen = json.dumps([forge.events(), forge.heard, forge.env])
     for secret in ("ssh-ed25519", str(server.home), server.environment["SSH_AUTH_SOCK"]):
         assert secret not in seen
 
@@ -146,7 +146,7 @@ def refused(forge: Forge, server: SshServer, said: str) -> None:
     done = forge.run("clone", url(), "elsewhere")
     assert done.returncode != 0
     assert f"remote: claude-bottle: upstream_failed: the remote is not reached by ssh: {said}" in done.stderr
-    traffic = [one["event"]["data"] for one in forge.heard if one["op"] == "event" and one["event"]["kind"] == "traffic"]
+    traffic = [one["data"] for one in forge.events() if one["kind"] == "traffic"]
     assert said in traffic[-1]["why"]
     assert len(server.asked()) == before
 

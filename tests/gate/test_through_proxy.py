@@ -14,6 +14,7 @@ from claude_bottle.gate.dial import Address
 from claude_bottle.model import policy as reasons
 from claude_bottle.model.policy import Rule
 from tests.gate.conftest import HOST, OTHER, Recorded, RecordingServer, Rig, read_response
+from tests.gate.keeper import Keeper
 from tests.gate.test_http import body
 
 PLAIN = Rule(HOST, port=80)
@@ -129,8 +130,10 @@ def test_a_proxy_that_does_not_lead_there_is_named(rig: Rig, answer: bytes, why:
     with gate.connect() as client:
         client.sendall(GET)
         assert body(read_response(client))["reason"] == reasons.UPSTREAM_FAILED
-    told = gate.keeper.recv(65536).decode()
-    assert f"the operator's proxy: {why}" in told
+    keeper = Keeper(gate)
+    while (event := keeper.expect("event")["event"])["kind"] != "traffic":  # type: ignore[index]
+        pass
+    assert f"the operator's proxy: {why}" in str(event)
 
 
 def test_a_name_that_is_private_here_is_not_asked_for(rig: Rig) -> None:  # threats 31

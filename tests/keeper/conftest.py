@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from claude_bottle.backend.registry import TABLE
+from claude_bottle.keeper import reboot
 from claude_bottle.keeper.client import Control
 from claude_bottle.keeper.order import Order, Up
 from claude_bottle.keeper.spawn import start
 from tests.keeper import orders
-from tests.waiting import SECONDS, readable
+from tests.waiting import SECONDS, eventually, readable
 
 
 class Kept:
@@ -27,7 +28,7 @@ class Kept:
     def __init__(self, order: Order, up: Up) -> None:
         self.order, self.up = order, up
         self.birth = Control(order.paths, order.identity, up.connection)
-        self.pidfd = os.pidfd_open(up.keeper)
+        self.pidfd = watched(up.keeper)
 
     @property
     def identity(self) -> str:
@@ -45,11 +46,22 @@ class Kept:
         return readable(self.pidfd, seconds)
 
     def finish(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        if not self.gone(0):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         self.gone()
         os.close(self.pidfd)
         self.birth.close()
+
+
+def watched(keeper: int) -> int:
+    """A descriptor that can be read once it has ended: a pidfd, or where it has been collected already, an end of its own."""
+    try:
+        return os.pidfd_open(keeper)
+    except ProcessLookupError:
+        reading, writing = os.pipe()
+        os.close(writing)
+        return reading
 
 
 @pytest.fixture(autouse=True)
@@ -58,12 +70,23 @@ def local_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TABLE, "local", "claude_bottle.backend.fake.backend:FakeBackend")
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that is asked to end before another life is not hung up on (after a quarter of that time) while it does."""
+    monkeypatch.setattr(reboot, "GRACE_SECONDS", 4 * SECONDS)
+
+
 @pytest.fixture
 def root() -> Iterator[Path]:
     """A state root with a short path."""
     place = Path(tempfile.mkdtemp(prefix="cbk-"))
     yield place / "root"
-    shutil.rmtree(place)
+    eventually(lambda: removed(place))  # what a process that has just been killed was making may still come
+
+
+def removed(place: Path) -> bool:
+    shutil.rmtree(place, ignore_errors=True)
+    return not place.exists()
 
 
 Launch = Callable[..., Kept]

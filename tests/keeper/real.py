@@ -23,7 +23,7 @@ from claude_bottle.keeper.spawn import start
 from claude_bottle.model.policy import Rule
 from claude_bottle.values import replace
 from tests.keeper import orders
-from tests.waiting import ended
+from tests.waiting import ended, eventually
 
 AGENT = "stty -echo; echo ready; read line; exit 3"
 PROBE = "id -un; echo $HOME; pwd; echo by-name > /dev/stderr; getent hosts denied.test || echo no-name; cat /proc/1/comm"
@@ -93,6 +93,8 @@ def terminal(place: Path) -> dict[str, Any]:
         "tty -s && stty size > /workspace/size; : < /dev/stdin && echo named >> /workspace/size; " + AGENT,
     ) as (made, keeper, birth):
         beside = output(made, "/bin/sh", "-c", PROBE)
+        size = made.workspace / "size"
+        eventually(lambda: size.exists() and "named" in size.read_text())  # before whoever attaches changes it
         with Control(made.paths, made.identity) as control:
             status = control.status()
             hidden = os.stat(f"/proc/{keeper}/environ").st_uid
@@ -101,7 +103,7 @@ def terminal(place: Path) -> dict[str, Any]:
             code = control.wait().code
         settled = birth.settled()
         return {"exec": beside, "hidden": hidden, "gate": status["gate"], "code": code, "settled": settled,
-                "size": (made.workspace / "size").read_text()}  # fmt: skip
+                "size": size.read_text()}  # fmt: skip
 
 
 def killed(place: Path) -> dict[str, Any]:

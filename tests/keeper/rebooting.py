@@ -22,7 +22,7 @@ from claude_bottle.values import replace
 from claude_bottle.workflow import gates
 from tests import granting
 from tests.keeper import real
-from tests.waiting import ended
+from tests.waiting import ended, eventually
 
 AGENT = "trap 'exit 0' TERM; echo life >> lives; one >> lives; two >> lives; while :; do sleep 0.05; done"
 
@@ -45,8 +45,9 @@ def main(what: str, place: Path, settings: str) -> None:
 
 
 def again(made: Order, keeper: int, birth: Control) -> dict[str, Any]:
-    told = []
-    for name in ("one", "two"):
+    told, lives = [], made.workspace / "lives"
+    for name, before in (("one", "life"), ("two", "life life one")):
+        eventually(lambda: lives.exists() and lives.read_text().split() == before.split())  # noqa: B023
         with Control(made.paths, made.identity) as control:
             told.append(granting.grant(control, {"pip": [name]}))
     with Control(made.paths, made.identity) as control:

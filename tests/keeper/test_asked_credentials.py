@@ -12,6 +12,7 @@ import pytest
 
 from claude_bottle.errors import BottleError
 from claude_bottle.gate.config import GateConfig
+from claude_bottle.keeper import credentials
 from claude_bottle.model.credentials import BoundCredential, CredentialSpec, Secret
 from claude_bottle.model.policy import Rule
 from claude_bottle.workflow.secrets import read
@@ -167,10 +168,13 @@ def test_a_revoked_one_is_not_in_the_gate_any_more(asking: Bottle, tmp_path: Pat
         assert bottle.gate.next(lambda said: said["op"] == "policy" and bool(said["revoked"]))["credentials"] == []
 
 
-def test_one_with_a_ttl_is_read_again(asking: Bottle, tmp_path: Path) -> None:
+def test_one_with_a_ttl_is_read_again(asking: Bottle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a second, and long before it expires."""
+    monkeypatch.setattr(credentials, "_EARLIEST", 0.0001)
+    monkeypatch.setattr(credentials, "_LATEST", 0.0001)
     token = tmp_path / "token"
     token.write_text(SECRET)
-    bottle = asking(offered={"github": (spec("command", ("cat", str(token)), ttl=2),)})
+    bottle = asking(offered={"github": (spec("command", ("cat", str(token)), ttl=9999),)})
     bottle.approve(bottle.asked(wanted()))
     token.write_text("the-next-value")
     bottle.gate.next(lambda said: said["op"] == "credentials" and said["values"] == {"github": "the-next-value"})

@@ -20,19 +20,22 @@ from claude_bottle.keeper import execs, frames, pty
 from claude_bottle.keeper.client import Control
 from claude_bottle.state.paths import Paths
 from tests.keeper.conftest import Kept, Launch
-from tests.waiting import SECONDS, ended
+from tests.waiting import SECONDS, asleep, ended, eventually, stopped
 
 SHELL = ("sh", "-i")
-# A full-screen program: says its size whenever that changes, echoes keys, uses everything that must be undone.
+# A full-screen program: says its size whenever that changes, echoes keys, uses everything that must be undone. What it begins
+# with is one write, which no change of its size comes before.
 SCREEN = r"""
 import os, signal, sys, termios, tty
-def draw(*_):
+def draw(*_, first=b""):
     size = os.get_terminal_size(0)
-    os.write(1, b"\x1b[2J\x1b[Hsize %dx%d;" % (size.lines, size.columns))
+    os.write(1, first + b"\x1b[2J\x1b[Hsize %dx%d;" % (size.lines, size.columns))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])
 signal.signal(signal.SIGWINCH, draw)
 tty.setraw(0)
-os.write(1, b"\x1b[?1049h\x1b[?25l\x1b[?1002h\x1b[?1006h\x1b[?2004h\x1b[?1h\x1b[31m\x1b[>1u\x1b[c\x1b]52;c;SECRET\x07")
-draw()
+modes = b"\x1b[?1049h\x1b[?25l\x1b[?1002h\x1b[?1006h\x1b[?2004h\x1b[?1h\x1b[31m\x1b[>1u\x1b[c\x1b]52;c;SECRET\x07"
+draw(first=modes)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGWINCH])
 while key := os.read(0, 100):
     if key == b"q":
         break
@@ -87,7 +90,6 @@ def press_detach(child: Any) -> None:
 
 def test_what_is_typed_reaches_the_agent_and_its_end_gives_the_terminal_back(terminal: Terminal) -> None:
     child = terminal("start", *SHELL)
-    before = settings(child)
     line(child)
     child.expect(rb"\$ ")
     assert not cooked(child)
@@ -97,7 +99,17 @@ def test_what_is_typed_reaches_the_agent_and_its_end_gives_the_terminal_back(ter
     assert line(child) == {"how": "ended", "code": 4}
     assert line(child)["settled"]["preserved"] == ["exit 4"]
     child.expect(pexpect.EOF)
-    assert settings(child) == before
+    assert settings(child) == fresh()
+
+
+def fresh() -> list[Any]:
+    """The settings of a terminal that nobody has used."""
+    master, slave = os.openpty()
+    try:
+        return termios.tcgetattr(slave)
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_the_detach_key_leaves_and_the_agent_runs_on(terminal: Terminal) -> None:
@@ -205,9 +217,12 @@ def test_input_the_agent_did_not_take_is_not_typed_into_the_operators_shell(term
     assert b"rm -rf" not in child.before
 
 
-def test_attaching_makes_a_full_screen_program_draw_again(terminal: Terminal) -> None:
-    child = terminal("start", sys.executable, "-c", SCREEN)
-    identity = line(child)["identity"]
+def test_attaching_makes_a_full_screen_program_draw_again(
+    terminal: Terminal, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pty, "NUDGE_SECONDS", SECONDS)  # for a program that nobody lets run
+    identity = launch(sys.executable, "-c", SCREEN).identity
+    child = terminal("attach", identity)
     child.expect(rb"size 24x80;")
     press_detach(child)
     again = terminal("attach", identity)
@@ -272,7 +287,7 @@ def test_attaching_needs_a_terminal(launch: Launch) -> None:
 
 
 def test_the_recording_holds_the_filtered_output_and_no_input(terminal: Terminal, root: Path) -> None:
-    child = terminal("start", "sh", "-c", r"printf 'shown \033]52;c;HIDDEN\007'; stty -echo; read password; echo; exit 1")
+    child = terminal("start", "sh", "-c", r"stty -echo; printf 'shown \033]52;c;HIDDEN\007'; read password; echo; exit 1")
     identity = line(child)["identity"]
     child.expect(rb"shown ")
     child.send(b"hunter2\r")
@@ -350,6 +365,35 @@ def test_ctrl_c_at_an_exec_without_a_terminal_reaches_the_program(launch: Launch
     assert cli.stdout.readline() == b"up\n"
     cli.send_signal(signal.SIGINT)
     assert cli.wait(SECONDS) == 130
+
+
+def test_ctrl_c_in_the_middle_of_much_input_reaches_the_program_too(launch: Launch) -> None:
+    """It is told on the line that the input goes by, which is full: the keeper stands still."""
+    kept = launch("sleep", "1000")
+    command = [sys.executable, "-m", "tests.keeper.program", "exec", str(kept.order.paths.root), kept.identity, "pipes"]
+    program = "trap 'exit 7' INT; echo up; cat > /dev/null; exit 5"
+    cli = subprocess.Popen([*command, "sh", "-c", program], stdout=subprocess.PIPE, stdin=subprocess.PIPE)
+    assert cli.stdout is not None and cli.stdin is not None
+    assert cli.stdout.readline() == b"up\n"
+    os.kill(kept.up.keeper, signal.SIGSTOP)
+    eventually(lambda: stopped(kept.up.keeper))
+    os.set_blocking(cli.stdin.fileno(), False)
+    eventually(lambda: full(cli.stdin.fileno()) and asleep(cli.pid))  # type: ignore[union-attr]
+    cli.send_signal(signal.SIGINT)
+    os.kill(kept.up.keeper, signal.SIGCONT)
+    cli.stdin.close()
+    assert cli.wait(SECONDS) == 7
+    cli.stdout.close()
+
+
+def full(pipe: int) -> bool:
+    """Whether nothing more goes into it, for now."""
+    try:
+        while os.write(pipe, bytes(1 << 16)):
+            pass
+    except BlockingIOError:
+        return True
+    return False
 
 
 def test_programs_end_with_the_agent(launch: Launch) -> None:

@@ -135,6 +135,7 @@ def test_a_client_that_does_not_read_is_dropped_and_the_agent_goes_on(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(control, "_FINISH_SECONDS", SECONDS)  # the rest of the agent's output comes first
     kept = launch("sh", "-c", "read go; head -c 8000000 /dev/zero | tr '\\0' x; exit 5")
     with kept.control() as slow:
         slow.send({"op": "attach", "rows": 24, "cols": 80})

@@ -43,7 +43,8 @@ class Crashing(Audit):
     def record(self, kind: str, /, *, durable: bool = False, **data: object) -> None:
         self._seen += 1
         if self._seen == self.dies_at:
-            self.place.write_text(" ".join(map(str, [os.getpid(), *family(os.getpid())])))
+            (whole := self.place.with_suffix(".new")).write_text(" ".join(map(str, [os.getpid(), *family(os.getpid())])))
+            whole.rename(self.place)
             os.kill(os.getpid(), signal.SIGKILL)
         super().record(kind, durable=durable, **data)
 

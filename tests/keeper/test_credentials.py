@@ -91,7 +91,7 @@ def test_a_failure_keeps_the_old_value_until_it_expires_and_is_tried_again(rig: 
         return len(rig.told) > 1
 
     rig.refresher(shell(script), enough)
-    assert rig.told == [{"github": None}, {"github": "secret-new"}]
+    assert rig.told[:2] == [{"github": None}, {"github": "secret-new"}]  # and may expire again, where this stands still
     faults = {fault["what"]: fault["why"] for fault in rig.events("fault")}
     assert faults.keys() == {"a credential could not be read again", "a credential has expired"}
     assert faults["a credential could not be read again"] == "/bin/sh ended with exit code 4\nnot signed in"
@@ -198,10 +198,10 @@ def test_a_command_that_never_ends_is_killed_with_what_it_started(rig: Rig, tmp_
 
 
 def test_close_ends_a_running_command_and_leaves_no_descriptor(rig: Rig) -> None:
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = set(os.listdir("/proc/self/fd"))
     command = HostCommand(rig.loop, ["/bin/sleep", "300"], lambda *_: None)
     command.end()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert not set(os.listdir("/proc/self/fd")) - before  # what earlier tests left may be collected meanwhile
 
 
 @pytest.mark.parametrize("text", [b"", b"\n", b"two\nlines", "späß".encode(), b"\x1b[31m"])

@@ -130,7 +130,8 @@ def test_what_cannot_be_brought_home_stays_where_it_is_until_it_can(launch: Laun
 def test_a_killed_keeper_leaves_a_home_that_the_settlement_brings_here(launch: Launch) -> None:
     kept = launch("sh", "-c", SAY + WORK + "echo said; exec sleep 1000", backend=FarBackend())
     home = kept.order.paths.home(kept.identity)
-    eventually(lambda: (place_of(home) / "notes").exists())
+    notes = place_of(home) / "notes"
+    eventually(lambda: notes.exists() and notes.stat().st_size)
     agent = kept.agent()
     os.kill(kept.up.keeper, signal.SIGKILL)
     assert ended(agent)

@@ -151,8 +151,23 @@ def test_stop_with_keep_preserves_even_a_clean_exit(launch: Launch) -> None:
     assert Store(kept.order.paths).load(kept.identity).status == "preserved"
 
 
+class SpokenBottle(FakeBottle):
+    """Its keeper goes on once the agent has said what it has to say."""
+
+    def spawn(self, argv: Sequence[str], **options: Any) -> Any:
+        process = super().spawn(argv, **options)
+        spoken = self.boot.home / orders.CONVERSATION
+        eventually(lambda: spoken.exists() and spoken.stat().st_size)
+        return process
+
+
+class SpokenBackend(FakeBackend):
+    bottle = SpokenBottle
+
+
 def test_a_bottle_whose_time_is_up_is_stopped_and_kept(launch: Launch) -> None:
-    kept = launch("sh", "-c", SAY + "while :; do read line; done", limits=(Limit("wall", "1s", True, KEEPER),))
+    wall, said = Limit("wall", "1s", True, KEEPER), SAY + "while :; do read line; done"
+    kept = launch("sh", "-c", said, backend=SpokenBackend(), limits=(wall,))
     assert outcome(kept) == (143, ["its time was up (wall 1s)", "stopped (killed (SIGTERM))"])
     assert "hello" in archived(kept)
     assert "stop_requested" in kinds(kept)
@@ -600,11 +615,14 @@ def test_what_cannot_be_recorded_halts_the_gate_until_it_can(launch: Launch, mon
         eventually(lambda: control.status()["halted"])
         resource.prlimit(kept.up.keeper, resource.RLIMIT_FSIZE, unlimited)
         eventually(lambda: not control.status()["halted"])
+        eventually(lambda: "resume" in [data.get("heard") for data in recorded(kept)])  # what the gate answers to that
         control.stop(GRACE, keep=True)
         control.settled()
-    lines = [line.event for line in read(kept.order.paths.journal(kept.identity)) if line.event]
-    assert "resume" in [event["data"].get("heard") for event in lines]
-    assert any(event["data"].get("events_lost", 0) > 0 for event in lines)
+    assert any(data.get("events_lost", 0) > 0 for data in recorded(kept))
+
+
+def recorded(kept: Kept) -> list[dict[str, Any]]:
+    return [line.event["data"] for line in read(kept.order.paths.journal(kept.identity)) if line.event]
 
 
 def test_nothing_starts_that_cannot_be_recorded(root: Path) -> None:
@@ -628,6 +646,7 @@ def test_the_gate_holds_nothing_of_the_keepers(launch: Launch) -> None:
 def test_the_keeper_is_a_daemon_of_its_own(launch: Launch) -> None:
     kept = launch("sleep", "1000")
     pid = kept.up.keeper
+    assert kept.birth.status()["keeper"] == pid  # it has begun to wait, and opens nothing now
     assert os.getsid(pid) not in (os.getsid(0), pid)
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
     with open(f"/proc/{pid}/cmdline") as file:

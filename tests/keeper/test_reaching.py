@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from claude_bottle.errors import BottleError
 from claude_bottle.keeper.absence import NotRunning
 from claude_bottle.keeper.reaching import let_settle
 from claude_bottle.state.lock import IdentityLock
+from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import this_process
 from claude_bottle.state.store import Store
 from claude_bottle.workflow.resume import find
@@ -176,3 +178,17 @@ def test_what_starts_is_neither_running_nor_resumed(root: Path) -> None:
     for ask in (lambda: let_settle(order.paths, order.identity), lambda: find(order.paths, order.identity)):
         with pytest.raises(BottleError, match="still starting"):
             ask()
+
+
+def test_a_bottle_that_is_removed_while_it_is_looked_at_is_settled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two looks: who is at it, and whether it starts."""
+    order = orders.order(root, "sleep", "1000")
+    Store(order.paths).update(order.identity, keeper=this_process())
+    socket_of = Paths.socket
+
+    def removed(paths: Paths, identity: str) -> Path:
+        shutil.rmtree(paths.state(identity))
+        return socket_of(paths, identity)
+
+    monkeypatch.setattr(Paths, "socket", removed)
+    let_settle(order.paths, order.identity)

@@ -31,7 +31,7 @@ from claude_bottle.workflow.listing import listing
 from tests import granting
 from tests.keeper import orders
 from tests.keeper.conftest import Kept, Launch
-from tests.keeper.test_life import SAY, a_gate, config, gate_pid, outcome
+from tests.keeper.test_life import SAY, a_gate, config, gate_pid, outcome, wait_for_conversation
 from tests.waiting import ended, eventually
 
 TOOL: dict[str, object] = {"apt": ["brandnew"]}
@@ -269,6 +269,7 @@ class Unbootable(FakeBackend):
 
 def test_a_bottle_that_does_not_come_up_again_is_preserved_with_the_layer(launch: Launch, root: Path) -> None:
     kept = begun(launch, root, backend=Unbootable())
+    wait_for_conversation(kept)
     assert grant(kept)[0] == "applied"  # it is recorded, and there at the resume
     waited = kept.birth.wait()
     settled = kept.birth.settled()
@@ -368,9 +369,9 @@ def test_an_exec_beside_the_agent_ends_with_the_bottle(launch: Launch, root: Pat
 def test_a_run_goes_on_writing_where_it_wrote(launch: Launch, root: Path) -> None:
     pipes = Pipes.make()
     script = 'n=$(cat n 2>/dev/null); echo x$n > n; if [ "$n" ]; then echo second; exit 4; fi; ' + SAY + \
-        "trap 'exit 0' TERM; echo first; while :; do sleep 0.05; done"  # fmt: skip
+        "trap 'exit 0' TERM; echo first; touch said; while :; do sleep 0.05; done"  # fmt: skip
     kept = launch(order=ready(root, script, io=PIPES, pipes=pipes))
-    eventually(lambda: (kept.order.workspace / "n").exists())
+    eventually((kept.order.workspace / "said").exists)
     eventually(lambda: record(kept).status == "running")
     assert grant(kept)[0] == "applied"
     out, null = os.memfd_create("out"), os.open("/dev/null", os.O_RDONLY)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from claude_bottle.errors import BottleError
-from claude_bottle.keeper import policy_line
+from claude_bottle.keeper import gate_link, inbox, inbox_file, policy_line
+from claude_bottle.keeper.leases import Leases
 from claude_bottle.model.policy import TUNNEL, Rule
 from claude_bottle.state.record import timestamp
 from claude_bottle.supervise.inbox import MAX_OPEN
 from claude_bottle.supervise.intake import BURST
-from tests.keeper.asked import CRATES, Asked, Bottle, asking, host
+from claude_bottle.values import replace
+from tests.keeper import orders
+from tests.keeper.asked import AGENT, CRATES, Asked, Bottle, asking, host
 from tests.waiting import eventually
 
 __all__ = ["asking"]
@@ -244,11 +248,12 @@ def test_a_once_grant_that_is_used_stays_out(asking: Bottle) -> None:
     assert (policy["rules"], policy["once"], policy["revoked"]) == ([], [], [])
 
 
-def test_a_grant_until_a_time_ends_by_itself(asking: Bottle) -> None:
-    bottle = asking()
-    import time
-
-    done = bottle.approve(bottle.asked(), "until", until=timestamp(time.time() + 3))
+def test_a_grant_until_a_time_ends_by_itself(asking: Bottle, root: Path) -> None:
+    """Its operator has an hour to give it an hour; the clock of its lease says that nearly all of that has gone by."""
+    order = orders.order(root, *AGENT)
+    leases = Leases(wall=lambda: time.time() + 3599)
+    bottle = asking(order=order, inbox=replace(inbox_file.fresh(order.identity), leases=leases))
+    done = bottle.approve(bottle.asked(), "until", until=timestamp(time.time() + 3600))
     assert done["state"] == "applied"
     policy = bottle.gate.next(lambda one: one["op"] == "policy" and one["rules"] == [])
     assert policy["revoked"] == [done["grant"]]
@@ -287,13 +292,14 @@ def test_a_gate_that_never_says_that_it_is_in_force_is_not_believed_and_ended(
 
 
 def test_a_new_port_has_its_listener_before_its_policy(asking: Bottle) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    bottle = asking()
-    request = bottle.asked(host("db.example.com", port=port, tls="tunnel"))
-    assert f"a new port: {port} is opened in the bottle" in bottle.view(request)["warnings"]
-    bottle.approve(request)
+    with socket.socket() as ours:  # as long as it is not listened on, only who says the same may have it, too
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ours.bind(("127.0.0.1", 0))
+        port = ours.getsockname()[1]
+        bottle = asking()
+        request = bottle.asked(host("db.example.com", port=port, tls="tunnel"))
+        assert f"a new port: {port} is opened in the bottle" in bottle.view(request)["warnings"]
+        bottle.approve(request)
     ops = [one["op"] for one in bottle.gate.heard]
     assert ops.index("listener") < ops.index("policy")
     assert bottle.gate.listeners[0].getsockname()[1] == port
@@ -347,7 +353,8 @@ def test_what_cannot_be_written_is_not_taken_and_not_approved(asking: Bottle) ->
     assert bottle.approve(request)["state"] == "applied"
 
 
-def test_a_grant_is_revoked_even_when_that_cannot_be_written(asking: Bottle) -> None:
+def test_a_grant_is_revoked_even_when_that_cannot_be_written(asking: Bottle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "RETRY_SECONDS", 0.1)
     bottle = asking()
     grant = bottle.approve(bottle.asked())["grant"]
     os.unlink(bottle.state_file())
@@ -395,7 +402,10 @@ def test_the_operator_may_grant_on_their_own_by_the_same_way(asking: Bottle) -> 
     assert "cannot be asked for" in problem.what
 
 
-def test_what_waits_when_a_bottle_ends_is_over_and_session_grants_with_it(asking: Bottle) -> None:
+def test_what_waits_when_a_bottle_ends_is_over_and_session_grants_with_it(
+    asking: Bottle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_link, "_STOP_SECONDS", 0.5)  # nobody plays the gate meanwhile
     bottle = asking(keep=True)
     bottle.approve(bottle.asked())
     waiting = bottle.asked(host("pypi.org"), ticket="t-2")

@@ -35,7 +35,7 @@ def shelled(root: Path, script: str = LIVES, **options: Any) -> Order:
 def begun(launch: Launch, root: Path) -> Kept:
     """One that has lived for a while since its checkpoint `then`."""
     kept = launch(order=shelled(root))
-    eventually(lambda: told(kept) == ["life"])
+    eventually(lambda: told(kept) == at_home(kept) == ["life"])
     with kept.control() as control:
         assert control.checkpoint("then", checkpoints.OPERATOR) == "then"
     (kept.order.workspace / "told").write_text("life\nmore\n")
@@ -43,12 +43,15 @@ def begun(launch: Launch, root: Path) -> Kept:
 
 
 def told(kept: Kept) -> list[str]:
-    path = kept.order.workspace / "told"
-    return path.read_text().splitlines() if path.exists() else []
+    return lines(kept.order.workspace / "told")
 
 
 def at_home(kept: Kept) -> list[str]:
-    return (kept.order.paths.home(kept.identity) / "told").read_text().splitlines()
+    return lines(kept.order.paths.home(kept.identity) / "told")
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def back(kept: Kept, to: str = "then") -> str:
@@ -86,11 +89,11 @@ def test_what_its_operator_said_at_the_start_is_not_said_again(launch: Launch, r
     script = "trap 'exit 0' TERM; echo $SILENT >> ~/said; while :; do sleep 0.05; done"
     kept = launch(order=replace(shelled(root, script), harness=Prompted(), argv=("sh", "-c", script)))
     said = kept.order.paths.home(kept.identity) / "said"
-    eventually(said.exists)
+    eventually(lambda: lines(said))
     with kept.control() as control:
         control.checkpoint("then", checkpoints.OPERATOR)
     back(kept)
-    eventually(lambda: said.read_text().splitlines()[-1] == "True")
+    eventually(lambda: lines(said)[-1:] == ["True"])
 
 
 def test_a_bottle_that_was_rewound_is_kept_when_it_ends_well(launch: Launch, root: Path) -> None:
