@@ -22,10 +22,9 @@ def absence(paths: Paths, identity: str) -> NotRunning:
     from claude_bottle.state import record as records
     from claude_bottle.state.store import Store
 
-    store = Store(paths)
-    if not store.exists(identity):
+    record = Store(paths).find(identity)
+    if record is None:
         return NotRunning(f"no bottle called {identity}", do="claude-bottle ls --all lists them")
-    record = store.load(identity)
     if not records.is_alive(record.keeper):
         return NotRunning(f"{identity} is not running", do=f"claude-bottle resume {identity}")
     if record.status == records.STARTING:

@@ -28,6 +28,7 @@ from claude_bottle.keeper.reboot import Rebooter
 from claude_bottle.keeper.reports import as_error, write_report
 from claude_bottle.keeper.undo import undo_launch
 from claude_bottle.model import events
+from claude_bottle.state.lock import held_here
 
 if TYPE_CHECKING:
     from claude_bottle.keeper.beside import Beside
@@ -54,8 +55,7 @@ def keep(order: Order, birth: socket.socket) -> None:
     try:
         booted = boot(order)
     except BaseException as problem:
-        undo_launch(order.paths, order.identity, order.former)
-        tell(birth, {"op": "error", "error": as_error(order, problem).to_dict()})
+        _taken_back(order, birth, problem)
         return
     with booted.everything:
         keeper, failure = _keeper(order, booted)
@@ -65,9 +65,20 @@ def keep(order: Order, birth: socket.socket) -> None:
         # Nobody learnt that it is up (perhaps because nobody is left): the launch never happened.
         booted.everything.close()
         booted.bottle.release()
-        undo_launch(order.paths, order.identity, order.former)
-        if failure:
-            tell(birth, {"op": "error", "error": as_error(order, failure).to_dict()})
+        _taken_back(order, birth, failure)
+
+
+def _taken_back(order: Order, birth: socket.socket, failure: BaseException | None) -> None:
+    """A launch that did not happen. Its lock goes before that is told: whoever hears it may try again at once."""
+    undo_launch(order.paths, order.identity, order.former)
+    _let_go(order)
+    if failure:
+        tell(birth, {"op": "error", "error": as_error(order, failure).to_dict()})
+
+
+def _let_go(order: Order) -> None:
+    if lock := held_here(order.paths, order.identity):
+        lock.release()
 
 
 def _keeper(order: Order, booted: Booted) -> tuple[Keeper | None, BaseException | None]:
@@ -256,8 +267,6 @@ class Keeper:
             self._desk.gate_gone()
 
     def _settle(self, code: int, up: bool) -> None:
-        from claude_bottle.state.lock import held_here
-
         self.rebooter.give_up("the session has ended")
         for bound in self._bounds:
             bound.cancel()
@@ -269,9 +278,7 @@ class Keeper:
         self.clients.close()
         settlement = settle.Settlement(self.order, self.booted, code, stopped=self._stopped, reasons=self.reasons)
         settled = settlement.run() if up else settlement.finish_down()
-        lock = held_here(self.order.paths, self.order.identity)
-        if lock:
-            lock.release()  # before anyone is told that it may be resumed
+        _let_go(self.order)  # before anyone is told that it may be resumed
         self._loop.later(_FAREWELL_SECONDS, self._loop.stop)
         if self.clients.farewell({"op": "settled", **settled.to_dict()}, self._loop.stop):
             self._loop.run()

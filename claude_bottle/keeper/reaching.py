@@ -61,9 +61,8 @@ def let_settle(paths: Paths, identity: str) -> None:
 
 def _at_it(paths: Paths, identity: str) -> ProcessId | None:
     """The living process that a bottle's record names."""
-    store = Store(paths)
-    keeper = store.load(identity).keeper if store.exists(identity) else None
-    return keeper if records.is_alive(keeper) else None
+    record = Store(paths).find(identity)
+    return record.keeper if record and records.is_alive(record.keeper) else None
 
 
 def _after_a_pause(paths: Paths, identity: str, before: ProcessId) -> ProcessId | None:

@@ -36,10 +36,9 @@ def is_preserved(identity: str) -> bool:
     """Whether its state is to be kept: marked so, or interrupted. False for an unknown identity."""
     if not identity:
         return False
-    store = Store(Paths.default())
-    if not store.exists(identity):
+    record = Store(Paths.default()).find(identity)
+    if record is None:
         return False
-    record = store.load(identity)
     return bool(record.preserved) or effective_status(record) == INTERRUPTED
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# How often in a row a file may be replaced while it is being opened. Once is rare.
+_REPLACED = 100
 
 
 def ensure_private_dir(path: Path) -> None:
@@ -149,20 +151,31 @@ def open_private(path: Path | str, flags: int) -> int:
 
     FileNotFoundError when there is none; Damaged as for `read_private`.
     """
+    for _ in range(_REPLACED):
+        fd = _open(path, flags)
+        found = os.fstat(fd)
+        if found.st_nlink:
+            break
+        os.close(fd)  # replaced or removed since it was opened: what its name stands for now counts
+    else:
+        raise damaged(path, "it is replaced again and again")
     try:
-        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        _demand_private_file(path, found)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open(path: Path | str, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         raise
     except OSError as problem:
         if problem.errno == errno.ELOOP:
             raise _a_link(path) from problem
         raise cannot("open", path, problem) from problem
-    try:
-        _demand_private_file(path, os.fstat(fd))
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 def read_json(path: Path | str, limit: int) -> dict[str, object]:

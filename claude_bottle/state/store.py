@@ -70,24 +70,27 @@ class Store:
         files.sync_directory(self.paths.states)
 
     def exists(self, identity: str) -> bool:
-        path = self.paths.state(identity)
-        return path.is_dir() and not path.is_symlink()
+        path = os.path.dirname(self.paths.record_text(identity))
+        return os.path.isdir(path) and not os.path.islink(path)
 
     def load(self, identity: str) -> BottleRecord:
         """The record. BottleError for an unknown identity (exit 1), Damaged or NewerSchema where it cannot be
         used."""
-        path = self.paths.record_text(identity)
         try:
-            self.paths.check_root()
-            data = files.read_json(path, RECORD_LIMIT)
-            record = BottleRecord.from_dict(data)
+            return self._read(identity)
         except FileNotFoundError:
             raise self._missing(identity) from None
-        except records.BadRecord as problem:
-            raise damage.damaged(path, str(problem)) from problem
-        if record.identity != identity:
-            raise damage.damaged(path, f"it is the record of {records.shown(record.identity)}")
-        return record
+
+    def find(self, identity: str) -> BottleRecord | None:
+        """As `load`; None when there is no such bottle, also when it goes at this very moment."""
+        if not self.exists(identity):
+            return None
+        try:
+            return self._read(identity)
+        except FileNotFoundError:
+            if self.exists(identity):
+                raise self._missing(identity) from None
+            return None
 
     def update(self, identity: str, **changes: object) -> BottleRecord:
         """Change some fields of a record and return the new one. Concurrent updates are serialised, none is
@@ -109,7 +112,7 @@ class Store:
 
     def list(self) -> list[Entry]:
         """Every bottle, oldest first, broken ones at the end. What is not ours in `state/` is passed over."""
-        entries = [self._entry(identity) for identity in self.identities()]
+        entries = [entry for identity in self.identities() if (entry := self._entry(identity))]
         return sorted(entries, key=lambda e: (e.record is None, e.record.created if e.record else "", e.identity))
 
     def cleanup(self, identity: str) -> None:
@@ -132,6 +135,10 @@ class Store:
             lock = held or IdentityLock(self.paths, identity).acquire()
         except LockHeld as problem:
             raise still_running(identity, problem.what) from problem
+        except BottleError:
+            if self.exists(identity):
+                raise
+            return  # by somebody else, meanwhile
         try:
             transcripts.snapshot(self.paths, record)
             self._remove(identity)
@@ -173,14 +180,30 @@ class Store:
         except BottleError:
             return BottleRecord(identity, agent_of(identity), harness="", backend="")
 
-    def _entry(self, identity: str) -> Entry:
+    def _read(self, identity: str) -> BottleRecord:
+        """FileNotFoundError where there is no record."""
+        path = self.paths.record_text(identity)
+        self.paths.check_root()
         try:
-            record = self.load(identity)
+            record = BottleRecord.from_dict(files.read_json(path, RECORD_LIMIT))
+        except records.BadRecord as problem:
+            raise damage.damaged(path, str(problem)) from problem
+        if record.identity != identity:
+            raise damage.damaged(path, f"it is the record of {records.shown(record.identity)}")
+        return record
+
+    def _entry(self, identity: str) -> Entry | None:
+        """None for one that has gone since it was seen."""
+        try:
+            record = self.find(identity)
+            if record and records.effective_status(record) == records.INTERRUPTED:
+                # Its keeper may have settled it, and ended, between the two looks; now that it is dead, it writes no more.
+                record = self.find(identity)
         except records.NewerSchema as problem:
             return Entry(identity, NEWER, None, problem)
         except BottleError as problem:
             return Entry(identity, DAMAGED, None, problem)
-        return Entry(identity, records.effective_status(record), record)
+        return Entry(identity, records.effective_status(record), record) if record else None
 
     def _names(self) -> Iterator[str]:
         if not self.paths.check_root() or not files.check_private_dir(self.paths.states_text()):

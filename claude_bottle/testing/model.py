@@ -44,7 +44,9 @@ def _serve(options: argparse.Namespace) -> int:
     if options.die_with:
         _die_with(options.die_with)
     key = os.environ.get(KEY_VARIABLE)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Held back, in every thread to come, and fetched below: one that arrives just before a process sleeps does not wake it.
+    ends = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) is not signal.SIG_IGN]
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     model = ScriptedModel(
         load(options.script),
         keys=(key,) if key else (),
@@ -58,11 +60,7 @@ def _serve(options: argparse.Namespace) -> int:
         ca_file = str(model.ca_file) if model.ca_file else None
         ready = {"url": model.url, "port": model.port, "ca": ca_file, "pid": os.getpid()}
         print(json.dumps(ready), flush=True)
-        try:
-            while True:
-                signal.pause()
-        except KeyboardInterrupt:
-            return Interrupted.exit_code
+        return Interrupted.exit_code if signal.sigwait(ends) == signal.SIGINT else 0
 
 
 def _die_with(parent: int) -> None:

@@ -27,9 +27,8 @@ def turns(identity: str, paths: Paths | None = None) -> list[dict[str, Any]]:
 
 def _main_file(paths: Paths, identity: str) -> Path | None:
     """The main transcript: archived first what the home has, so that only files of ours are read from here on."""
-    store = Store(paths)
-    if store.exists(identity):
-        record = store.load(identity)
+    record = Store(paths).find(identity)
+    if record:
         found = harnesses.get(record.harness).transcript_files(paths.home(identity), record.session_id)
         transcripts.snapshot(paths, record, found)
     try:

@@ -66,8 +66,8 @@ def find(paths: Paths, identity: str) -> tuple[BottleRecord | None, BottleRecord
 
     let_settle(paths, identity)
     store = Store(paths)
-    if store.exists(identity):
-        record = store.load(identity)
+    record = store.find(identity)
+    if record:
         if alive(record):
             raise BottleError(f"{identity} is running", do=f"claude-bottle attach {identity}")
         if effective_status(record) == INTERRUPTED:

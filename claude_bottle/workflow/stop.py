@@ -34,10 +34,9 @@ def stop(identity: str, *, keep: bool, timeout: float, paths: Paths | None = Non
 
 def _tell_kept(paths: Paths, identity: str) -> None:
     """What became of a bottle that somebody else has ended."""
-    store = Store(paths)
-    if not store.exists(identity):
+    record = Store(paths).find(identity)
+    if record is None:
         return
-    record = store.load(identity)
     if records.effective_status(record) == records.INTERRUPTED:
         _warn_killed()
     else:

@@ -1,9 +1,9 @@
 """What a copy was made from: recorded when it is made, from the operator's directory, so that later it can be told what the
 bottle changed and what the host did.
 
-A file of the host whose stat is still the recorded one is itself the original (ctime cannot be set), so nothing is hashed
-and little is kept: the content of small files, smallest first, in one pack, for those that the host changes meanwhile.
-The record lies beside the bottle's state and is never seen in a bottle.
+A file of the host whose stat is still the recorded one is itself the original (ctime cannot be set, and nothing is copied
+before its clock has moved on), so nothing is hashed and little is kept: the content of small files, smallest first, in one
+pack, for those that the host changes meanwhile. The record lies beside the bottle's state and is never seen in a bottle.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,10 @@ SCHEMA = 1
 MAX_PACK, MAX_PACKED_FILE = 64 << 20, 256 << 10
 _MANIFEST, _PACK, _LIMIT = "manifest.json", "content.pack", 1 << 30
 _IGNORE = ".dockerignore"
+# CLOCK_REALTIME_COARSE of clock_gettime(2), by which files are stamped: Python has no name for it.
+_FILES_CLOCK = 5
+# Many of its ticks; a ctime further ahead is of another clock, or of before this one was set.
+_AHEAD_NS, _PAUSE = 100_000_000, 0.001
 
 
 class Original(NamedTuple):
@@ -98,6 +103,7 @@ def record(source: Path, directory: Path, *, belongs_to: Path | None = None, ign
                  if entry.kind != OTHER}  # fmt: skip
         if tree.notes:
             raise BottleError("cannot note what is copied", why=tree.notes[0])
+        _outwait(max((changed for _, (_, changed, _) in found.values()), default=0))
         files.ensure_private_dir(directory)
         places = _pack(tree, directory, {path: entry for path, (entry, _) in found.items()})
         rules = content(tree, _IGNORE, ignore.MAX_BYTES) if ignoring and _is_file(tree.stat(_IGNORE)) else b""
@@ -105,6 +111,13 @@ def record(source: Path, directory: Path, *, belongs_to: Path | None = None, ign
                 "entries": {path: _values(*about, places.get(path, -1)) for path, about in found.items()}}  # fmt: skip
         record_refs(tree, directory, belongs_to)
         files.write_atomic(directory / _MANIFEST, json.dumps(data, separators=(",", ":")).encode())
+
+
+def _outwait(changed: int) -> None:
+    """Until the kernel's clock of files is past this ctime: whatever is changed from now on gets a later one, also where its
+    ticks are of some milliseconds."""
+    while 0 <= changed - time.clock_gettime_ns(_FILES_CLOCK) < _AHEAD_NS:
+        time.sleep(_PAUSE)
 
 
 def record_refs(tree: Directory, directory: Path, belongs_to: Path | None = None) -> None:

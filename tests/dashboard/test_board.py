@@ -25,12 +25,12 @@ def until(board: Board, condition: Callable[[], object]) -> None:
 
 def test_a_request_appears_without_being_asked_for(paths: Paths, keeper: Keeper) -> None:
     made = keeper("reviewer-p02mfe")
-    board = Board(paths)
-    until(board, lambda: board.bottles["reviewer-p02mfe"].asked)
     heard: list[int] = []
-    board._notify = lambda: heard.append(1)
+    board = Board(paths, lambda: heard.append(1))
+    until(board, lambda: board.bottles["reviewer-p02mfe"].asked)
+    eventually(lambda: len(heard) == 2)  # its status, and that there is nothing: each is told once it can be taken in
     made.ask(1, HOST)
-    eventually(lambda: heard)
+    eventually(lambda: len(heard) == 3)
     board.absorb()
     assert [item.view["title"] for item in board.waiting] == ["a host"]
 

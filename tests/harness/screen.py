@@ -13,7 +13,8 @@ from typing import Self
 from tests.waiting import SECONDS, eventually
 
 # tmux itself may never learn of the end: at times 3.3a misses the signal, keeps a zombie and shows no status.
-_TELL = '"$@"; echo $? > "$0"'
+# Programs believe these variables more than the terminal.
+_TELL = 'unset COLUMNS LINES; "$@"; echo $? > "$0"'
 _numbers = itertools.count()
 
 
@@ -65,11 +66,17 @@ class Screen:
         return shown
 
     def exit_code(self) -> int:
-        try:
-            eventually(lambda: self._code.exists() and self._code.read_text().endswith("\n"))
-        except AssertionError:
-            raise TimeoutError(f"the program did not end; it shows:\n{self.text()}") from None
+        if not self.ends(SECONDS):
+            raise TimeoutError(f"the program did not end; it shows:\n{self.text()}")
         return int(self._code.read_text())
+
+    def ends(self, seconds: float) -> bool:
+        """Whether the program ends within the time."""
+        try:
+            eventually(lambda: self._code.exists() and self._code.read_text().endswith("\n"), seconds)
+        except AssertionError:
+            return False
+        return True
 
     def tmux(self, *argv: str) -> str:
         """A command of the terminal's own; what it says."""

@@ -323,6 +323,32 @@ def test_a_failed_resume_brings_the_former_record_back(launch: Launch) -> None:
     assert verify(paths.journal(kept.identity), found.journal) == []
 
 
+def test_what_is_told_to_have_failed_may_be_tried_again_at_once(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = launch("sh", "-c", "exit 3")
+    outcome(kept)
+    paths, go, real = kept.order.paths, tmp_path / "go", os._exit
+
+    def lingering(code: int) -> None:
+        """A keeper that is given no time to end."""
+        if os.getpid() != os.getsid(0):  # it, and not the one between it and us
+            eventually(go.exists)
+        real(code)
+
+    former = Store(paths).load(kept.identity)
+    lock = IdentityLock(paths, kept.identity).acquire()
+    monkeypatch.setattr(os, "_exit", lingering)
+    try:
+        with pytest.raises(BottleError, match="no"):
+            start(orders.for_record(paths, former, "true", former=former, backend=FakeBackend(fails=BottleError("no"))))
+        lock.release()
+        with IdentityLock(paths, kept.identity):
+            pass
+    finally:
+        go.touch()
+
+
 def test_an_unexpected_error_of_the_boot_is_reported_with_a_report(root: Path) -> None:
     order = orders.order(root, "true", io=PIPES)  # without pipes
     with pytest.raises(BottleError, match="needs a terminal or pipes"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,34 @@ def test_a_file_with_another_name_is_not_read(place: Path) -> None:
     files.write_atomic(place / "a", b"x")
     os.link(place / "a", place / "b")
     with pytest.raises(Damaged, match="another name"):
+        files.read_private(place / "a", 100)
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, name: str, happens: Callable[[], object]) -> None:
+    """Something happens just after a file of that name was opened, once."""
+    real, left = os.open, [happens]
+
+    def opening(path: object, *args: object, **kwargs: int) -> int:
+        fd = real(path, *args, **kwargs)  # type: ignore[arg-type]
+        if left and str(path).endswith(name):
+            left.pop()()
+        return fd
+
+    monkeypatch.setattr(os, "open", opening)
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_read_as_it_is_now(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write_atomic(place / "a", b"old")
+    meanwhile(monkeypatch, "a", lambda: files.write_atomic(place / "a", b"new"))
+    assert files.read_private(place / "a", 100) == b"new"
+
+
+def test_a_file_that_is_removed_while_it_is_opened_is_missing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write_atomic(place / "a", b"old")
+    meanwhile(monkeypatch, "a", (place / "a").unlink)
+    with pytest.raises(FileNotFoundError):
         files.read_private(place / "a", 100)
 
 

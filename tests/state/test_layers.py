@@ -17,7 +17,8 @@ from claude_bottle.state.merged import Merged
 @pytest.fixture
 def begun(tmp_path: Path) -> Layers:
     source = tmp_path / "source"
-    source.mkdir(mode=0o750)
+    source.mkdir()
+    source.chmod(0o750)
     (source / "a").write_text("original")
     return layers.begin_at(tmp_path / "layers", source)
 

@@ -101,15 +101,17 @@ def test_a_forked_keeper_keeps_it_when_its_parent_lets_go(bottle: str, paths: Pa
 
 
 def test_a_program_started_by_the_holder_does_not_inherit_it(bottle: str, paths: Paths) -> None:
+    """Once it runs: Popen returns when exec has begun to close descriptors, and a lock goes a moment after its own."""
     lock = IdentityLock(paths, bottle).acquire()
-    child = subprocess.Popen(["sleep", "60"], close_fds=False)
+    argv = ["sh", "-c", "echo up; exec cat"]
+    child = subprocess.Popen(argv, close_fds=False, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
+        assert first_word(child) == "up"
         lock.release()
         with IdentityLock(paths, bottle):
             pass
     finally:
-        child.kill()
-        child.wait()
+        end(child)
 
 
 def test_a_lock_on_removed_state_is_worth_nothing(bottle: str, paths: Paths, store: Store) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.model.capability import Capability
+from claude_bottle.state import record as records
 from claude_bottle.state.damage import Damaged
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
@@ -219,6 +220,45 @@ def test_a_record_whose_pid_lives_as_someone_else_is_interrupted(store: Store, r
     assert store.list()[0].status == "interrupted"
 
 
+def test_a_bottle_that_is_settled_and_left_by_its_keeper_while_it_is_listed_is_not_interrupted(
+    store: Store, record: BottleRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = subprocess.Popen(["sleep", "600"])
+    started = records.start_time_of(keeper.pid)
+    assert started is not None
+    store.create(record._replace(status="running", keeper=this_process()._replace(pid=keeper.pid, start_time=started)))
+    real = records.is_alive
+
+    def ending(process: records.ProcessId | None) -> bool:
+        """The record was read; now its keeper has its last words and goes."""
+        if keeper.poll() is None:
+            store.update(record.identity, status="settled", keeper=None)
+            keeper.kill()
+            keeper.wait()
+        return real(process)
+
+    monkeypatch.setattr(records, "is_alive", ending)
+    assert [entry.status for entry in store.list()] == ["settled"]
+
+
+@pytest.mark.parametrize("look", ["identities", "exists"])
+def test_a_bottle_that_goes_just_after_it_was_seen_is_none_and_no_damaged_one(
+    store: Store, bottle: str, look: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(store, look)
+
+    def going(*args: str) -> object:
+        seen = real(*args)
+        shutil.rmtree(store.paths.state(bottle), ignore_errors=True)
+        return seen
+
+    monkeypatch.setattr(store, look, going)
+    if look == "identities":
+        assert store.list() == []
+    else:
+        assert store.find(bottle) is None
+
+
 def test_cleanup_removes_the_state_and_keeps_the_conversation(store: Store, bottle: str) -> None:
     conversation(store.paths, bottle)
     store.paths.run_dir.mkdir()
@@ -234,6 +274,21 @@ def test_cleanup_of_nothing_and_twice_is_harmless(store: Store, bottle: str) -> 
     store.cleanup("docs-000000")
     store.cleanup(bottle)
     store.cleanup(bottle)
+
+
+def test_cleanup_of_what_somebody_else_removes_just_then_is_harmless(
+    store: Store, bottle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = store.load
+
+    def going(identity: str) -> BottleRecord:
+        record = real(identity)
+        shutil.rmtree(store.paths.state(identity))
+        return record
+
+    monkeypatch.setattr(store, "load", going)
+    store.cleanup(bottle)
+    assert store.identities() == []
 
 
 def test_cleanup_of_damaged_state_keeps_the_conversation(store: Store, bottle: str) -> None:

@@ -124,7 +124,9 @@ def test_a_name_that_leads_elsewhere_is_not_archived(paths: Paths, live: BottleR
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "socket"])
-def test_what_is_no_regular_file_is_passed_over_without_waiting(paths: Paths, live: BottleRecord, kind: str) -> None:
+def test_what_is_no_regular_file_is_passed_over_without_waiting(
+    paths: Paths, live: BottleRecord, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import socket
 
     place = home(paths, live) / PROJECT / "other.jsonl"
@@ -134,7 +136,7 @@ def test_what_is_no_regular_file_is_passed_over_without_waiting(paths: Paths, li
     elif kind == "directory":
         place.mkdir()
     else:
-        os.chdir(place.parent)
+        monkeypatch.chdir(place.parent)
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(place.name)
     transcripts.snapshot(paths, live)

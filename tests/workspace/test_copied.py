@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def test_every_change_is_seen_whatever_time_it_claims_and_whatever_the_host_did_
     if (handed.bottle / "src/a.py").exists():
         os.utime(handed.bottle / "src/a.py", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert handed.changed() == wanted
+
+
+def test_what_the_host_changes_once_it_is_noted_has_a_later_ctime_however_quick_disk_and_host_are(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+    for number in range(20):
+        plant(yard.host, {"a": str(number)})
+        base.record(yard.host, yard.place / "base")
+        assert time.clock_gettime_ns(base._FILES_CLOCK) > (yard.host / "a").stat().st_ctime_ns
 
 
 def test_what_was_left_out_and_what_is_only_newer_is_no_change(handed: Yard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,14 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a 
 
 @pytest.fixture
 def begun(yard: Yard) -> Layers:
+    """A layer over a small project, whose files are older than it."""
     repository(yard.host, {"a": "a\n", "gone": "g\n", "dir/one": "1", "dir/two": "2", "kept": "k\n"})
-    return layers.begin_at(yard.place / "layers", yard.host)
+    newest = max(path.lstat().st_ctime_ns for path in yard.host.rglob("*"))
+    while True:  # until the clock of files has moved on: its tick is some milliseconds
+        made = layers.begin_at(yard.place / "layers", yard.host)
+        if made.since > newest:
+            return made
+        shutil.rmtree(made.directory)
 
 
 def opened(yard: Yard, begun: Layers) -> OverlaidWork:

@@ -63,8 +63,7 @@ def bring_home(identity: str) -> None:
 
 def _record(identity: str) -> BottleRecord | None:
     """None where there is no state, or only damaged state."""
-    store = Store(Paths.default())
     try:
-        return store.load(identity) if store.exists(identity) else None
+        return Store(Paths.default()).find(identity)
     except Damaged:
         return None

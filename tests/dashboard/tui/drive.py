@@ -14,6 +14,9 @@ from claude_bottle.dashboard.tui.dialog import Dialog
 from claude_bottle.state.paths import Paths
 from tests.waiting import SECONDS
 
+# A key goes from the app to the widget that has the focus, and up again from one to the next: each has a queue of its own.
+_HOPS = 10
+
 
 class Driver:
     def __init__(self, app: Dashboard, pilot: Pilot[None]) -> None:
@@ -34,7 +37,17 @@ class Driver:
         await self.until(lambda: all(word in self.screen for word in words))
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
+        """One after the other, each once the one before has had its effect. The pilot alone goes on when this process was
+        given no time for a moment: to it, that looks like having nothing more to do."""
+        for key in keys:
+            await self.pilot.press(key)
+            for _ in range(_HOPS):
+                await self.pilot._wait_for_screen()
+
+    async def read_to_end(self, dialog: Dialog) -> None:
+        """Screenful by screenful; from its beginning again where one was scrolled over before it was drawn."""
+        while not dialog.deciding.complete:
+            await self.press("home", *["space"] * (dialog.deciding.total // max(dialog.text.size.height - 1, 1) + 1))
 
     async def open_request(self) -> Dialog:
         """The first request in its dialog, armed."""

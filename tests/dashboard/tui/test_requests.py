@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from textual import events
 
+from claude_bottle.dashboard.tui.dialog import Dialog
 from claude_bottle.state.marker import marker
 from claude_bottle.state.paths import Paths
 from tests.dashboard.keepers import HOST, FakeKeeper
@@ -63,12 +64,13 @@ def test_what_was_not_scrolled_to_its_end_cannot_be_approved(paths: Paths, made:
         await at.press("2", "enter")
         await at.sees("read it to its end first")
         dialog = at.app.screen
-        await at.until(lambda: dialog.deciding.armed)  # type: ignore[attr-defined]
+        assert isinstance(dialog, Dialog)
+        await at.until(lambda: dialog.deciding.armed)
         await at.press("end", "s")
         assert "read it to its end first" in at.screen
-        await at.until(lambda: dialog.deciding.armed)  # type: ignore[attr-defined]
+        await at.until(lambda: dialog.deciding.armed)
         assert not made.decided
-        await at.press("home", *["space"] * 6)
+        await at.read_to_end(dialog)
         await at.armed()
         await at.decide("s", lambda: made.decided)
 
@@ -82,6 +84,7 @@ def test_keys_typed_ahead_of_the_dialog_decide_nothing(paths: Paths, made: FakeK
     async def scenario(at: Driver) -> None:
         await at.sees("waiting for you")
         await at.press("2", "enter")
+        await at.until(lambda: isinstance(at.app.screen, Dialog))
         for char in "soa":
             at.app.screen.post_message(events.Key(char, char))
         await at.armed()

@@ -129,7 +129,7 @@ def test_a_session_that_ends_while_attached_is_a_line_on_the_page(
     screen.press("a")
     screen.wait("here we are")
     screen.press("Enter")
-    screen.wait("preserved")
+    screen.wait(r"1 bottles[\s\S]*preserved")  # on the page: it is said in the terminal that was lent, too
     screen.press("q")
     assert screen.exit_code() == 0
 
