@@ -343,7 +343,7 @@ def test_a_program_whose_operator_goes_is_hung_up_on(launch: Launch, monkeypatch
     kept = launch("sleep", "1000")
     command = [sys.executable, "-m", "tests.keeper.program", "exec", str(kept.order.paths.root), kept.identity, "pipes"]
     cli = subprocess.Popen(
-        [*command, "sh", "-c", "trap 'echo > hup; exit' HUP; echo $$; sleep 1000 & wait"],
+        [*command, "sh", "-c", "trap 'echo > hup; exit' HUP; echo $$; while :; do sleep 0.2; done"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

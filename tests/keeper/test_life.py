@@ -131,11 +131,11 @@ def ignores(kept: Kept, number: signal.Signals) -> None:
 
 
 def test_stop_hangs_up_on_what_ignores_sigterm_and_kills_what_ignores_that(launch: Launch) -> None:
-    kept = launch("sh", "-c", "trap '' TERM; while :; do sleep 1000; done")
+    kept = launch("sh", "-c", "trap '' TERM; while :; do sleep 0.2; done")
     with kept.control() as control:
         ignores(kept, signal.SIGTERM)
         assert control.stop(0.4, keep=False).code in (129, 137)
-    kept = launch("sh", "-c", "trap '' TERM HUP; while :; do sleep 1000; done")
+    kept = launch("sh", "-c", "trap '' TERM HUP; while :; do sleep 0.2; done")
     with kept.control() as control:
         ignores(kept, signal.SIGHUP)
         assert control.stop(0.2, keep=False).code == 137
