@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from claude_bottle.digests import sha256
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import Skill
 from claude_bottle.state.beneath import open_beneath

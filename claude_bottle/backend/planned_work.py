@@ -14,7 +14,6 @@ from claude_bottle.errors import BottleError, Refused
 from claude_bottle.harness.base import WORKSPACE
 from claude_bottle.model.plan import Workspace
 from claude_bottle.redact import printable
-from claude_bottle.state import layers
 from claude_bottle.state.paths import Paths
 
 if TYPE_CHECKING:
@@ -69,7 +68,11 @@ def planned_workspace(
 
 def _left_layers(paths: Paths, identity: str | None) -> str:
     """Why a bottle that is resumed goes on from a private directory, in words; "" if it does not."""
-    if identity is None or not paths.workspace(identity).is_dir() or layers.load(paths, identity) is not None:
+    if identity is None or not paths.workspace(identity).is_dir():
+        return ""
+    from claude_bottle.state import layers
+
+    if layers.load(paths, identity) is not None:
         return ""
     return "its work became one when it was resumed where there was none"
 
@@ -92,7 +95,11 @@ def _source(spec: BottleSpec) -> str:
 def _edits(paths: Paths, identity: str | None, source: str) -> list[str]:
     """What the host changed below a private layer since it was begun: the agent sees it now where it has not changed the
     same file itself."""
-    begun = layers.load(paths, identity) if identity else None
+    if not identity:
+        return []
+    from claude_bottle.state import layers
+
+    begun = layers.load(paths, identity)
     if begun is None or str(begun.source) != source:
         return []
     from claude_bottle.state import host_edits

@@ -13,13 +13,13 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 from claude_bottle import proc
 from claude_bottle.backend import childhood, idmaps
 from claude_bottle.backend import namespaces as ns
+from claude_bottle.digests import sha256
 from claude_bottle.errors import BottleError
 from claude_bottle.state.removal import remove_tree
 

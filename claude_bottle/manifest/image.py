@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from hashlib import sha256
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
+from claude_bottle.digests import sha256
 from claude_bottle.errors import BottleError
 from claude_bottle.manifest.bottle import Image, Limits
 from claude_bottle.model.durations import seconds

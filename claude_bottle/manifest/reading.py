@@ -11,10 +11,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.digests import sha256
 from claude_bottle.errors import BottleError
 from claude_bottle.redact import printable
 from claude_bottle.values import dataclass

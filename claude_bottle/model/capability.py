@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from hashlib import sha256
 
+from claude_bottle.digests import sha256
 from claude_bottle.errors import Refused
 from claude_bottle.patterns import regex
 from claude_bottle.redact import printable

@@ -8,9 +8,9 @@ session) stay out of the digest: the same manifest on the same host gives the sa
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from claude_bottle.digests import sha256
 from claude_bottle.model.credentials import CredentialSpec
 from claude_bottle.model.policy import Rule
 from claude_bottle.values import asdict, dataclass, field

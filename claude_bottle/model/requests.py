@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from claude_bottle.digests import sha256
 from claude_bottle.model.changes import Change, CredentialChange, EgressChange, stored
 from claude_bottle.model.push_change import PushChange
 from claude_bottle.values import dataclass, replace

@@ -14,9 +14,9 @@ import fcntl
 import json
 import os
 import time
-from hashlib import sha256
 from pathlib import Path
 
+from claude_bottle.digests import sha256
 from claude_bottle.errors import BottleError
 from claude_bottle.model.events import NOTE
 from claude_bottle.state import damage, files

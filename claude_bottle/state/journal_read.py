@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from claude_bottle.digests import sha256
 from claude_bottle.state import files
 
 if TYPE_CHECKING:

@@ -28,17 +28,15 @@ from claude_bottle.manifest.mounts import check_on_host
 from claude_bottle.model.credentials import BoundCredential
 from claude_bottle.model.names import new_session_id
 from claude_bottle.model.plan import BottlePlan
-from claude_bottle.state import transcripts
 from claude_bottle.state.beneath import open_up
 from claude_bottle.state.config import Settings
 from claude_bottle.state.files import ensure_private_dir, write_atomic
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import STARTING, BottleRecord, this_process, timestamp
-from claude_bottle.state.spent import read_spent
 from claude_bottle.state.store import Store
 from claude_bottle.values import replace
-from claude_bottle.workflow import gates, reaping, roots, secrets
+from claude_bottle.workflow import reaping, secrets
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 PROXY = "http://127.0.0.1:3128"
@@ -90,6 +88,10 @@ def order(
             backend, mounts = get_bottle_backend(plan.backend), program_mounts(program)
             begun = backend.begin(plan, mounts)
             log.mark("begun")
+            # What an engine that has been asked need not wait for.
+            from claude_bottle.state.spent import read_spent
+            from claude_bottle.workflow import gates, roots
+
             if fork is not None:
                 record = Store(paths).update(plan.slug, session_id=fork())
             record, conversation = _furnish(paths, plan, record, harness, archived)
@@ -130,6 +132,8 @@ def _furnish(
     """What the state directory needs before a boot; the record, and whether its home has a conversation to go on with."""
     home = paths.home(plan.slug)
     if archived is not None:
+        from claude_bottle.state import transcripts
+
         transcripts.restore(paths, plan.slug, home)
     write_atomic(paths.plan(plan.slug), json.dumps(plan.to_dict(), indent=2).encode())
     if plan.resume_of is not None:

@@ -7,10 +7,10 @@ the operator's trust in exactly that content, since what it grants was written b
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from claude_bottle.digests import sha256
 from claude_bottle.errors import BottleError
 from claude_bottle.harness import TABLE as HARNESSES
 from claude_bottle.manifest import Manifest, schema, starter

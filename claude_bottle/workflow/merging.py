@@ -13,11 +13,11 @@ import json
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from claude_bottle import log
+from claude_bottle.digests import sha256
 from claude_bottle.errors import BottleError, Refused
 from claude_bottle.manifest import Manifest
 from claude_bottle.manifest.patch import patched

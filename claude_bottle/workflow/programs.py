@@ -15,7 +15,6 @@ from claude_bottle.harness.progress import ProgressLine
 from claude_bottle.model.plan import BottlePlan
 from claude_bottle.state.paths import Paths
 from claude_bottle.values import replace
-from claude_bottle.workflow import gates
 
 
 def provide(spec: BottleSpec, plan: BottlePlan, paths: Paths, stage: Path) -> tuple[Program, BottlePlan]:
@@ -29,6 +28,8 @@ def provide(spec: BottleSpec, plan: BottlePlan, paths: Paths, stage: Path) -> tu
     with ProgressLine() as progress:
         backend.provide(spec, plan, progress)
         if plan.layers:
+            from claude_bottle.workflow import gates
+
             build_layers(backend, plan, progress, gates.outlet(paths))
     return program, plan
 

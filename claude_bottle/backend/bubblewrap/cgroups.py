@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from hashlib import sha256
 from pathlib import Path
 
 from claude_bottle.backend import idmaps
+from claude_bottle.digests import sha256
 from claude_bottle.errors import EnvironmentLacks
 from claude_bottle.values import dataclass
 

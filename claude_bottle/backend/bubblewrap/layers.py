@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from claude_bottle.backend import packages, subids
 from claude_bottle.backend.base import Images
 from claude_bottle.backend.bubblewrap import distribution
 from claude_bottle.backend.bubblewrap.layer_store import LayerStore
+from claude_bottle.digests import sha256
 from claude_bottle.errors import BottleError, EnvironmentLacks, Refused
 from claude_bottle.model.capability import APT, DOCKERFILE, MAX_LAYERS, Capability
 from claude_bottle.model.plan import BottlePlan, Layer

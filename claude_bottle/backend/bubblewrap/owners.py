@@ -8,12 +8,12 @@ through id-mapped mounts. Nothing here is kept; a map lives as long as its user 
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from typing import NamedTuple
 
 from claude_bottle.backend import idmaps
 from claude_bottle.backend import namespaces as ns
 from claude_bottle.backend.base import GID, UID
+from claude_bottle.digests import sha256
 
 # systemd hands out up to 0x6FFFFFFF to containers, and subuid ranges end below; uids above 2^31 confuse
 # programs.

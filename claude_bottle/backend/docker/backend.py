@@ -71,7 +71,10 @@ class DockerBackend(Backend):
         from claude_bottle.backend import planning
 
         paths = Paths.default()
-        recipes, machine = images.recipes_for(spec, paths), placement.machine(self._engine)
+        recipes = images.recipes_for(spec, paths)
+        if spec.headless:  # nobody takes his time to read the plan
+            images.foresee(self._engine, recipes)
+        machine = placement.machine(self._engine)
         gate: tuple[Recipe, ...] = ()
         if self._gate_place() == placement.CONTAINER:
             from claude_bottle.backend.docker import gate_image

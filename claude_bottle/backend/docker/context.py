@@ -11,8 +11,8 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+from claude_bottle.backend.docker.recipe import File
 from claude_bottle.errors import BottleError
 from claude_bottle.state import ignore
 from claude_bottle.state.beneath import make_dirs_beneath, open_beneath
@@ -20,14 +20,6 @@ from claude_bottle.state.beneath import make_dirs_beneath, open_beneath
 MAX_FILES, MAX_BYTES = 20_000, 2 << 30
 _LINK, _DIRECTORY, _PIECE = "link ", "directory ", 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class File(NamedTuple):
-    """One entry of a build context: its name there, where it lies on the host, what stands for its content."""
-
-    name: str
-    source: str
-    identity: str
 
 
 def read(directory: Path) -> tuple[File, ...]:

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 import claude_bottle
 from claude_bottle.backend.docker.argv import check_image
-from claude_bottle.backend.docker.context import File
 from claude_bottle.backend.docker.gate_container import GATE_GID, GATE_UID, PLACE
 from claude_bottle.backend.docker.images import chosen_base
-from claude_bottle.backend.docker.recipe import Recipe
+from claude_bottle.backend.docker.recipe import File, Recipe
 from claude_bottle.errors import EnvironmentLacks
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from claude_bottle import harness as harnesses
 from claude_bottle import proc
 from claude_bottle.backend.base import Images
-from claude_bottle.backend.docker import context, dockerfile
+from claude_bottle.backend.docker import dockerfile
 from claude_bottle.backend.docker.argv import check_image
 from claude_bottle.backend.docker.recipe import REPOSITORY, Recipe, chain
 from claude_bottle.errors import BottleError, EnvironmentLacks
@@ -58,6 +58,15 @@ def missing(engine: Engine, recipes: Sequence[Recipe]) -> tuple[Recipe, ...]:
     return tuple(wanted)
 
 
+def foresee(engine: Engine, recipes: Sequence[Recipe]) -> None:
+    """Ask what `missing` will ask first, without waiting."""
+    engine.ask_ahead(_path(recipes[-1].tag))
+
+
+def _path(tag: str) -> str:
+    return f"/images/{tag}/json"
+
+
 def exists(engine: Engine, name: str) -> bool:
     """Whether the engine has an image of this name, ours or not."""
     return _digest_of(engine, check_image(name)) is not None
@@ -65,7 +74,7 @@ def exists(engine: Engine, name: str) -> bool:
 
 def _digest_of(engine: Engine, tag: str) -> str | None:
     """What an image says it was made from; None when there is no such image."""
-    asked = engine.ask("GET", f"/images/{tag}/json")
+    asked = engine.ask("GET", _path(tag))
     if asked is not None and asked[0] == 404:
         return None
     if asked is not None and asked[0] == 200 and isinstance(asked[1], dict):
@@ -132,6 +141,8 @@ def _fill(directory: Path, recipe: Recipe) -> None:
     place = directory / "context"
     place.mkdir()
     if recipe.directory:
+        from claude_bottle.backend.docker import context
+
         context.copy(recipe.directory, recipe.files, place)
         return
     for file in recipe.files:

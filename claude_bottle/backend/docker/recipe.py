@@ -7,20 +7,18 @@ planned without asking the engine. Reads files, writes nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping
 from functools import cache
-from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from claude_bottle.backend.docker import context, dockerfile
+from claude_bottle.backend.docker import dockerfile
 from claude_bottle.backend.docker.argv import check_image
-from claude_bottle.backend.docker.context import File
+from claude_bottle.digests import sha256
 from claude_bottle.errors import BottleError
 from claude_bottle.model.capability import instructions
 from claude_bottle.patterns import regex
@@ -32,6 +30,14 @@ REPOSITORY = "claude-bottle"
 # Bumped when what an image must hold changes in a way no text or file of a recipe shows.
 VERSION = 1
 _REMOTE = regex(r"://|git@|\$|^github\.com/|\.git\b")
+
+
+class File(NamedTuple):
+    """One entry of a build context: its name there, where it lies on the host, what stands for its content."""
+
+    name: str
+    source: str
+    identity: str
 
 
 class Recipe(NamedTuple):
@@ -48,7 +54,7 @@ class Recipe(NamedTuple):
     @property
     def digest(self) -> str:
         said = [VERSION, self.kind, self.parent, self.text, [(file.name, file.identity) for file in self.files], self.network]
-        return hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
+        return sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def tag(self) -> str:
@@ -93,6 +99,7 @@ def _program(parent: str, program: Mapping[str, str], version: str) -> Recipe:
 
 def _own(image: Image) -> Recipe:
     """The operator's Dockerfile with its directory as context, as `docker build` takes it."""
+    from claude_bottle.backend.docker import context
     from claude_bottle.manifest.image import dockerfile as read_dockerfile
 
     data = read_dockerfile(image.directory, image.dockerfile)
@@ -122,5 +129,4 @@ def _takes(words: list[str]) -> bool:
 
 
 def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path.read_bytes()).hexdigest()

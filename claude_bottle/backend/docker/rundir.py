@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.base import GID, HOSTNAME, UID, USER
+from claude_bottle.digests import sha256
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import HOME
 from claude_bottle.state import files

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from pathlib import Path
 
+from claude_bottle.digests import sha256
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import Progress
 from claude_bottle.model.capability import Capability
