@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import subprocess
 import sys
 
+import pytest
+
+from claude_bottle.digests import sha256
+from claude_bottle.patterns import regex
+
 OFF_THE_WAY = {
-    "asyncio", "cryptography", "dataclasses", "h11", "importlib.resources", "jsonschema", "shutil", "ssl",
+    "asyncio", "cryptography", "dataclasses", "h11", "hashlib", "importlib.resources", "jsonschema", "shutil", "ssl",
     "subprocess", "tempfile", "zipfile",
 }  # fmt: skip
 ON_THE_WAY = (
@@ -21,3 +28,13 @@ def test_a_launch_loads_nothing_that_can_wait_or_be_done_without() -> None:
     loaded = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "claude_bottle.workflow.start" in loaded
     assert not OFF_THE_WAY & set(loaded)
+
+
+def test_what_stands_for_a_slower_one_does_the_same() -> None:
+    assert sha256(b"x").hexdigest() == hashlib.sha256(b"x").hexdigest()
+    late, usual = regex(r"(?P<letter>[a-z])x", re.IGNORECASE), re.compile(r"(?P<letter>[a-z])x", re.IGNORECASE)
+    for found in (late.fullmatch("AX"), late.search("..bX"), late.match("axe")):
+        assert found and found["letter"] in "Aba"
+    assert (late.sub("", "1AX2"), late.pattern, late.groupindex) == ("12", usual.pattern, usual.groupindex)
+    with pytest.raises(re.error):
+        regex("(").fullmatch("")
