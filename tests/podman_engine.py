@@ -158,3 +158,7 @@ def podman_user() -> Iterator[tuple[Person, Podman]]:
                 yield replace(person, prefix=found.prefix, env=env), found
         finally:
             end_all_of(place)
+            # Where it puts what belongs to no storage, whatever its settings say.
+            for left in (f"/tmp/podman-run-{person.uid}", f"/tmp/containers-user-{person.uid}"):
+                shutil.rmtree(left, ignore_errors=True)
+            Path(f"/dev/shm/libpod_rootless_lock_{person.uid}").unlink(missing_ok=True)
