@@ -140,7 +140,7 @@ def _of_git(found: Survey, path: str, *, directory: bool) -> None:
 
 def _is_kept(path: str) -> bool:
     """By the repository that keeps it, which is found itself."""
-    return any(f"/{kind}/" in f"/{path}" for kind in (f"{GIT}/{one}" for one in git_obeys.KINDS))
+    return any(f"/{GIT}/{kind}/" in f"/{path}" for kind in git_obeys.KINDS)
 
 
 def _repository(found: Survey, path: str, holds: dict[str, bytes | None]) -> None:

@@ -36,8 +36,8 @@ _ROOM = 128 << 10
 
 
 class Seen(NamedTuple):
-    """Path → (trigger, ctime in ns); of each trigger so many that none of another is left out for them. `left`: directories
-    that were not looked at any more."""
+    """Path → (trigger, ctime in ns); of each trigger so many that none of another is left out for them. `left`: as many of
+    the directories that were not looked at any more."""
 
     found: dict[str, tuple[str, int]]
     counted: Counter[str]
@@ -162,7 +162,7 @@ def look(workspace: Path) -> Seen:
                 _add(seen, entry, path, trigger)
             if directory:
                 pending.append((path, "" if whole else trigger, installed or whole))
-    seen.left.extend(path for path, _, _ in pending)
+    seen.left.extend(path for path, _, _ in pending[:_MOST])
     return seen
 
 

@@ -151,7 +151,7 @@ class DockerBackend(Backend):
         gate_container.remove(self._engine, owners.installation(Paths.default()), plan.slug)
 
     def begin(self, plan: BottlePlan, mounts: tuple[Mount, ...]) -> Begun | None:
-        if gate_container.image_of(plan) or self._engine.interface() is None:
+        if gate_container.image_of(plan) or self._engine.interface is None:
             return None
         if plan.workspace.mode == "bind" and not graft.needed(plan.workspace.source):
             return None  # its guards are mounts, and only its keeper knows them

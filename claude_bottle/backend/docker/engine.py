@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle import proc
+from claude_bottle.backend.docker.argv import check_image
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.redact import printable
 
@@ -73,7 +75,6 @@ class Engine:
         self.program = program
         self._version: dict[str, Any] | None = None
         self._info: dict[str, Any] = {}
-        self._interface: tuple[str | None] | None = None
 
     def run(self, arguments: Sequence[str], *, timeout: float = 60, check: bool = True) -> proc.Result:
         """Run the client to its end. With `check`, raises `failure` for an exit code other than 0."""
@@ -110,16 +111,14 @@ class Engine:
         """Ask for `version` and `info` without waiting: an engine looks at its own programs for them."""
         self.ask_ahead(_VERSION, _INFO)
 
+    @cached_property
     def interface(self) -> str | None:
-        """The version of the interface by which the engine itself can be asked for a container; None: its client must be.
-        Asked once."""
+        """The version of the interface by which the engine itself can be asked for a container; None: its client must be."""
         if self.program != "docker":
             return None
-        if self._interface is None:
-            from claude_bottle.backend.docker import endpoint
+        from claude_bottle.backend.docker import endpoint
 
-            self._interface = (endpoint.version(),)
-        return self._interface[0]
+        return endpoint.version()
 
     def version(self) -> dict[str, Any]:
         """What the engine says of itself: Version, KernelVersion, Platform. Asked once. Raises `failure` where there is
@@ -166,6 +165,11 @@ class Engine:
             if words.format(program=self.program) in text.lower():
                 return EnvironmentLacks(what.format(program=self.program), why=why, do=do.format(program=self.program))
         return BottleError(f"{self.program} refused", why=why)
+
+
+def image_path(name: str) -> str:
+    """Where an engine says what it knows of an image."""
+    return f"/images/{check_image(name)}/json"
 
 
 def client_env() -> dict[str, str]:

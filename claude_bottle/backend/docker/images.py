@@ -19,6 +19,7 @@ from claude_bottle import proc
 from claude_bottle.backend.base import Images
 from claude_bottle.backend.docker import dockerfile
 from claude_bottle.backend.docker.argv import check_image
+from claude_bottle.backend.docker.engine import image_path
 from claude_bottle.backend.docker.recipe import REPOSITORY, Recipe, chain
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.patterns import regex
@@ -60,11 +61,7 @@ def missing(engine: Engine, recipes: Sequence[Recipe]) -> tuple[Recipe, ...]:
 
 def foresee(engine: Engine, recipes: Sequence[Recipe]) -> None:
     """Ask what `missing` will ask first, without waiting."""
-    engine.ask_ahead(_path(recipes[-1].tag))
-
-
-def _path(tag: str) -> str:
-    return f"/images/{tag}/json"
+    engine.ask_ahead(image_path(recipes[-1].tag))
 
 
 def exists(engine: Engine, name: str) -> bool:
@@ -74,7 +71,7 @@ def exists(engine: Engine, name: str) -> bool:
 
 def _digest_of(engine: Engine, tag: str) -> str | None:
     """What an image says it was made from; None when there is no such image."""
-    asked = engine.ask("GET", _path(tag))
+    asked = engine.ask("GET", image_path(tag))
     if asked is not None and asked[0] == 404:
         return None
     if asked is not None and asked[0] == 200 and isinstance(asked[1], dict):

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.docker.argv import check_image
+from claude_bottle.backend.docker.engine import image_path
 from claude_bottle.errors import BottleError
 from claude_bottle.patterns import regex
 from claude_bottle.state import files
@@ -87,7 +88,7 @@ def labels(identity: str, owner: str, plan: BottlePlan) -> tuple[tuple[str, str]
 
 def foresee(engine: Engine, identity: str, image: str) -> None:
     """Ask what `make_way` and `declared_volumes` will ask, without waiting."""
-    engine.ask_ahead(*map(_volume_path, _volumes(identity)), *([_image_path(image)] if engine.declared_volumes else []))
+    engine.ask_ahead(*map(_volume_path, _volumes(identity)), *([image_path(image)] if engine.declared_volumes else []))
 
 
 def _volumes(identity: str) -> tuple[str, str]:
@@ -99,15 +100,11 @@ def _volume_path(volume: str) -> str:
     return f"/volumes/{volume}"
 
 
-def _image_path(image: str) -> str:
-    return f"/images/{check_image(image)}/json"
-
-
 def declared_volumes(engine: Engine, image: str) -> tuple[str, ...]:
     """The directories that an image wants to be volumes; none where there is no such image, which its run will tell."""
     if not engine.declared_volumes:
         return ()
-    asked = engine.ask("GET", _image_path(image))
+    asked = engine.ask("GET", image_path(image))
     if asked is not None:
         said = asked[1] if asked[0] == 200 and isinstance(asked[1], dict) else {}
         return tuple(sorted((said.get("Config") or {}).get("Volumes") or {}))

@@ -104,7 +104,7 @@ def by_engine(engine: Engine, words: Sequence[str], cid_file: Path) -> Starting:
     Else as `by_client`."""
     from claude_bottle.backend.docker import endpoint, request
 
-    version = engine.interface()
+    version = engine.interface
     wanted = request.body(words) if version else None
     if wanted is None:
         raise NeedsClient

@@ -178,7 +178,7 @@ def test_an_engine_that_is_not_dockers_or_too_old_is_not_asked_for_containers(
 def test_the_newest_version_that_both_know_is_spoken(has: str, spoken: str, engine_that_says: Any) -> None:
     engine_that_says(f"HTTP/1.0 200 OK\r\nApi-Version: {has}\r\nServer: Docker/29.0.1 (linux)\r\n\r\nOK".encode())
     assert endpoint.version() == spoken
-    assert Engine("podman").interface() is None
+    assert Engine("podman").interface is None
 
 
 def test_what_is_begun_and_abandoned_leaves_nothing(place: Place) -> None:
