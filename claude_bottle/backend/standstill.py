@@ -116,13 +116,13 @@ def _memory(pid: int) -> str:
 
 
 def _state(pid: int) -> str:
-    return _stat(pid)[0]
+    return stat_fields(pid)[0]
 
 
 def _parent(pid: int) -> int:
-    return int(_stat(pid)[1])
+    return int(stat_fields(pid)[1])
 
 
-def _stat(pid: int) -> list[str]:
-    """proc_pid_stat(5), from the third field on."""
+def stat_fields(pid: int) -> list[str]:
+    """proc_pid_stat(5), from the third field on: what is before it may hold anything. OSError for one that is gone."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -99,11 +99,11 @@ def test_decisions_of_the_gate_are_in_the_journal(project: Project) -> None:
     script = ASK.format(host="model.bottle.test") + "; curl --silent -d '' https://model.bottle.test/v2/other; true"
     project.do("exec", identity, "--", "sh", "-c", f"export ANTHROPIC_API_KEY=x; {script}")
 
-    def made() -> set[tuple[str, bool, str]]:
+    def made() -> list[tuple[str, bool, str]]:
         decided = [one["data"] for one in events(project, identity) if one["kind"] == "decision"]
-        return {(one["path"], one["allow"], one["reason"]) for one in decided}
+        return [(one["path"], one["allow"], one["reason"]) for one in decided]
 
-    eventually(lambda: made() >= {("/v2/other", False, "path_not_granted")})
+    eventually(lambda: len(made()) >= 2 and ("/v2/other", False, "path_not_granted") in made())
     project.do("stop", identity)
     assert events(project, identity)[-1]["kind"] in ("preserved", "settled")
 

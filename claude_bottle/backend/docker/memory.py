@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.backend.standstill import stat_fields
 from claude_bottle.errors import BottleError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def met_limit(engine: Engine, container: str, first: int, ended: int) -> bool:
 def _ending(process: int) -> bool:
     """Whether it runs no more, though it may not be gone yet."""
     try:
-        return bool(int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[6]) & _PF_EXITING)
+        return bool(int(stat_fields(process)[6]) & _PF_EXITING)
     except OSError:
         return True
 
