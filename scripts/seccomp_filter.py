@@ -1,8 +1,7 @@
-"""Generate the seccomp filters of the bubblewrap backend from `seccomp_policy`: the bytes and a readable
-dump.
+"""Generate the seccomp filters from `seccomp_policy`: the bytes and a readable dump.
 
-Usage: python scripts/seccomp_filter.py [DIRECTORY]. Writes seccomp_<arch>.bpf and seccomp_<arch>.txt, for builds as many
-users seccomp_build_<arch>.*; without a directory, next to the policy. pyseccomp (a development dependency) is used only to
+Usage: python scripts/seccomp_filter.py. Writes seccomp_<arch>.bpf and seccomp_<arch>.txt next to the policy, for builds as
+many users seccomp_build_<arch>.*, and what a container's first process adds for itself, docker/first_<arch>.bpf. pyseccomp (a development dependency) is used only to
 look up system call numbers; the program is assembled here, because libseccomp compares whole 64-bit arguments and its
 output differs by version.
 """
@@ -10,7 +9,6 @@ output differs by version.
 from __future__ import annotations
 
 import struct
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -28,6 +26,9 @@ LOAD, JUMP, EQUAL, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x05, 0x15, 0x35, 0x45
 ACTIONS = {policy.ALLOW: 0x7FFF0000, policy.EPERM: 0x00050001, policy.ENOSYS: 0x00050026, "KILL": 0x80000000}
 NUMBER_AT, ARCH_AT, ARGUMENTS_AT = 0, 4, 16  # struct seccomp_data; the low word of an argument comes first
 X32_BIT = 0x40000000
+
+BUBBLEWRAP = Path(policy.__file__).parent
+DOCKER = BUBBLEWRAP.parent / "docker"
 
 Instruction = tuple[int, int, int, int]
 Decision = str | Conditional
@@ -85,11 +86,11 @@ def decision_code(decision: Decision) -> list[Instruction]:
     return [*code, ret(decision.otherwise)]
 
 
-def intervals(table: dict[int, tuple[str, Decision]]) -> list[tuple[int, Decision]]:
+def intervals(table: dict[int, tuple[str, Decision]], otherwise: str = policy.EPERM) -> list[tuple[int, Decision]]:
     """(first number, decision) of each run of numbers with one decision, ascending; the last run is open."""
     runs: list[tuple[int, Decision]] = []
     for number in range(max(table) + 2):
-        decision = table[number][1] if number in table else policy.EPERM
+        decision = table[number][1] if number in table else otherwise
         if not runs or runs[-1][1] != decision:
             runs.append((number, decision))
     return runs
@@ -106,7 +107,20 @@ def search_code(runs: list[tuple[int, Decision]]) -> list[Instruction]:
 
 
 def program(name: str, build: bool) -> list[Instruction]:
-    audit, arch = ARCHITECTURES[name]
+    """All that a bottle, or a build as many users, may ask."""
+    return head_code(name) + search_code(intervals(decisions(ARCHITECTURES[name][1], build)))
+
+
+def first_program(name: str) -> list[Instruction]:
+    """What protects a first process, beside a filter that has judged everything else."""
+    table = {resolve(call, ARCHITECTURES[name][1]): (call, decision) for call, decision in policy.OF_THE_FIRST.items()}
+    known = {number: decision for number, decision in table.items() if number is not None}
+    return head_code(name) + search_code(intervals(known, policy.ALLOW))
+
+
+def head_code(name: str) -> list[Instruction]:
+    """Foreign calls end the program; the number of ours is in the accumulator."""
+    audit, _ = ARCHITECTURES[name]
     head: list[Instruction] = [
         (LOAD, 0, 0, ARCH_AT),
         (EQUAL, 1, 0, audit),
@@ -117,7 +131,7 @@ def program(name: str, build: bool) -> list[Instruction]:
         # x32 shares the architecture's number and is told by this bit. -1 is what a tracer writes to skip a
         # call.
         head += [(EQUAL, 0, 1, 0xFFFFFFFF), ret(policy.ALLOW), (AT_LEAST, 0, 1, X32_BIT), ret("KILL")]
-    return head + search_code(intervals(decisions(arch, build)))
+    return head
 
 
 def dump(name: str, build: bool, code: list[Instruction]) -> str:
@@ -153,20 +167,24 @@ def describe(decision: Conditional) -> str:
     return "; ".join([*clauses, f"else {decision.otherwise}"])
 
 
-def generate() -> dict[str, bytes]:
-    """File name → content of everything that is checked in."""
-    files: dict[str, bytes] = {}
+def generate() -> dict[Path, bytes]:
+    """Content of everything that is checked in, by its place."""
+    files: dict[Path, bytes] = {}
     for name, build in product(ARCHITECTURES, (False, True)):
         code, file = program(name, build), f"seccomp_{'build_' if build else ''}{name}"
-        files[f"{file}.bpf"] = b"".join(struct.pack("<HBBI", *step) for step in code)
-        files[f"{file}.txt"] = dump(name, build, code).encode()
-    return files
+        files[BUBBLEWRAP / f"{file}.bpf"] = packed(code)
+        files[BUBBLEWRAP / f"{file}.txt"] = dump(name, build, code).encode()
+    return files | {DOCKER / f"first_{name}.bpf": packed(first_program(name)) for name in ARCHITECTURES}
+
+
+def packed(code: list[Instruction]) -> bytes:
+    """As the kernel reads it: an array of struct sock_filter."""
+    return b"".join(struct.pack("<HBBI", *step) for step in code)
 
 
 def main() -> None:
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(policy.__file__).parent
-    for name, content in generate().items():
-        (target / name).write_bytes(content)
+    for place, content in generate().items():
+        place.write_bytes(content)
 
 
 if __name__ == "__main__":

@@ -30,14 +30,19 @@ def script() -> Any:
 
 
 def test_the_checked_in_files_are_what_the_script_generates(script: Any) -> None:
-    place = Path(seccomp_policy.__file__).parent
-    for name, content in script.generate().items():
-        assert (place / name).read_bytes() == content, f"run: python scripts/seccomp_filter.py ({name})"
+    for place, content in script.generate().items():
+        assert place.read_bytes() == content, f"run: python scripts/seccomp_filter.py ({place.name})"
 
 
-def judge(architecture: str, number: int, arguments: tuple[int, ...] = (), audit: int | None = None) -> int:
+BOTTLES = Path(seccomp_policy.__file__).with_name("seccomp_{}.bpf")
+FIRST = Path(seccomp_policy.__file__).parents[1] / "docker" / "first_{}.bpf"
+
+
+def judge(
+    architecture: str, number: int, arguments: tuple[int, ...] = (), audit: int | None = None, filters: Path = BOTTLES
+) -> int:
     """Run a checked-in filter as the kernel would: the action for one call."""
-    program = (Path(seccomp_policy.__file__).parent / f"seccomp_{architecture}.bpf").read_bytes()
+    program = Path(str(filters).format(architecture)).read_bytes()
     steps = [struct.unpack_from("<HBBI", program, at) for at in range(0, len(program), 8)]
     words = [*arguments, *[0] * (6 - len(arguments))]
     data = struct.pack("<iIQ6Q", number, AUDIT[architecture] if audit is None else audit, 0, *words)
@@ -104,6 +109,19 @@ def test_the_first_process_keeps_its_priority() -> None:
         assert {judge(architecture, setpriority, (which, 1, 19)) for which in range(4)} == {EPERM}
         assert {judge(architecture, setpriority, (2, who, 19)) for who in (0, 1000)} == {EPERM}
         assert {judge(architecture, setpriority, (which, who, 19)) for which in (0, 1) for who in (0, 2, 99)} == {ALLOW}
+
+
+@pytest.mark.parametrize("architecture", AUDIT)
+def test_what_a_containers_first_process_adds_judges_only_what_concerns_it(architecture: str) -> None:
+    """The same as the whole filter of what is about a first process; everything else is the engine's filter's business."""
+    concerned = {"x86_64": (141, 144, 314), "aarch64": (140, 119, 274)}[architecture]
+    words = (0, 1, 2, 3, 1000, 1 | 1 << 32, 1 << 31)
+    for number in concerned:
+        for arguments in ((first, second) for first in words for second in words):
+            assert judge(architecture, number, arguments, filters=FIRST) == judge(architecture, number, arguments)
+    for number in {*range(512)} - {*concerned}:
+        assert judge(architecture, number, (1, 1), filters=FIRST) == ALLOW
+    assert judge(architecture, 0, audit=0x40000003, filters=FIRST) == KILL
 
 
 def test_no_call_is_named_twice() -> None:
