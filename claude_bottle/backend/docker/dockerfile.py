@@ -19,7 +19,7 @@ DEFAULT_BASE = "debian:stable-slim"
 OURS = "/opt/claude-bottle"
 INIT = f"{OURS}/init.py"
 # What the context of `tools` holds, all of it beside this module.
-PROGRAMS = ("init.py", "messages.py", "framing.py", "streams.py", "packing.py", "filling.py", "relay.py",
+PROGRAMS = ("init.py", "libc.py", "messages.py", "framing.py", "streams.py", "packing.py", "filling.py", "relay.py",
             "first_x86_64.bpf", "first_aarch64.bpf")  # fmt: skip
 FILES = (*PROGRAMS, "prepare.sh")
 _PLAIN = regex(r"/[\w./+@ -]+", re.ASCII)

@@ -1,14 +1,13 @@
 """A container's first process: sets up the bottle's network, drops everything, and starts programs for the keeper.
 
-Standalone, with messages.py beside it, for any image with Python 3.9, run as `python3 -I -S`; it may touch this container
-and the one connection it makes to the keeper. Before the agent exists it has five capabilities of its own namespaces;
-afterwards it is the agent's user with none, and pid 1, so no signal from inside reaches it. Losing the keeper ends it, and
-the kernel then ends everything else; whatever it says is checked by the keeper.
+Standalone, with messages.py and libc.py beside it, for any image with Python 3.9, run as `python3 -I -S`; it may touch this
+container and the one connection it makes to the keeper. Before the agent exists it has five capabilities of its own
+namespaces; afterwards it is the agent's user with none, and pid 1, so no signal from inside reaches it, nor any change of its
+priority. Losing the keeper ends it, and the kernel then ends everything else; whatever it says is checked by the keeper.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -16,8 +15,12 @@ import select
 import struct
 
 if __package__:
+    from claude_bottle.backend.docker import libc
+    from claude_bottle.backend.docker.libc import checked
     from claude_bottle.backend.docker.messages import hear, loads, say, signal, socket
 else:  # in the container
+    import libc  # type: ignore[import-not-found, no-redef]
+    from libc import checked  # type: ignore[no-redef]
     from messages import hear, loads, say, signal, socket  # type: ignore[import-not-found, no-redef]
 
 TYPE_CHECKING = False  # typing's own costs 3 ms of every start
@@ -37,13 +40,7 @@ _SET_DUMPABLE, _CAPBSET_DROP, _SET_NO_NEW_PRIVS, _AMBIENT, _AMBIENT_CLEAR = 4, 2
 _SET_SECCOMP, _SECCOMP_FILTER = 22, 2
 _CAPABILITY_VERSION_3, _TIOCSCTTY, _TIOCSPTLCK, _TIOCGPTPEER = 0x20080522, 0x540E, 0x40045431, 0x5441
 _SIGINFO = struct.Struct("=IiiI112x")  # signalfd(2): number, errno, code, sender, …
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def checked(result: int) -> int:
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
+_prctl = libc.call("prctl")
 
 
 def set_up(control: socket.socket) -> None:
@@ -115,17 +112,17 @@ def drop(uid: int, gid: int) -> None:
     """No capability in any set, no way to gain one, the agent's user, and nobody may look into this process."""
     if uid == 0 or gid == 0:
         raise PermissionError(errno.EPERM, "a bottle has no root user")
-    checked(_libc.setrlimit(4, struct.pack("LL", 1, 1)))  # RLIMIT_CORE; why 1: see `argv`
+    checked(libc.call("setrlimit")(4, struct.pack("LL", 1, 1)))  # RLIMIT_CORE; why 1: see `argv`
     number = 0
-    while _libc.prctl(_CAPBSET_DROP, number, 0, 0, 0) == 0:
+    while _prctl(_CAPBSET_DROP, number, 0, 0, 0) == 0:
         number += 1
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
-    _libc.prctl(_AMBIENT, _AMBIENT_CLEAR, 0, 0, 0)
-    checked(_libc.capset(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24)))
-    checked(_libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    checked(_libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0))
+    _prctl(_AMBIENT, _AMBIENT_CLEAR, 0, 0, 0)
+    checked(libc.call("capset")(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24)))
+    checked(_prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    checked(_prctl(_SET_DUMPABLE, 0, 0, 0, 0))
     protect()
     os.umask(0o022)
 
@@ -134,10 +131,9 @@ def protect() -> None:
     """What the kernel would let an agent do to this process, whose user it has: no longer, for every child too. Beside the
     engine's filter, which has let it happen until now."""
     with open(f"{os.path.dirname(os.path.abspath(__file__))}/first_{os.uname().machine}.bpf", "rb") as file:
-        instructions = ctypes.create_string_buffer(file.read())
-    count = (len(instructions) - 1) // 8  # less the buffer's own last byte
-    program = ctypes.create_string_buffer(struct.pack("@HP", count, ctypes.addressof(instructions)))
-    checked(_libc.prctl(_SET_SECCOMP, _SECCOMP_FILTER, ctypes.byref(program), 0, 0))
+        content = file.read()
+    instructions = libc.Place(content)
+    checked(_prctl(_SET_SECCOMP, _SECCOMP_FILTER, struct.pack("@HP", len(content) // 8, instructions.address), 0, 0))
 
 
 def describe(failure: OSError) -> str:
@@ -189,7 +185,7 @@ class Init:
         watched = {signal.SIGCHLD, signal.SIGTERM}
         signal.pthread_sigmask(signal.SIG_BLOCK, watched)
         mask = sum(1 << (number - 1) for number in watched)
-        self.signals = checked(_libc.signalfd(-1, struct.pack("=Q120x", mask), os.O_CLOEXEC | os.O_NONBLOCK))
+        self.signals = checked(libc.call("signalfd")(-1, struct.pack("=Q120x", mask), os.O_CLOEXEC | os.O_NONBLOCK))
         self.poll = select.poll()
         for fd in (control.fileno(), self.signals):
             self.poll.register(fd, select.POLLIN)

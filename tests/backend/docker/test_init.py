@@ -1,4 +1,4 @@
-"""The first process is for any image: old Python, no imports of ours but the file beside it."""
+"""The first process is for any image: old Python, no imports of ours but the files beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import claude_bottle.backend.docker as package
 
 PLACE = Path(package.__file__).parent
-SOURCES = [pytest.param((PLACE / name).read_text(), id=name) for name in ("init.py", "messages.py")]
+SOURCES = [pytest.param((PLACE / name).read_text(), id=name) for name in ("init.py", "libc.py", "messages.py")]
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -27,6 +27,7 @@ def test_it_imports_only_the_standard_library_and_nothing_slow(source: str) -> N
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             modules.add(str(node.module))
-    ours = {"messages", "claude_bottle.backend.docker.messages"}
+    ours = {"libc", "messages", "claude_bottle.backend.docker"}
+    ours |= {f"claude_bottle.backend.docker.{name}" for name in ("libc", "messages")}
     assert modules <= sys.stdlib_module_names | {"__future__", "collections.abc"} | ours
     assert not modules & {"subprocess", "asyncio", "dataclasses"}
