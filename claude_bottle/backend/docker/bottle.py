@@ -135,6 +135,7 @@ class DockerBottle(Bottle):
         if self._ended:
             return
         self._ended = True
+        owners.foresee_removal(self._engine, self._owner, self._boot.identity, self._sandbox.cid)
         self._sandbox.control.close()
         if not select.select([self._sandbox.pidfd], [], [], END_SECONDS)[0]:
             self._engine.run(["kill", "--", self.name], check=False)

@@ -48,18 +48,21 @@ def local_socket() -> str | None:
 def ask(method: str, path: str, body: object = None, *, seconds: float = 20) -> tuple[int, Any] | None:
     """(status, what the JSON says) of a request; None where there is no such socket or nobody answers on it: the
     client then says why. BottleError for an answer that is none."""
-    connection = _ahead.pop((os.getpid(), method, path, local_socket()), None) or send(method, path, body, seconds=seconds)
+    connection = _ahead.pop((os.getpid(), method, path, local_socket()), None)
+    if connection is not None:
+        connection.settimeout(seconds)
+    connection = connection or send(method, path, body, seconds=seconds)
     if connection is None:
         return None
     with connection:
         return answer(connection)
 
 
-def ask_ahead(path: str) -> None:
+def ask_ahead(method: str, path: str) -> None:
     """Put a question whose answer the next `ask` for it takes."""
-    connection = send("GET", path)
+    connection = send(method, path)
     if connection is not None:
-        _ahead[os.getpid(), "GET", path, local_socket()] = connection
+        _ahead[os.getpid(), method, path, local_socket()] = connection
 
 
 def send(method: str, path: str, body: object = None, *, seconds: float = 20) -> socket.socket | None:

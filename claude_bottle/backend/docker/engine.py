@@ -99,13 +99,13 @@ class Engine:
 
         return endpoint.ask(method, path, seconds=seconds)
 
-    def ask_ahead(self, *paths: str) -> None:
-        """Put questions whose answers the next `ask` (GET) for each of them takes: an engine answers while we go on."""
+    def ask_ahead(self, *paths: str, method: str = "GET") -> None:
+        """Put questions whose answers the next `ask` for each of them takes: an engine answers while we go on."""
         if self.program == "docker":
             from claude_bottle.backend.docker import endpoint
 
             for path in paths:
-                endpoint.ask_ahead(path)
+                endpoint.ask_ahead(method, path)
 
     def foresee(self) -> None:
         """Ask for `version` and `info` without waiting: an engine looks at its own programs for them."""

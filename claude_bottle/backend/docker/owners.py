@@ -36,8 +36,8 @@ READER = "claude-bottle.reader"
 _PATIENCE = 30.0
 # The same for what may as well be a running bottle's, which it never finishes.
 _MOMENT = 5.0
-# For one question that waits: the first, which is nearly always answered, and the longest of those after it.
-_FIRST_WAIT_SECONDS, _WAIT_SECONDS = 0.06, 0.5
+# For one question that waits.
+_WAIT_SECONDS = 0.5
 _ID = regex(r"[0-9a-f]{32}")
 
 
@@ -167,6 +167,13 @@ def remove(engine: Engine, objects: Objects, *, patience: float = _PATIENCE) -> 
         _insist(engine, ["volume", "rm", "--force", "--", *objects.volumes], patience)
 
 
+def foresee_removal(engine: Engine, owner: str, identity: str, container: str) -> None:
+    """Ask what `remove_ended` will ask, while the container still runs: a question that waits for its removal and begins
+    in the midst of that may miss it (dockerd 20.10)."""
+    engine.ask_ahead(_removal_path(container), method="POST")
+    engine.ask_ahead(_owned_volumes_path(owner, identity))
+
+
 def remove_ended(engine: Engine, owner: str, identity: str, container: str) -> None:
     """Remove all that an identity has, whose `container` has ended and is being removed by the engine itself. Where the
     engine can be asked directly, no client is started."""
@@ -175,23 +182,32 @@ def remove_ended(engine: Engine, owner: str, identity: str, container: str) -> N
 
 
 def _volumes_removed(engine: Engine, owner: str, identity: str) -> bool:
-    from urllib.parse import quote
-
-    wanted = quote(json.dumps({"label": [f"{INSTALLATION}={owner}", f"{IDENTITY}={identity}"]}))
-    asked = engine.ask("GET", f"/volumes?filters={wanted}")
+    asked = engine.ask("GET", _owned_volumes_path(owner, identity))
     if asked is None or asked[0] != 200 or not isinstance(asked[1], dict):
         return False
-    answers = [engine.ask("DELETE", f"/volumes/{one['Name']}?force=1") for one in asked[1].get("Volumes") or ()]
+    paths = [f"/volumes/{one['Name']}?force=1" for one in asked[1].get("Volumes") or ()]
+    engine.ask_ahead(*paths, method="DELETE")  # all at once
+    answers = [engine.ask("DELETE", path) for path in paths]
     return all(answer is not None and answer[0] in (204, 404) for answer in answers)
 
 
+def _owned_volumes_path(owner: str, identity: str) -> str:
+    from urllib.parse import quote
+
+    wanted = json.dumps({"label": [f"{INSTALLATION}={owner}", f"{IDENTITY}={identity}"]})
+    return f"/volumes?filters={quote(wanted)}"
+
+
+def _removal_path(container: str) -> str:
+    return f"/containers/{container}/wait?condition=removed"
+
+
 def _wait_for_removal(engine: Engine, container: str) -> bool:
-    """Whether the engine says that it is gone; False where it cannot be asked directly, or leaves it lying. A question that
-    waits may miss the answer (dockerd 20.10, when the removal ends while it begins to wait), so it is put again and again."""
-    deadline, wait = time.monotonic() + _MOMENT, _FIRST_WAIT_SECONDS
+    """Whether the engine says that it is gone; False where it cannot be asked directly, or leaves it lying. The question that
+    waits may miss the answer (see `foresee_removal`), so it is put again and again."""
+    deadline = time.monotonic() + _MOMENT
     while time.monotonic() < deadline:
-        gone = engine.ask("POST", f"/containers/{container}/wait?condition=removed", seconds=wait)
-        wait = min(2 * wait, _WAIT_SECONDS)
+        gone = engine.ask("POST", _removal_path(container), seconds=_WAIT_SECONDS)
         gone = gone or engine.ask("GET", f"/containers/{container}/json")
         if gone is None or gone[0] == 404:
             return gone is not None

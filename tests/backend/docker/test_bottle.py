@@ -12,9 +12,11 @@ import struct
 import termios
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from claude_bottle.backend.docker import endpoint
 from claude_bottle.backend.docker.bottle import DockerBottle, DockerProcess
 from claude_bottle.errors import BottleError
 from claude_bottle.model.names import new_identity
@@ -344,3 +346,21 @@ def test_a_stopped_first_process_is_an_error_and_no_hang(place: Place, monkeypat
         assert refused.value.what == "cannot enter the bottle"
         bottle._sandbox.control._connection.settimeout(30)
         assert output(bottle, "echo", "again") == (0, "again\n")
+
+
+def test_its_removal_is_waited_for_from_before_its_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that begins while the engine removes it may miss that (dockerd 20.10), and cost half a second."""
+    put: list[tuple[str, bool]] = []
+    send = endpoint.send
+
+    def noted(method: str, path: str, *arguments: Any, **more: Any) -> Any:
+        put.append((path, Path(f"/proc/{first}").exists()))
+        return send(method, path, *arguments, **more)
+
+    with launched(place) as bottle:
+        first = bottle._sandbox.first
+        monkeypatch.setattr(endpoint, "send", noted)
+        bottle.release()
+        monkeypatch.undo()
+    assert next(alive for path, alive in put if path.endswith("/wait?condition=removed"))
+    assert place.objects() == []

@@ -169,7 +169,7 @@ def test_a_question_put_ahead_is_asked_once(engine_that_says: Callable[[bytes], 
 def test_a_fork_puts_its_own_questions(engine_that_says: Callable[[bytes], None]) -> None:
     """A keeper has closed what its command line had open, and the numbers are other descriptors' by then."""
     engine_that_says(b'HTTP/1.0 200 OK\r\n\r\n{"Version": "the first"}')
-    endpoint.ask_ahead("/version")
+    endpoint.ask_ahead("GET", "/version")
     (asked,) = (one for (*_, place), one in endpoint._ahead.items() if os.environ["DOCKER_HOST"].endswith(str(place)))
     assert readable(asked.fileno())
     engine_that_says(b'HTTP/1.0 200 OK\r\n\r\n{"Version": "the second"}')
