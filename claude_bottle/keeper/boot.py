@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from claude_bottle import log, proc
@@ -95,6 +96,8 @@ def _raise(order: Order, lasting: Lasting, gate: GateLink | None, undo: ExitStac
         log.mark("home seeded")
         bundle = _ca_bundle(order, gate)
         proc.set_title(f"claude_bottle.keeper {order.identity}")  # now, when a place may be on its way
+        if order.begun:
+            _look_ahead()
         sandbox, bottle = _launch(order, gate, bundle, undo)
         if callable(bundle):
             bundle()  # a gate that made no certificate is told of, whether or not the backend asked for it
@@ -115,6 +118,12 @@ def _raise(order: Order, lasting: Lasting, gate: GateLink | None, undo: ExitStac
         daemon.hide_memory()
         regret.pop_all()  # from here on the settlement decides what is kept
         return Booted(loop, store, journal, audit, gate, bottle, agent, terminal, recorder, sandbox, undo)
+
+
+def _look_ahead() -> None:
+    """Load what the rest of a bottle's life needs while an engine makes it; else the agent's start and end wait for that."""
+    for name in ("keeper.snapshots", "state.checkpoints", "state.transcripts"):
+        import_module(f"claude_bottle.{name}")
 
 
 def _fork_gate(order: Order, undo: ExitStack) -> GateLink | None:

@@ -1,7 +1,8 @@
 """From a plan to a running bottle: gather everything a keeper needs, start it, and stay with it to the end.
 
 `order` is the last place that reads the host (secrets, settings, certificates); the keeper looks nothing up. The three
-ways to stay are `attached` (start, resume), `detached` and `piped` (run).
+ways to stay are `attached` (start, resume), `detached` and `piped` (run). What is only needed once a backend has begun is
+imported then: an engine works meanwhile.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claude_bottle import harness as harnesses
 from claude_bottle import log
@@ -17,15 +19,8 @@ from claude_bottle.backend import BottleSpec, get_bottle_backend
 from claude_bottle.backend.planning import agent_launch, program_mounts
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import HOME, Harness, Launch, Program
-from claude_bottle.harness.git_env import git_environment
-from claude_bottle.harness.trust_env import trust_environment
-from claude_bottle.keeper import spawn
-from claude_bottle.keeper.credentials import now
-from claude_bottle.keeper.order import PIPES, PTY, Order, Pipes
 from claude_bottle.keeper.signals import held_back
-from claude_bottle.keeper.undo import undo_launch
 from claude_bottle.manifest.mounts import check_on_host
-from claude_bottle.model.credentials import BoundCredential
 from claude_bottle.model.names import new_session_id
 from claude_bottle.model.plan import BottlePlan
 from claude_bottle.state.beneath import open_up
@@ -36,7 +31,11 @@ from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import STARTING, BottleRecord, this_process, timestamp
 from claude_bottle.state.store import Store
 from claude_bottle.values import replace
-from claude_bottle.workflow import reaping, secrets
+from claude_bottle.workflow import reaping
+
+if TYPE_CHECKING:
+    from claude_bottle.keeper.order import Order
+    from claude_bottle.model.credentials import BoundCredential
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 PROXY = "http://127.0.0.1:3128"
@@ -67,14 +66,15 @@ def order(
     for mount in plan.mounts:
         check_on_host(mount)
     harness = harnesses.get(plan.harness)
-    credentials_read = now()
     own = spec.manifest.bottles[spec.manifest.agent(spec.agent_name).bottle].credentials
     rules, inbox, more_bytes, more_money = plan.egress, None, 0, 0
     if former is None:
-        bound = secrets.bind(plan.credentials, harness)
+        bound, credentials_read = _bind(plan, harness)
     else:
+        from claude_bottle.keeper.credentials import now
         from claude_bottle.workflow import carrying
 
+        credentials_read = now()
         inbox, rules, bound, more_bytes, more_money = carrying.load(paths, plan, harness, settings, own)
     log.mark("secrets")
     before = former or archived
@@ -89,6 +89,7 @@ def order(
             begun = backend.begin(plan, mounts)
             log.mark("begun")
             # What an engine that has been asked need not wait for.
+            from claude_bottle.keeper.order import PIPES, PTY, Order, Pipes
             from claude_bottle.state.spent import read_spent
             from claude_bottle.workflow import gates, roots
 
@@ -121,9 +122,22 @@ def order(
         except BaseException:
             if begun:
                 begun.abandon()
+            from claude_bottle.keeper.undo import undo_launch
+
             undo_launch(paths, plan.slug, former)
             lock.release()
             raise
+
+
+def _bind(plan: BottlePlan, harness: Harness) -> tuple[tuple[BoundCredential, ...], float]:
+    """The plan's credentials with their values, and when they were read (0 for none)."""
+    if not plan.credentials:
+        return (), 0.0
+    from claude_bottle.keeper.credentials import now
+    from claude_bottle.workflow import secrets
+
+    at = now()
+    return secrets.bind(plan.credentials, harness), at
 
 
 def _furnish(
@@ -153,6 +167,9 @@ def _terminal_size() -> tuple[int, int]:
 
 def environment(plan: BottlePlan, launch: Launch, bound: tuple[BoundCredential, ...]) -> dict[str, str]:
     """The agent's whole environment, from nothing. The manifest's own variables win over ours, placeholders over all."""
+    from claude_bottle.harness.git_env import git_environment
+    from claude_bottle.harness.trust_env import trust_environment
+
     user = Path(HOME).name
     made = {"PATH": PATH, "HOME": HOME, "USER": user, "LOGNAME": user, "PWD": plan.workspace.target}
     made |= harnesses.get(plan.harness).environment(launch)
@@ -201,6 +218,7 @@ def _workspace(plan: BottlePlan, paths: Paths) -> Path:
 
 def attached(order: Order) -> int:
     """Start the bottle, put the operator into its session, and say how it ended (contract §2, steps 5 to 9)."""
+    from claude_bottle.keeper import spawn
     from claude_bottle.workflow.attach import follow
 
     words = "attaching interactive claude session (Ctrl-D or 'exit' to leave; container will be removed)"
@@ -210,6 +228,7 @@ def attached(order: Order) -> int:
 
 def detached(order: Order) -> int:
     """Start the bottle and leave it to its keeper; the identity goes to stdout."""
+    from claude_bottle.keeper import spawn
 
     def announce() -> None:
         print(order.identity, flush=True)
@@ -221,6 +240,7 @@ def detached(order: Order) -> int:
 
 def piped(order: Order, *, json_result: bool) -> int:
     """Start the bottle on three pipes and move the bytes; the agent's own exit code."""
+    from claude_bottle.keeper.order import PIPES
     from claude_bottle.workflow.piping import run
 
     if order.io != PIPES:

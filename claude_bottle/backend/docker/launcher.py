@@ -68,12 +68,13 @@ def complete(engine: Engine, boot: Boot, asked: Asked) -> Sandbox:
     """A bottle whose first process waits for orders. Whatever is raised, the container may exist: remove it by label."""
     with ExitStack() as undo:
         undo.callback(asked.started.give_up)
+        trusted = boot.bundle()  # the gate makes its part of it while the engine is at work
         control = Control(_accept(engine, asked.started, asked.listener))
         undo.callback(control.close)
         log.mark("first process connected")
         pidfd = _greet(engine, control, asked.recipe, asked.run_dir)
         undo.callback(os.close, pidfd)
-        sandbox = _lead(control, boot, asked, pidfd)
+        sandbox = _lead(control, boot, asked, pidfd, trusted)
         asked.run_dir.filled.touch()
         undo.pop_all()
     return sandbox
@@ -121,15 +122,15 @@ def _greet(engine: Engine, control: Control, recipe: Recipe, run_dir: RunDir) ->
     return pidfd
 
 
-def _lead(control: Control, boot: Boot, asked: Asked, pidfd: int) -> Sandbox:
-    """Through its first moment; then it is verified, then the gate gets its listeners, then its volumes are filled."""
+def _lead(control: Control, boot: Boot, asked: Asked, pidfd: int, trusted: bytes) -> Sandbox:
+    """Through its first moment, in which it is given the certificates that are `trusted` in it; then it is verified, then
+    the gate gets its listeners, then its volumes are filled."""
     recipe, sources = asked.recipe, asked.sources
     private = recipe.container.private
     order = {"op": "setup", "uid": recipe.uid, "gid": recipe.gid, "network": boot.registration is not None,
              "ports": boot.ports, "own": [HOME, WORKSPACE] if private else [HOME], "mounts": list(sources),
              "volumes": recipe.container.others}  # fmt: skip
-    pem = boot.bundle()
-    bundle = _memory(pem) if pem else None
+    bundle = _memory(trusted) if trusted else None
     control.send(order, (bundle,) if bundle is not None else ())
     if bundle is not None:
         os.close(bundle)
