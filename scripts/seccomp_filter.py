@@ -1,9 +1,9 @@
 """Generate the seccomp filters from `seccomp_policy`: the bytes and a readable dump.
 
 Usage: python scripts/seccomp_filter.py. Writes seccomp_<arch>.bpf and seccomp_<arch>.txt next to the policy, for builds as
-many users seccomp_build_<arch>.*, and what a container's first process adds for itself, docker/first_<arch>.bpf. pyseccomp (a development dependency) is used only to
-look up system call numbers; the program is assembled here, because libseccomp compares whole 64-bit arguments and its
-output differs by version.
+many users seccomp_build_<arch>.*, and what a container's first process adds for itself, docker/first_<arch>.bpf. pyseccomp
+(a development dependency) is used only to look up system call numbers; the program is assembled here, because libseccomp
+compares whole 64-bit arguments and its output differs by version.
 """
 
 from __future__ import annotations

@@ -85,6 +85,8 @@ def test_foreign_tables_are_killed(architecture: str) -> None:
 def test_high_bits_of_an_argument_change_nothing() -> None:
     high = 1 << 32
     assert judge("x86_64", 16, (0, 0x5412)) == judge("x86_64", 16, (0, 0x5412 | high)) == EPERM
+    assert judge("x86_64", 16, (0, 0x40045412)) == EPERM  # whatever direction and size it claims
+    assert judge("x86_64", 16, (0, 0x802C542A)) == ALLOW  # TCGETS2
     assert judge("x86_64", 16, (0, 0x5423)) == judge("x86_64", 16, (0, 0x5423 | high)) == EPERM
     assert judge("x86_64", 16, (0, 0x5413)) == ALLOW
     assert judge("x86_64", 56, (0x10000000 | high,)) == EPERM
