@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,7 @@ def order(
             backend, mounts = get_bottle_backend(plan.backend), program_mounts(program)
             begun = backend.begin(plan, mounts)
             log.mark("begun")
-            # What an engine that has been asked need not wait for.
+            _load_the_rest(spec.headless)
             from claude_bottle.keeper.order import PIPES, PTY, Order, Pipes
             from claude_bottle.state.spent import read_spent
             from claude_bottle.workflow import gates, roots
@@ -127,6 +128,16 @@ def order(
             undo_launch(paths, plan.slug, former)
             lock.release()
             raise
+
+
+def _load_the_rest(headless: bool) -> None:
+    """What an engine that has been asked need not wait for. Here, where an interrupt takes back what it was asked for, which
+    nobody does between an order and its keeper; and after it, since one in the midst of an import is shown and lost."""
+    names = ("harness.git_env", "harness.trust_env", "keeper.order", "keeper.spawn", "state.spent", "workflow.gates",
+             "workflow.roots", "workflow.piping" if headless else "workflow.attach")  # fmt: skip
+    with held_back():
+        for name in names:
+            import_module(f"claude_bottle.{name}")
 
 
 def _bind(plan: BottlePlan, harness: Harness) -> tuple[tuple[BoundCredential, ...], float]:

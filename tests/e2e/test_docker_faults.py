@@ -26,6 +26,11 @@ run) [ "$WHEN" = before ] || {client} "$@"; kill -9 $PPID ;;
 *) exec {client} "$@" ;;
 esac
 """
+# Python itself interrupts a command that loads what goes on with a launch, as an operator may.
+INTERRUPTED = """
+import os, signal, sys
+sys.addaudithook(lambda event, words: event == "import" and words[0] in {names} and os.kill(os.getpid(), signal.SIGINT))
+"""
 
 
 def started(project: Project, agent: str, *command: str) -> str:
@@ -109,6 +114,18 @@ def test_what_a_keeper_killed_in_the_middle_of_a_start_left_is_gone_after_the_ne
     done = project.run("run", "closed", "--", "echo", "fine")
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
     assert project.objects() == []
+
+
+@on_docker
+@pytest.mark.parametrize("words", [["run", "closed"], ["start", "closed", "--yes", "--detach"]], ids=["run", "start"])
+def test_an_interrupt_once_the_engine_is_at_work_leaves_nothing(project: Project, tmp_path: Path, words: list[str]) -> None:
+    names = {f"claude_bottle.{name}" for name in ("keeper.birth", "keeper.spawn", "workflow.piping")}
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED.format(names=names))
+    project.env["PYTHONPATH"] = str(tmp_path)
+    done = project.run(*words, "--", "true")
+    del project.env["PYTHONPATH"]
+    assert (done.returncode, done.stderr) == (130, "claude-bottle: interrupted\n")
+    assert (project.listing(), project.objects()) == ([], [])
 
 
 @on_docker
