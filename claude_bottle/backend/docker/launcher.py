@@ -115,10 +115,13 @@ def _greet(engine: Engine, control: Control, recipe: Recipe, run_dir: RunDir) ->
                                do="run claude-bottle where the engine runs") from None  # fmt: skip
     cid, groups = run_dir.cid(), Path(f"/proc/{control.peer()}/cgroup").read_text()
     # Where an ordinary user has no control groups, a container has none of its own.
-    named = bool(cid) and (cid in groups or engine.first_process(cid) == control.peer())
-    if not named or facts(control.peer())["NSpid"].split()[-1] != "1":
+    named, found = bool(cid) and (cid in groups or engine.first_process(cid) == control.peer()), facts(control.peer())
+    if not named or found["NSpid"].split()[-1] != "1":
         os.close(pidfd)
         raise BottleError("a stranger connected in the place of the bottle", why="it is not the container's first process")
+    if found["Seccomp"] != "2":  # the engine's, told from the one that it adds itself once it is given its order
+        os.close(pidfd)
+        raise EnvironmentLacks("a layer of the bottle is not in force", why="the engine did not load the system call filter")
     return pidfd
 
 

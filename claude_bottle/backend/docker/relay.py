@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 GATE = init.PLACE + "/gate.sock"
 _GATE_SECONDS = 60.0
-_FACTS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Uid")
+_FACTS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters", "Uid")
 
 
 class Refused(OSError):
@@ -52,14 +52,21 @@ def set_up(order: Message) -> Message:
         with open(init.CA_BUNDLE, "w") as file:
             file.write(order["bundle"])
     seen = {path: [found.st_dev, found.st_ino] for path, found in ((path, os.stat(path)) for path in order["mounts"])}
+    loaded = facts()["Seccomp"]  # by the engine: what this process adds itself comes now
     init.drop(order["uid"], order["gid"])
     if listeners:
         register(order["nonce"], listeners)
-    with open("/proc/self/status") as status, open("/proc/net/dev") as devices:
-        facts = dict(line.split(":", 1) for line in status)
+    with open("/proc/net/dev") as devices:
         return {"op": "ready", "seen": seen, "read_only": bool(os.statvfs("/").f_flag & os.ST_RDONLY),
-                "facts": {name: facts[name].strip() for name in _FACTS},
+                "facts": {**facts(), "Seccomp": loaded},
                 "devices": [line.split(":")[0].strip() for line in devices if ":" in line]}  # fmt: skip
+
+
+def facts() -> dict[str, str]:
+    """What the kernel says of this process."""
+    with open("/proc/self/status") as status:
+        found = dict(line.split(":", 1) for line in status)
+    return {name: found[name].strip() for name in _FACTS if name in found}
 
 
 def register(nonce: str, listeners: list[tuple[str, socket.socket]]) -> None:

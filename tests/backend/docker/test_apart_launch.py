@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from claude_bottle.backend import get_bottle_backend
-from claude_bottle.backend.docker import owners, reader
+from claude_bottle.backend.docker import argv, owners, reader
+from claude_bottle.backend.docker.backend import SECCOMP
 from claude_bottle.errors import EnvironmentLacks
 from claude_bottle.testing.conformance import Place
 from claude_bottle.testing.conformance.place import shell
@@ -53,6 +54,23 @@ def test_a_bottle_that_lost_a_layer_never_runs_a_program(
         patch.setenv("PATH", f"{shim}:/usr/bin:/bin")
         with pytest.raises(EnvironmentLacks), apart.backend.launch(plan, boot=apart.boot()):
             pass
+    assert apart.identity not in apart.backend.leftovers()
+
+
+@pytest.mark.parametrize(("said", "instead", "lost"), [
+    (argv.RELAY, argv.RELAY.replace("relay.main()", "import init; init.protect = lambda: None; relay.main()"),
+     "Seccomp_filters"),
+    (f"--security-opt=seccomp={SECCOMP}", "--security-opt=seccomp=unconfined", "Seccomp, Seccomp_filters"),
+], ids=["its own", "the engine's"])  # fmt: skip
+def test_neither_of_its_filters_stands_for_the_other(
+    apart: Place, said: str, instead: str, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, words = apart.plan(), argv.run
+    with monkeypatch.context() as patch:
+        patch.setattr(argv, "run", lambda container: [instead if word == said else word for word in words(container)])
+        with pytest.raises(EnvironmentLacks) as lacks, apart.backend.launch(plan, boot=apart.boot()):
+            pass
+    assert lacks.value.why == f"first process: {lost}"
     assert apart.identity not in apart.backend.leftovers()
 
 

@@ -312,7 +312,8 @@ def test_a_mount_that_is_swapped_on_the_way_is_noticed(place: Place, monkeypatch
 def test_a_layer_that_is_not_in_force_means_no_bottle(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the words ask for is not believed: each is taken away, and the launch says what is missing."""
     words = argv.run
-    for away, names in (("--read-only", "read-only root"), ("--security-opt=seccomp=", "Seccomp"), ("--network=", "network")):
+    engines = "the engine did not load the system call filter"
+    for away, names in (("--read-only", "read-only root"), ("--security-opt=seccomp=", engines), ("--network=", "network")):
 
         def without(container: argv.Container, away: str = away) -> list[str]:
             kept = [word for word in words(container) if not word.startswith(away)]
@@ -324,6 +325,14 @@ def test_a_layer_that_is_not_in_force_means_no_bottle(place: Place, monkeypatch:
         with pytest.raises(EnvironmentLacks) as lacks, launched(place):
             pass
         assert names in lacks.value.what + lacks.value.why
+    assert place.objects() == []
+
+
+def test_one_whose_first_process_does_not_protect_itself_is_no_bottle(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(argv, "INIT", argv.INIT.replace("init.main()", "init.protect = lambda: None; init.main()"))
+    with pytest.raises(EnvironmentLacks) as lacks, launched(place):
+        pass
+    assert lacks.value.why == "first process: Seccomp_filters"
     assert place.objects() == []
 
 
