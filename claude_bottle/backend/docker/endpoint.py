@@ -92,6 +92,8 @@ def answer(connection: socket.socket) -> tuple[int, Any] | None:
         said = _everything(connection)
     except OSError:
         return None
+    if not said:
+        return None  # it ended meanwhile, and may be back
     head, _, body = said.partition(b"\r\n\r\n")
     words = head.split(None, 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():

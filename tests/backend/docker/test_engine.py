@@ -138,7 +138,7 @@ def test_the_engines_own_socket_is_found_as_the_client_finds_it(monkeypatch: pyt
     assert endpoint.local_socket() is None
 
 
-@pytest.mark.parametrize("answer", [b"", b"nonsense", b"HTTP/1.0 x\r\n\r\n", b"\0" * 100])
+@pytest.mark.parametrize("answer", [b"nonsense", b"HTTP/1.0 x\r\n\r\n", b"\0" * 100])
 def test_an_engine_that_talks_nonsense_is_an_error(answer: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as listener:
@@ -157,6 +157,14 @@ def test_an_engine_that_talks_nonsense_is_an_error(answer: bytes, monkeypatch: p
         with pytest.raises(BottleError, match="nonsense"):
             endpoint.ask("GET", "/version")
         thread.join()
+
+
+def test_an_engine_that_ends_before_it_answers_is_one_that_does_not_answer(
+    engine_that_says: Callable[[bytes], None]
+) -> None:
+    """Its client says that it does not run."""
+    engine_that_says(b"")
+    assert endpoint.ask("GET", "/version") is None
 
 
 def test_a_question_put_ahead_is_asked_once(engine_that_says: Callable[[bytes], None]) -> None:
