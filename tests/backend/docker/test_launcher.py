@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from claude_bottle.backend import namespaces
-from claude_bottle.backend.docker import argv, begun, launcher
+from claude_bottle.backend.docker import argv, backend, begun, launcher
 from claude_bottle.backend.docker.bottle import DockerBottle
 from claude_bottle.backend.docker.rundir import RunDir
 from claude_bottle.errors import BottleError, EnvironmentLacks
@@ -333,6 +333,15 @@ def test_one_whose_first_process_does_not_protect_itself_is_no_bottle(place: Pla
     with pytest.raises(EnvironmentLacks) as lacks, launched(place):
         pass
     assert lacks.value.why == "first process: Seccomp_filters"
+    assert place.objects() == []
+
+
+@pytest.mark.parametrize("user", [(0, 1000), (1000, 0)], ids=["user", "group"])
+def test_nobody_is_root_in_a_bottle(place: Place, user: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "bottle_user", lambda plan: user)
+    with pytest.raises(EnvironmentLacks) as lacks, launched(place):
+        pass
+    assert lacks.value.why == "a bottle has no root user"
     assert place.objects() == []
 
 
