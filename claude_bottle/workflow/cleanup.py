@@ -15,7 +15,7 @@ from claude_bottle.keeper import live_work
 from claude_bottle.keeper.interrupted import settle_interrupted
 from claude_bottle.model.names import check_identity
 from claude_bottle.state import damage, temporary, work_note
-from claude_bottle.state.lock import IdentityLock, LockHeld
+from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import INTERRUPTED, RUNNING, SETTLING, STARTING, unix_time
 from claude_bottle.state.store import Entry, Store, still_running
@@ -133,8 +133,6 @@ def _leave_live_work(paths: Paths, identity: str, backend: str | None) -> None:
             if backend:
                 get_bottle_backend(backend).remove(identity)
             live_work.let_go(paths, identity)
-    except LockHeld as problem:
-        raise still_running(identity, problem.what) from problem
     except damage.Damaged as problem:
         log.warn(f"{identity}: {problem.what}: {problem.why}")
 

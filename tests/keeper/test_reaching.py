@@ -110,7 +110,7 @@ def test_stop_waits_for_the_settlement_and_tells_what_is_kept(launch: Launch, he
     held.let_go()
     code, said = command.end()
     assert (code, "exit 3" in said, f"resume {kept.identity}" in said) == (0, True, True), said
-    IdentityLock(kept.order.paths, kept.identity).acquire().release()
+    IdentityLock(kept.order.paths, kept.identity).acquire(wait=False).release()
 
 
 def test_stop_waits_for_the_settlement_of_what_ends_well(launch: Launch, held: Held, stop: Stop) -> None:
