@@ -17,6 +17,7 @@ from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.keeper import restoring
 from claude_bottle.keeper.client import Control
 from claude_bottle.keeper.interrupted import settle_interrupted
+from claude_bottle.keeper.reaching import settled_or_running
 from claude_bottle.keeper.settle import AWAY, WORK
 from claude_bottle.model.names import check_identity
 from claude_bottle.state.lock import IdentityLock
@@ -49,8 +50,7 @@ def opened(identity: str, paths: Paths | None = None) -> Iterator[Opened]:
     """BottleError for a bottle that has no work, or whose work is not here now."""
     check_identity(identity)
     paths = paths or Paths.default()
-    store = Store(paths)
-    record = store.load(identity)
+    record = settled_or_running(paths, identity)
     if effective_status(record) == INTERRUPTED:
         record = settle_interrupted(paths, identity)
     status = effective_status(record)
