@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from claude_bottle.errors import BottleError
 from claude_bottle.state import files
 from claude_bottle.state.paths import Paths
-from claude_bottle.state.record import is_alive, timestamp
+from claude_bottle.state.record import timestamp
 
 if TYPE_CHECKING:
     from typing import Self
@@ -114,14 +114,13 @@ class IdentityLock:
         return BottleError(f"no bottle called {self.identity}", do="claude-bottle ls --all lists them")
 
     def _runs(self) -> bool:
-        """Whether a process is at it that the record names: for how long nobody can tell."""
+        """For how long nobody can tell."""
         from claude_bottle.state.store import Store
 
         try:
-            record = Store(self._paths).find(self.identity)
+            return Store(self._paths).running(self.identity)
         except BottleError:
             return False
-        return record is not None and is_alive(record.keeper)
 
     def _held_by(self, fd: int, runs: bool) -> LockHeld:
         import json

@@ -92,6 +92,15 @@ class Store:
                 raise self._missing(identity) from None
             return None
 
+    def running(self, identity: str) -> bool:
+        """Whether a process is at it, which the record names: first the command that starts it, then its keeper."""
+        record = self.find(identity)
+        while record and not alive(record):
+            before, record = record, self.find(identity)
+            if record and record.keeper == before.keeper:
+                return False
+        return record is not None
+
     def update(self, identity: str, **changes: object) -> BottleRecord:
         """Change some fields of a record and return the new one. Concurrent updates are serialised, none is
         lost."""

@@ -29,7 +29,7 @@ def entries(
     store.load(identity)
     with _reader(store, identity, follow=follow) as reader:
         while True:
-            running = _running(store, identity)
+            running = store.running(identity)
             for line in reader.lines(unfinished=not running):
                 event = _event(line)
                 if kinds is None or event["kind"] in kinds:
@@ -42,23 +42,13 @@ def entries(
 def _reader(store: Store, identity: str, *, follow: bool) -> Reader:
     """Of its journal; with `follow` once there is one."""
     while True:
-        running = _running(store, identity)
+        running = store.running(identity)
         try:
             return Reader(store.paths.journal(identity))
         except FileNotFoundError:
             if not (follow and running):
                 raise BottleError(f"{identity} has no journal", why="it never got as far as booting") from None
         time.sleep(_POLL_SECONDS)
-
-
-def _running(store: Store, identity: str) -> bool:
-    """Whether a process is at it, which the record names: first the command that starts it, then its keeper."""
-    record = store.find(identity)
-    while record and not alive(record):
-        before, record = record, store.find(identity)
-        if record and record.keeper == before.keeper:
-            return False
-    return record is not None
 
 
 def verified(identity: str, paths: Paths | None = None) -> dict[str, Any]:

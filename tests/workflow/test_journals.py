@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from claude_bottle.errors import BottleError
+from claude_bottle.state import store
 from claude_bottle.state.journal import Journal
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import BottleRecord, ProcessId, boot_id, start_time_of, this_process
@@ -105,14 +106,14 @@ def test_one_whose_start_fails_has_no_journal_to_follow(tmp_path: Path, monkeypa
 def test_a_keeper_that_takes_over_between_two_looks_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boot = Boot(Paths(tmp_path / "root"), monkeypatch, ("runs", "ends"))
     boot.begins()
-    alive = journals.alive
+    alive = store.alive
 
     def looked(record: BottleRecord) -> bool:
         if record.keeper == boot.command.id:
             boot.comes_up()
         return alive(record)
 
-    monkeypatch.setattr(journals, "alive", looked)
+    monkeypatch.setattr(store, "alive", looked)
     try:
         found = entries(IDENTITY, follow=True, paths=boot.paths)
         assert [event["kind"] for event in found] == ["created", "launched", "agent_exited"]
