@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from claude_bottle import log
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import spawn
 from claude_bottle.keeper.client import Control, lost
@@ -26,7 +27,11 @@ def run(order: Order, *, json_result: bool = False, taker: Taker | None = None) 
         # What can no longer be taken back is the agent's to hear of.
         up = spawn.start(order, signals.begin)
         with Control(order.paths, up.identity, up.connection) as control:
-            outcome = pump(control, order.pipes, takers=takers, signals=signals)
+            try:
+                outcome = pump(control, order.pipes, takers=takers, signals=signals)
+            except KeyboardInterrupt:
+                log.say(f"{up.identity} runs on (claude-bottle stop {up.identity} ends it)")
+                raise
             settled = control.settled()
     finally:
         signals.end()

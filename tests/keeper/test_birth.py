@@ -68,6 +68,22 @@ def test_a_launch_that_can_no_longer_be_undone_has_been_announced(root: Path) ->
     assert keeper is not None and ended(keeper.pid)
 
 
+def test_a_run_that_is_left_says_that_its_agent_runs_on(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As when its terminal goes."""
+    order = orders.order(root, "sh", "-c", "echo up; exec sleep 1000", io=PIPES, pipes=Pipes.make())
+    former = signal.signal(signal.SIGHUP, interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            piping.run(order, taker=lambda _said: signal.raise_signal(signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert f"{order.identity} runs on (claude-bottle stop {order.identity} ends it)" in capsys.readouterr().err
+    with Control(order.paths, order.identity) as control:
+        keeper = Store(order.paths).load(order.identity).keeper
+        control.stop(0, keep=False)
+    assert keeper is not None and ended(keeper.pid)
+
+
 @pytest.mark.parametrize(("told", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_can_no_longer_be_undone_passes_on_what_it_is_told(
     root: Path, monkeypatch: pytest.MonkeyPatch, told: signal.Signals, code: int
