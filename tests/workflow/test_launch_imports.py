@@ -43,7 +43,7 @@ def test_an_engine_is_asked_before_what_is_only_needed_then_is_loaded() -> None:
     code = f"import sys, {', '.join(before)}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout.split()
     keepers = {name for name in loaded if name.startswith("claude_bottle.keeper.")}
-    assert keepers == {"claude_bottle.keeper.signals"}
+    assert keepers == {"claude_bottle.keeper.signals", "claude_bottle.keeper.undo"}
     assert not {"csv", "claude_bottle.workflow.secrets", "claude_bottle.workflow.gates"} & set(loaded)
 
 
