@@ -20,6 +20,7 @@ from claude_bottle.backend.planning import agent_launch, program_mounts
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import HOME, Harness, Launch, Program
 from claude_bottle.keeper.signals import held_back
+from claude_bottle.keeper.undo import undo_launch
 from claude_bottle.manifest.mounts import check_on_host
 from claude_bottle.model.names import new_session_id
 from claude_bottle.model.plan import BottlePlan
@@ -125,8 +126,6 @@ def order(
         except BaseException:
             if begun:
                 begun.abandon()
-            from claude_bottle.keeper.undo import undo_launch
-
             undo_launch(paths, plan.slug, former)
             lock.release()
             raise
