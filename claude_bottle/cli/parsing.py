@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+# It looks for its own words in the operator's language, of which there is no catalogue: 1 ms of every command.
+vars(argparse)["_"] = str
 WIDTH = 80
 _COLUMN = 24
 

@@ -2,8 +2,8 @@
 
 A bottle has a socket from the end of its boot until its agent has ended; before that it starts, after that it settles,
 and a process lives that is at it. Who wants it to end waits for either (`reach`), who wants it to be at rest waits for
-its settlement (`let_settle`), and everybody else is told which of the two it is (`absence`). Looks at records, sockets
-and processes, changes nothing.
+its settlement (`let_settle`), as does who takes it as it is but for that (`settled_or_running`), and everybody else is told
+which of the two it is (`absence`). Looks at records, sockets and processes, changes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from claude_bottle.state.store import Store
 
 if TYPE_CHECKING:
     from claude_bottle.state.paths import Paths
-    from claude_bottle.state.record import ProcessId
+    from claude_bottle.state.record import BottleRecord, ProcessId
 
 _PAUSE = 0.1
 
@@ -57,6 +57,15 @@ def let_settle(paths: Paths, identity: str) -> None:
     log.say(f"{identity} has ended; waiting until it is settled")
     while at_it and not paths.socket(identity).exists():
         at_it = _after_a_pause(paths, identity, at_it)
+
+
+def settled_or_running(paths: Paths, identity: str) -> BottleRecord:
+    """Its record, which is not that of a bottle that is just being settled. BottleError as from the store."""
+    record = Store(paths).load(identity)
+    if records.effective_status(record) == records.SETTLING:
+        let_settle(paths, identity)
+        record = Store(paths).load(identity)
+    return record
 
 
 def _at_it(paths: Paths, identity: str) -> ProcessId | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -27,44 +28,59 @@ _CHUNK = 64 << 10
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
-class _Signals:
-    """While it lasts, signals to us go to the program instead. The second SIGINT is ours again."""
+class Signals:
+    """From `begin` on, signals to us go to the program instead: once it is known how to reach it (`to`), and until that is
+    over. The second SIGINT is ours again."""
 
-    def __init__(self, control: Control) -> None:
-        self._control = control
+    def __init__(self) -> None:
+        self._control: Control | None = None
         self._former: dict[int, object] = {}
         self._sending = False
         self._waiting: list[int] = []
 
-    def __enter__(self) -> _Signals:
+    def begin(self) -> None:
         for number in _PASSED_ON:
-            self._former[number] = signal.signal(number, self._pass_on)
-        return self
+            if number not in self._former:
+                self._former[number] = signal.signal(number, self._pass_on)
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+    def end(self) -> None:
+        while self._former:
+            signal.signal(*self._former.popitem())  # type: ignore[arg-type]
 
-    def send_frame(self, frame: bytes) -> None:
+    @contextmanager
+    def to(self, control: Control) -> Iterator[Signals]:
+        try:
+            self.begin()
+            self._control = control
+            self._catch_up(control)
+            yield self
+        finally:
+            self.end()
+
+    def send_frame(self, control: Control, frame: bytes) -> None:
         """One that may take long: a signal that comes meanwhile is told after it, not in the middle of it."""
         self._sending = True
         try:
-            self._control.send_frame(frame)
+            control.send_frame(frame)
         finally:
             self._sending = False
-        while self._waiting:
-            self._tell(self._waiting.pop(0))
+        self._catch_up(control)
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
-        if self._sending:
+        if self._control is None or self._sending:
             self._waiting.append(number)
         else:
-            self._tell(number)
+            _tell(self._control, number)
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
 
-    def _tell(self, number: int) -> None:
-        self._control.send({"op": "signal", "sig": number})
+    def _catch_up(self, control: Control) -> None:
+        while self._waiting:
+            _tell(control, self._waiting.pop(0))
+
+
+def _tell(control: Control, number: int) -> None:
+    control.send({"op": "signal", "sig": number})
 
 
 class _Sink:
@@ -92,7 +108,7 @@ def relay(control: Control, stdio: tuple[int, int, int]) -> int:
     sinks = {frames.OUTPUT: _Sink(stdio[1]), frames.ERRORS: _Sink(stdio[2])}
     room = 0  # nothing is sent before the program has started
     reading = True
-    with _Signals(control) as signals:
+    with Signals().to(control) as signals:
         while True:
             watched = [control.fileno(), stdio[0]] if reading and room else [control.fileno()]
             ready = [control.fileno()] if control.ready(0) else select.select(watched, [], [])[0]
@@ -100,7 +116,7 @@ def relay(control: Control, stdio: tuple[int, int, int]) -> int:
                 data = os.read(stdio[0], min(room, frames.CHUNK))
                 room -= len(data)
                 reading = bool(data)
-                signals.send_frame(frames.encode(frames.INPUT, data))
+                signals.send_frame(control, frames.encode(frames.INPUT, data))
             if control.fileno() not in ready:
                 continue
             received = control.receive()
@@ -121,10 +137,13 @@ def pump(
     pipes: Pipes,
     stdio: tuple[int, int, int] = (0, 1, 2),
     takers: tuple[Taker | None, Taker | None] = (None, None),
+    signals: Signals | None = None,
 ) -> Outcome:
     """Move the bytes of a `run` until its agent has ended and everything it wrote is out. `control` is the connection
-    the launch left; call its `settled` afterwards. `takers` get stdout and stderr in place of our own."""
-    return _Pump(control, pipes, stdio, takers).run()
+    the launch left; call its `settled` afterwards. `takers` get stdout and stderr in place of our own. `signals`: those
+    that may have come already."""
+    with (signals or Signals()).to(control):
+        return _Pump(control, pipes, stdio, takers).run()
 
 
 class _Pump:
@@ -140,12 +159,11 @@ class _Pump:
     def run(self) -> Outcome:
         os.set_blocking(self._to_agent, False)
         control_done = False
-        with _Signals(self._control):
-            self._control.send({"op": "wait"})
-            while not control_done or self._sinks:
-                control_done = self._step(control_done)
-                if control_done and not select.select(list(self._sinks), [], [], 0)[0]:
-                    break  # the bottle is gone: what has not been written by now never will be
+        self._control.send({"op": "wait"})
+        while not control_done or self._sinks:
+            control_done = self._step(control_done)
+            if control_done and not select.select(list(self._sinks), [], [], 0)[0]:
+                break  # the bottle is gone: what has not been written by now never will be
         self._close_stdin()
         return self._outcome or Outcome(LOST)
 

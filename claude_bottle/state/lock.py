@@ -3,7 +3,8 @@
 flock(2) on `state/<identity>/lock`: it dies with its last holder, so a crash leaves nothing to judge stale,
 and it passes to a forked child, so the keeper keeps what the CLI took. The file goes when its state is
 removed; a lock on a file that is no longer the one of that name counts for nothing. What the file says is for
-people only.
+people only: whether the holder's bottle runs, or the holder is a command that is done with it in a moment and waited
+for, is told by the record.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,9 @@ from claude_bottle.state.record import timestamp
 if TYPE_CHECKING:
     from typing import Self
 
+# For another command to be done with it: most look at a bottle or note something. One that copies much may take longer.
+PATIENCE = 5.0
+_PAUSE = 0.05
 _NOTE_LIMIT = 4096
 _held: dict[Path, IdentityLock] = {}
 
@@ -34,23 +39,26 @@ class IdentityLock:
     """The lock of one identity. Not a thread lock: one process, or its forked child, at a time."""
 
     def __init__(self, paths: Paths, identity: str) -> None:
+        self._paths = paths
         self.path = paths.lock(identity)
         self.identity = identity
         self._fd = -1
 
-    def acquire(self) -> Self:
-        """Take it or raise LockHeld at once, naming the holder. BottleError when there is no such state."""
+    def acquire(self, *, wait: bool = True) -> Self:
+        """Take it. LockHeld, naming the holder: at once while the bottle runs or starts, and without `wait`; else after
+        PATIENCE seconds. BottleError when there is no such state."""
         if self._fd >= 0:
             return self
         fd = self._open()
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            until = time.monotonic() + PATIENCE
+            while not _locked(fd):
+                runs = self._runs()
+                if runs or not wait or time.monotonic() >= until:
+                    raise self._held_by(fd, runs)
+                time.sleep(_PAUSE)
             if not self._is_current(fd):
                 raise self._gone()
-        except BlockingIOError:
-            problem = self._held_by(fd)
-            os.close(fd)
-            raise problem from None
         except BaseException:
             os.close(fd)
             raise
@@ -105,7 +113,16 @@ class IdentityLock:
     def _gone(self) -> BottleError:
         return BottleError(f"no bottle called {self.identity}", do="claude-bottle ls --all lists them")
 
-    def _held_by(self, fd: int) -> LockHeld:
+    def _runs(self) -> bool:
+        """For how long nobody can tell."""
+        from claude_bottle.state.store import Store
+
+        try:
+            return Store(self._paths).running(self.identity)
+        except BottleError:
+            return False
+
+    def _held_by(self, fd: int, runs: bool) -> LockHeld:
         import json
 
         try:
@@ -113,11 +130,16 @@ class IdentityLock:
             holder = f"held by process {int(note['pid'])} since {str(note['since'])[:40]}"
         except (ValueError, KeyError, TypeError):
             holder = "held by another process"
-        return LockHeld(
-            f"{self.identity} is in use",
-            why=holder,
-            do=f"attach to it (claude-bottle attach {self.identity}) or stop it first (claude-bottle stop {self.identity})",
-        )
+        running = f"attach to it (claude-bottle attach {self.identity}) or stop it first (claude-bottle stop {self.identity})"
+        return LockHeld(f"{self.identity} is in use", why=holder, do=running if runs else "try again once that has ended")
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def held_here(paths: Paths, identity: str) -> IdentityLock | None:

@@ -92,6 +92,15 @@ class Store:
                 raise self._missing(identity) from None
             return None
 
+    def running(self, identity: str) -> bool:
+        """Whether a process is at it, which the record names: first the command that starts it, then its keeper."""
+        record = self.find(identity)
+        while record and not alive(record):
+            before, record = record, self.find(identity)
+            if record and record.keeper == before.keeper:
+                return False
+        return record is not None
+
     def update(self, identity: str, **changes: object) -> BottleRecord:
         """Change some fields of a record and return the new one. Concurrent updates are serialised, none is
         lost."""
@@ -118,11 +127,11 @@ class Store:
     def cleanup(self, identity: str) -> None:
         """Remove a bottle's state, its conversation archived first; nothing happens when there is none.
 
-        BottleError for a running bottle and for state of a newer schema. Damaged state goes: the operator
-        named it.
+        BottleError for a running bottle and for state of a newer schema, LockHeld when another command is long at it.
+        Damaged state goes: the operator named it.
         """
         from claude_bottle.state import transcripts
-        from claude_bottle.state.lock import IdentityLock, LockHeld, held_here
+        from claude_bottle.state.lock import IdentityLock, held_here
 
         if not self.exists(identity):
             return
@@ -133,8 +142,6 @@ class Store:
             raise still_running(identity)
         try:
             lock = held or IdentityLock(self.paths, identity).acquire()
-        except LockHeld as problem:
-            raise still_running(identity, problem.what) from problem
         except BottleError:
             if self.exists(identity):
                 raise
@@ -252,9 +259,9 @@ def alive(record: BottleRecord) -> bool:
     return records.is_alive(record.keeper)
 
 
-def still_running(identity: str, why: str = "") -> BottleError:
+def still_running(identity: str) -> BottleError:
     """The error for asking of a running bottle what only a stopped one can do."""
-    return BottleError(f"{identity} is running", why=why, do=f"stop it first: claude-bottle stop {identity}")
+    return BottleError(f"{identity} is running", do=f"stop it first: claude-bottle stop {identity}")
 
 
 def _is_identity(name: str) -> bool:

@@ -20,6 +20,7 @@ from claude_bottle.backend.planning import agent_launch, program_mounts
 from claude_bottle.errors import BottleError
 from claude_bottle.harness.base import HOME, Harness, Launch, Program
 from claude_bottle.keeper.signals import held_back
+from claude_bottle.keeper.undo import undo_launch
 from claude_bottle.manifest.mounts import check_on_host
 from claude_bottle.model.names import new_session_id
 from claude_bottle.model.plan import BottlePlan
@@ -81,8 +82,11 @@ def order(
     session = before.session_id if before and before.session_id else new_session_id()
     agent = spec.manifest.agent(spec.agent_name)
     record = _record(spec, plan, session, former)._replace(layers=before.layers if before else ())
+    lock, begun = IdentityLock(paths, record.identity), None
+    if former is not None:
+        lock.acquire()  # which may have to wait, and can be interrupted then
     with held_back() as let_go:
-        lock, begun = _claim(Store(paths), record, former), None
+        _claim(Store(paths), record, former, lock)
         try:
             let_go()
             backend, mounts = get_bottle_backend(plan.backend), program_mounts(program)
@@ -122,8 +126,6 @@ def order(
         except BaseException:
             if begun:
                 begun.abandon()
-            from claude_bottle.keeper.undo import undo_launch
-
             undo_launch(paths, plan.slug, former)
             lock.release()
             raise
@@ -189,15 +191,14 @@ def _record(spec: BottleSpec, plan: BottlePlan, session: str, former: BottleReco
     return fresh if former is None else fresh._replace(created=former.created)
 
 
-def _claim(store: Store, record: BottleRecord, former: BottleRecord | None) -> IdentityLock:
-    """The identity's lock, with its record on disk."""
+def _claim(store: Store, record: BottleRecord, former: BottleRecord | None, lock: IdentityLock) -> None:
+    """Its record on disk, and the lock of a new identity."""
     if former is None:
         store.create(record)
-    lock = IdentityLock(store.paths, record.identity).acquire()
-    if former is not None:
+        lock.acquire()
+    else:
         fields = {name: value for name, value in record._asdict().items() if name not in ("schema", "identity")}
         store.update(record.identity, **fields)
-    return lock
 
 
 def _workspace(plan: BottlePlan, paths: Paths) -> Path:

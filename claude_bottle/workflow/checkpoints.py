@@ -6,6 +6,7 @@ from claude_bottle import log
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.keeper import checkpointing, restoring
 from claude_bottle.keeper.client import Control
+from claude_bottle.keeper.reaching import settled_or_running
 from claude_bottle.keeper.settle import OPERATOR
 from claude_bottle.model import events
 from claude_bottle.model.names import check_identity
@@ -35,8 +36,7 @@ def checkpoint(
     paths = paths or Paths.default()
     if name:
         checkpoints.check_name(name)
-    store = Store(paths)
-    if alive(store.load(identity)):
+    if alive(settled_or_running(paths, identity)):
         with Control(paths, identity) as control:
             return checkpoints.load(paths, identity, control.checkpoint(name, made))
     record = _at_rest(paths, identity)
@@ -57,7 +57,7 @@ def rewind(identity: str, name: str = "", paths: Paths | None = None) -> Checkpo
     there was becomes a checkpoint itself, so nothing is lost."""
     check_identity(identity)
     paths = paths or Paths.default()
-    running = alive(Store(paths).load(identity))
+    running = alive(settled_or_running(paths, identity))
     to = wanted(paths, identity, name)
     if running:
         with Control(paths, identity) as control:

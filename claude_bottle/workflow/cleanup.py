@@ -13,9 +13,10 @@ from claude_bottle.backend.registry import TABLE, get_bottle_backend
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.keeper import live_work
 from claude_bottle.keeper.interrupted import settle_interrupted
+from claude_bottle.keeper.reaching import let_settle
 from claude_bottle.model.names import check_identity
 from claude_bottle.state import damage, temporary, work_note
-from claude_bottle.state.lock import IdentityLock, LockHeld
+from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import INTERRUPTED, RUNNING, SETTLING, STARTING, unix_time
 from claude_bottle.state.store import Entry, Store, still_running
@@ -133,8 +134,6 @@ def _leave_live_work(paths: Paths, identity: str, backend: str | None) -> None:
             if backend:
                 get_bottle_backend(backend).remove(identity)
             live_work.let_go(paths, identity)
-    except LockHeld as problem:
-        raise still_running(identity, problem.what) from problem
     except damage.Damaged as problem:
         log.warn(f"{identity}: {problem.what}: {problem.why}")
 
@@ -157,14 +156,17 @@ def _orphans(store: Store) -> dict[str, str]:
 
 
 def _named(store: Store, identities: Sequence[str]) -> list[Entry]:
+    """One that is just being settled is waited for, and may be gone by that."""
     known = {entry.identity: entry for entry in store.list()}
     for identity in identities:
         check_identity(identity)
         if identity not in known:
             raise BottleError(f"no bottle called {identity}", do="claude-bottle ls --all lists them")
-        if known[identity].status in _LIVE:
+        if known[identity].status == SETTLING:
+            let_settle(store.paths, identity)
+        elif known[identity].status in _LIVE:
             raise still_running(identity)
-    return [known[identity] for identity in dict.fromkeys(identities)]
+    return [entry for entry in store.list() if entry.identity in identities]
 
 
 def _matching(store: Store, older_than: str | None) -> list[Entry]:

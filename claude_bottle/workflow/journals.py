@@ -20,19 +20,16 @@ _FIRST = ("verdict", "reason", "method", "host", "port", "path")
 def entries(
     identity: str, *, follow: bool = False, kinds: frozenset[str] | None = None, paths: Paths | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The events of `identity` in order, of `kinds` only if given; with `follow` until its keeper has ended.
+    """The events of `identity` in order, of `kinds` only if given; with `follow` until its keeper has ended, which there may
+    not be yet.
 
     A damaged line appears as {"kind": "damaged", …} in its place. BottleError for an unknown identity.
     """
-    paths = paths or Paths.default()
-    record = Store(paths).load(identity)
-    try:
-        reader = Reader(paths.journal(identity))
-    except FileNotFoundError:
-        raise BottleError(f"{identity} has no journal", why="it never got as far as booting") from None
-    with reader:
+    store = Store(paths or Paths.default())
+    store.load(identity)
+    with _reader(store, identity, follow=follow) as reader:
         while True:
-            running = alive(record)
+            running = store.running(identity)
             for line in reader.lines(unfinished=not running):
                 event = _event(line)
                 if kinds is None or event["kind"] in kinds:
@@ -40,6 +37,18 @@ def entries(
             if not (follow and running):
                 return
             time.sleep(_POLL_SECONDS)
+
+
+def _reader(store: Store, identity: str, *, follow: bool) -> Reader:
+    """Of its journal; with `follow` once there is one."""
+    while True:
+        running = store.running(identity)
+        try:
+            return Reader(store.paths.journal(identity))
+        except FileNotFoundError:
+            if not (follow and running):
+                raise BottleError(f"{identity} has no journal", why="it never got as far as booting") from None
+        time.sleep(_POLL_SECONDS)
 
 
 def verified(identity: str, paths: Paths | None = None) -> dict[str, Any]:

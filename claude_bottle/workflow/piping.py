@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+from claude_bottle import log
 from claude_bottle.errors import BottleError
 from claude_bottle.keeper import spawn
 from claude_bottle.keeper.client import Control, lost
 from claude_bottle.keeper.order import Order
-from claude_bottle.keeper.relay import Taker, pump
+from claude_bottle.keeper.relay import Signals, Taker, pump
 from claude_bottle.workflow.ending import tell
 
 CAPTURE_LIMIT = 16 << 20
@@ -21,10 +22,19 @@ def run(order: Order, *, json_result: bool = False, taker: Taker | None = None) 
         raise BottleError("this bottle was planned for a terminal")
     out, err = bytearray(), bytearray()
     takers = (_into(out), _into(err)) if json_result else (taker, None)
-    up = spawn.start(order)
-    with Control(order.paths, up.identity, up.connection) as control:
-        outcome = pump(control, order.pipes, takers=takers)
-        settled = control.settled()
+    signals = Signals()
+    try:
+        # What can no longer be taken back is the agent's to hear of.
+        up = spawn.start(order, signals.begin)
+        with Control(order.paths, up.identity, up.connection) as control:
+            try:
+                outcome = pump(control, order.pipes, takers=takers, signals=signals)
+            except KeyboardInterrupt:
+                log.say(f"{up.identity} runs on (claude-bottle stop {up.identity} ends it)")
+                raise
+            settled = control.settled()
+    finally:
+        signals.end()
     if outcome.code is None or settled is None:
         raise lost(up.identity)
     if json_result:

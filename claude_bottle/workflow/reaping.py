@@ -38,5 +38,7 @@ def _settled(paths: Paths, identity: str) -> bool:
     if effective_status(Store(paths).load(identity)) != INTERRUPTED:
         return False
     from claude_bottle.keeper.interrupted import settle_interrupted
+    from claude_bottle.state.lock import IdentityLock
 
-    return effective_status(settle_interrupted(paths, identity)) != INTERRUPTED
+    with IdentityLock(paths, identity).acquire(wait=False):
+        return effective_status(settle_interrupted(paths, identity)) != INTERRUPTED

@@ -21,7 +21,7 @@ from claude_bottle.state import files, layers
 from claude_bottle.state.journal_read import Reader
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import BottleRecord, timestamp
-from claude_bottle.state.store import Store, alive
+from claude_bottle.state.store import Store
 from claude_bottle.workflow.tree_scan import MAX_TOLD, TreeScan
 
 FILE, COMMAND, TOOL, HOST, REFUSED, BOTTLE = "file", "command", "tool", "host", "refused", "bottle"
@@ -54,14 +54,15 @@ class Watch:
     def __init__(self, identity: str, paths: Paths) -> None:
         """BottleError for an unknown identity."""
         self._paths, self._identity = paths, check_identity(identity)
-        self._record = Store(paths).load(identity)
+        self._store = Store(paths)
+        record = self._store.load(identity)
         self._journal: Reader | None = None
-        self._conversation = ConversationTail(paths, self._record, first=_FIRST_BYTES)
-        self._tree = TreeScan(workspace(paths, self._record))
+        self._conversation = ConversationTail(paths, record, first=_FIRST_BYTES)
+        self._tree = TreeScan(workspace(paths, record))
 
     @property
     def running(self) -> bool:
-        return alive(self._record)
+        return self._store.running(self._identity)
 
     def poll(self) -> list[Happening]:
         """What is new, in order."""

@@ -17,12 +17,13 @@ from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.keeper import restoring
 from claude_bottle.keeper.client import Control
 from claude_bottle.keeper.interrupted import settle_interrupted
+from claude_bottle.keeper.reaching import settled_or_running
 from claude_bottle.keeper.settle import AWAY, WORK
 from claude_bottle.model.names import check_identity
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import INTERRUPTED, RUNNING, BottleRecord, effective_status
-from claude_bottle.state.store import Store, still_running
+from claude_bottle.state.store import Store
 from claude_bottle.state.temporary import temporary_directory
 from claude_bottle.workspace import apply as applying
 from claude_bottle.workspace import opening, taken
@@ -49,8 +50,7 @@ def opened(identity: str, paths: Paths | None = None) -> Iterator[Opened]:
     """BottleError for a bottle that has no work, or whose work is not here now."""
     check_identity(identity)
     paths = paths or Paths.default()
-    store = Store(paths)
-    record = store.load(identity)
+    record = settled_or_running(paths, identity)
     if effective_status(record) == INTERRUPTED:
         record = settle_interrupted(paths, identity)
     status = effective_status(record)
@@ -64,10 +64,7 @@ def opened(identity: str, paths: Paths | None = None) -> Iterator[Opened]:
             stack.callback(captured.close)
             yield Opened(paths, identity, captured, True)
             return
-        try:
-            stack.enter_context(IdentityLock(paths, identity))
-        except BottleError as problem:
-            raise still_running(identity, problem.what) from problem
+        stack.enter_context(IdentityLock(paths, identity))
         restoring.complete(paths, identity)
         if AWAY in record.preserved:
             # What lies here is what it began with, if that: compared, it would look like work that is done.

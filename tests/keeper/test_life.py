@@ -249,7 +249,7 @@ def test_the_keeper_holds_the_lock_until_everything_is_settled(launch: Launch) -
     with kept.control() as control:
         control.stop(GRACE, keep=True)
         control.settled()
-    IdentityLock(kept.order.paths, kept.identity).acquire().release()
+    IdentityLock(kept.order.paths, kept.identity).acquire(wait=False).release()
 
 
 def test_a_client_that_lingers_does_not_keep_the_lock(launch: Launch) -> None:
@@ -258,7 +258,7 @@ def test_a_client_that_lingers_does_not_keep_the_lock(launch: Launch) -> None:
         slow.send({"op": "attach"})
         slow.send_frame(b"0\0\0\0\1\r")
         assert outcome_told(kept) == ["exit 5"]
-        IdentityLock(kept.order.paths, kept.identity).acquire().release()
+        IdentityLock(kept.order.paths, kept.identity).acquire(wait=False).release()
         assert not kept.gone(0)
 
 
@@ -343,7 +343,7 @@ def test_what_is_told_to_have_failed_may_be_tried_again_at_once(
         with pytest.raises(BottleError, match="no"):
             start(orders.for_record(paths, former, "true", former=former, backend=FakeBackend(fails=BottleError("no"))))
         lock.release()
-        with IdentityLock(paths, kept.identity):
+        with IdentityLock(paths, kept.identity).acquire(wait=False):
             pass
     finally:
         go.touch()

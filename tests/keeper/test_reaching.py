@@ -21,7 +21,7 @@ from claude_bottle.keeper.absence import NotRunning
 from claude_bottle.keeper.reaching import let_settle
 from claude_bottle.state.lock import IdentityLock
 from claude_bottle.state.paths import Paths
-from claude_bottle.state.record import this_process
+from claude_bottle.state.record import SETTLING, this_process
 from claude_bottle.state.store import Store
 from claude_bottle.workflow.resume import find
 from tests.keeper import orders
@@ -110,7 +110,7 @@ def test_stop_waits_for_the_settlement_and_tells_what_is_kept(launch: Launch, he
     held.let_go()
     code, said = command.end()
     assert (code, "exit 3" in said, f"resume {kept.identity}" in said) == (0, True, True), said
-    IdentityLock(kept.order.paths, kept.identity).acquire().release()
+    IdentityLock(kept.order.paths, kept.identity).acquire(wait=False).release()
 
 
 def test_stop_waits_for_the_settlement_of_what_ends_well(launch: Launch, held: Held, stop: Stop) -> None:
@@ -158,6 +158,19 @@ def test_resume_waits_for_the_settlement(launch: Launch, held: Held, capfd: pyte
     held.let_go()
     resuming.join(SECONDS)
     assert found == ["preserved"]
+
+
+@pytest.mark.parametrize("words", [("diff",), ("checkpoint",), ("rewind",), ("cleanup", "--yes")], ids=" ".join)
+def test_whoever_takes_a_bottle_as_it_is_waits_for_the_settlement(
+    launch: Launch, held: Held, words: tuple[str, ...]
+) -> None:
+    kept = settling(launch, held, 3)
+    eventually(lambda: Store(kept.order.paths).load(kept.identity).status == SETTLING)
+    command = Command(kept.order.paths.root, *words, kept.identity)
+    command.says(WAITS)
+    held.let_go()
+    said = command.end()[1]
+    assert not any(refusal in said for refusal in ("in use", "is running", "being settled")), said
 
 
 def test_whoever_wants_to_speak_to_it_is_told_that_it_is_over(launch: Launch, held: Held) -> None:

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from claude_bottle.errors import BottleError
+from claude_bottle.state import lock
 from claude_bottle.state.lock import IdentityLock, LockHeld, held_here
 from claude_bottle.state.paths import Paths
+from claude_bottle.state.record import RUNNING, ProcessId, boot_id, start_time_of
 from claude_bottle.state.store import Store
 
 HOLD = (
     "import sys; from claude_bottle.state.lock import *; from claude_bottle.state.paths import Paths\n"
-    "try: lock = IdentityLock(Paths.default(), sys.argv[1]).acquire()\n"
+    "try: lock = IdentityLock(Paths.default(), sys.argv[1]).acquire(wait=False)\n"
     "except LockHeld as problem: print('lost', problem.why, flush=True); sys.exit(1)\n"
     "print('won', flush=True); sys.stdin.read()"
 )
@@ -46,12 +52,67 @@ def test_the_loser_is_told_who_holds_it(bottle: str, paths: Paths) -> None:
     try:
         assert first_word(holder) == "won"
         with pytest.raises(LockHeld) as caught:
-            IdentityLock(paths, bottle).acquire()
+            IdentityLock(paths, bottle).acquire(wait=False)
         assert f"process {holder.pid} since 20" in caught.value.why
-        assert "claude-bottle stop" in caught.value.do
+        assert caught.value.do == "try again once that has ended"
         assert caught.value.exit_code == 1
     finally:
         end(holder)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """What happens while a lock is waited for, a pause each."""
+    due: list[Callable[[], object]] = []
+    monkeypatch.setattr(lock, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: due.pop(0)()))
+    return due
+
+
+def test_a_command_that_is_done_in_a_moment_is_waited_for(
+    bottle: str, paths: Paths, pauses: list[Callable[[], object]]
+) -> None:
+    holder = contender(bottle)
+    assert first_word(holder) == "won"
+    pauses += [lambda: None, lambda: end(holder)]
+    with IdentityLock(paths, bottle):
+        assert not pauses
+
+
+def test_one_that_takes_longer_is_named_in_the_end(bottle: str, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 0.0)
+    holder = contender(bottle)
+    try:
+        assert first_word(holder) == "won"
+        with pytest.raises(LockHeld, match="in use"):
+            IdentityLock(paths, bottle).acquire()
+    finally:
+        end(holder)
+
+
+def test_a_bottle_that_runs_is_in_use_at_once(bottle: str, paths: Paths, pauses: list[Callable[[], object]]) -> None:
+    store, holder = Store(paths), contender(bottle)
+    try:
+        assert first_word(holder) == "won"
+        store.update(bottle, status=RUNNING, keeper=ProcessId(holder.pid, start_time_of(holder.pid) or 0, boot_id()))
+        with pytest.raises(LockHeld) as caught:
+            IdentityLock(paths, bottle).acquire()
+        assert f"claude-bottle stop {bottle}" in caught.value.do
+    finally:
+        end(holder)
+    assert not pauses
+
+
+def test_one_that_is_removed_meanwhile_is_gone(bottle: str, paths: Paths, pauses: list[Callable[[], object]]) -> None:
+    holder = contender(bottle)
+    assert first_word(holder) == "won"
+
+    def removed() -> None:
+        shutil.rmtree(paths.state(bottle))
+        end(holder)
+
+    pauses.append(removed)
+    with pytest.raises(BottleError, match="no bottle called"):
+        IdentityLock(paths, bottle).acquire()
 
 
 def test_a_lock_dies_with_its_holder_however_it_dies(bottle: str, paths: Paths) -> None:
@@ -76,24 +137,24 @@ def test_a_garbled_note_does_not_hide_that_it_is_held(bottle: str, paths: Paths,
         assert first_word(holder) == "won"
         paths.lock(bottle).write_text(note)
         with pytest.raises(LockHeld):
-            IdentityLock(paths, bottle).acquire()
+            IdentityLock(paths, bottle).acquire(wait=False)
     finally:
         end(holder)
 
 
 def test_a_forked_keeper_keeps_it_when_its_parent_lets_go(bottle: str, paths: Paths) -> None:
-    lock = IdentityLock(paths, bottle).acquire()
+    ours = IdentityLock(paths, bottle).acquire()
     go_read, go_write = os.pipe()
     keeper = os.fork()
     if keeper == 0:
         os.close(go_write)
-        lock.note_holder()
+        ours.note_holder()
         os.read(go_read, 1)
-        os._exit(0 if held_here(paths, bottle) is lock else 1)
+        os._exit(0 if held_here(paths, bottle) is ours else 1)
     os.close(go_read)
-    lock.release()
+    ours.release()
     with pytest.raises(LockHeld):
-        IdentityLock(paths, bottle).acquire()
+        IdentityLock(paths, bottle).acquire(wait=False)
     os.close(go_write)
     assert os.waitpid(keeper, 0)[1] == 0
     with IdentityLock(paths, bottle):
@@ -102,12 +163,12 @@ def test_a_forked_keeper_keeps_it_when_its_parent_lets_go(bottle: str, paths: Pa
 
 def test_a_program_started_by_the_holder_does_not_inherit_it(bottle: str, paths: Paths) -> None:
     """Once it runs: Popen returns when exec has begun to close descriptors, and a lock goes a moment after its own."""
-    lock = IdentityLock(paths, bottle).acquire()
+    ours = IdentityLock(paths, bottle).acquire()
     argv = ["sh", "-c", "echo up; exec cat"]
     child = subprocess.Popen(argv, close_fds=False, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert first_word(child) == "up"
-        lock.release()
+        ours.release()
         with IdentityLock(paths, bottle):
             pass
     finally:
@@ -150,7 +211,7 @@ def test_a_lock_that_is_no_file_of_ours_is_refused_at_once(bottle: str, paths: P
 
 def test_what_this_process_holds_is_known(bottle: str, paths: Paths) -> None:
     assert held_here(paths, bottle) is None
-    with IdentityLock(paths, bottle) as lock:
-        assert held_here(paths, bottle) is lock
-        assert lock.acquire() is lock
+    with IdentityLock(paths, bottle) as ours:
+        assert held_here(paths, bottle) is ours
+        assert ours.acquire() is ours
     assert held_here(paths, bottle) is None

@@ -11,9 +11,10 @@ import pytest
 
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.model.capability import Capability
+from claude_bottle.state import lock
 from claude_bottle.state import record as records
 from claude_bottle.state.damage import Damaged
-from claude_bottle.state.lock import IdentityLock
+from claude_bottle.state.lock import IdentityLock, LockHeld
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import BottleRecord, NewerSchema, this_process
 from claude_bottle.state.store import Store
@@ -323,7 +324,10 @@ def test_a_bottle_whose_keeper_lives_is_not_cleaned_up(store: Store, record: Bot
         child.wait()
 
 
-def test_a_bottle_whose_lock_another_process_holds_is_not_cleaned_up(store: Store, bottle: str) -> None:
+def test_a_bottle_whose_lock_another_process_holds_is_not_cleaned_up(
+    store: Store, bottle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 0.0)
     script = (
         "import sys; from claude_bottle.state.lock import IdentityLock; from claude_bottle.state.paths import Paths\n"
         "lock = IdentityLock(Paths.default(), sys.argv[1]).acquire(); print('held', flush=True); sys.stdin.read()"
@@ -332,9 +336,8 @@ def test_a_bottle_whose_lock_another_process_holds_is_not_cleaned_up(store: Stor
         assert holder.stdout is not None
         assert holder.stdin is not None
         holder.stdout.readline()
-        with pytest.raises(BottleError) as caught:
+        with pytest.raises(LockHeld):
             store.cleanup(bottle)
-        assert f"claude-bottle stop {bottle}" in caught.value.do
         assert store.exists(bottle)
         holder.stdin.close()
     store.cleanup(bottle)

@@ -12,6 +12,7 @@ import pytest
 
 from claude_bottle.errors import BottleError, UsageError
 from claude_bottle.keeper import live_work
+from claude_bottle.state import lock
 from claude_bottle.state.files import write_atomic
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import PRESERVED, RUNNING, BottleRecord, ProcessId, this_process, timestamp
@@ -25,18 +26,21 @@ def preserved(paths: Paths, identity: str) -> str:
     return identity
 
 
-def test_one_that_is_in_use_keeps_none_of_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_that_is_in_use_keeps_none_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Somebody resumes one of them between the look and the removal."""
+    monkeypatch.setattr(lock, "PATIENCE", 0.0)
     paths = Paths(tmp_path / "root")
     used, others = preserved(paths, "docs-aaaaaa"), [preserved(paths, "docs-000000"), preserved(paths, "docs-zzzzzz")]
-    with paths.lock(used).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with paths.lock(used).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
         assert cleanup([], everything=True, older_than=None, yes=True, paths=paths) == 1
         assert Store(paths).identities() == [used]
-        with pytest.raises(BottleError, match="is running"):
+        with pytest.raises(BottleError, match="is in use"):
             cleanup([used], everything=False, older_than=None, yes=True, paths=paths)
     told = capsys.readouterr().err
-    assert f"{used} stays: {used} is running" in told
+    assert f"{used} stays: {used} is in use" in told
     assert all(f"removed {other}" in told for other in others)
 
 

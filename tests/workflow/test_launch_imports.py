@@ -30,13 +30,20 @@ def test_a_launch_loads_nothing_that_can_wait_or_be_done_without() -> None:
     assert not OFF_THE_WAY & set(loaded)
 
 
+def test_a_command_looks_for_no_catalogue_of_its_parsers_words() -> None:
+    code = "import sys; from claude_bottle.cli import load; load('run'); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "argparse" in loaded
+    assert "locale" not in loaded
+
+
 def test_an_engine_is_asked_before_what_is_only_needed_then_is_loaded() -> None:
     """The rest is loaded while the engine works (`workflow.boot.order`)."""
     before = [name for name in ON_THE_WAY if not name.startswith(("claude_bottle.keeper", "claude_bottle.workflow.piping"))]
     code = f"import sys, {', '.join(before)}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout.split()
     keepers = {name for name in loaded if name.startswith("claude_bottle.keeper.")}
-    assert keepers == {"claude_bottle.keeper.signals"}
+    assert keepers == {"claude_bottle.keeper.signals", "claude_bottle.keeper.undo"}
     assert not {"csv", "claude_bottle.workflow.secrets", "claude_bottle.workflow.gates"} & set(loaded)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from claude_bottle.errors import BottleError
 from claude_bottle.state.journal import Journal
 from claude_bottle.state.paths import Paths
-from claude_bottle.state.record import BottleRecord, this_process, timestamp
+from claude_bottle.state.record import BottleRecord, ProcessId, boot_id, start_time_of, this_process, timestamp
 from claude_bottle.state.store import Store
-from claude_bottle.workflow import tree_scan
+from claude_bottle.workflow import tree_scan, watching
 from claude_bottle.workflow.watching import Watch, calls, watch
 
 IDENTITY, SESSION = "reviewer-p02mfe", "6f1f7a0e-1111-4222-8333-444455556666"
@@ -67,6 +69,25 @@ def test_hosts_commands_and_files_appear_when_they_happen(bottle: Bottle) -> Non
         ("refused", "evil.example  host_not_granted"), ("tool", "Read  /workspace/a.py"),
     ]  # fmt: skip
     assert told(watched) == []
+
+
+def test_a_bottle_that_still_starts_is_watched_to_its_end(bottle: Bottle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its record names the command that starts it, and then its keeper."""
+    store, command = Store(bottle.paths), subprocess.Popen(["sleep", "1000"])
+    starts = ProcessId(command.pid, start_time_of(command.pid) or 0, boot_id())
+    store.update(IDENTITY, status="starting", keeper=starts)
+    steps = [
+        lambda: (store.update(IDENTITY, status="running", keeper=this_process()), command.kill(), command.wait()),
+        lambda: bottle.journal.append("launched"),
+        lambda: store.update(IDENTITY, status="preserved", keeper=None),
+    ]
+    monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=lambda _seconds: steps.pop(0)()))
+    try:
+        assert [one.text for one in watch(IDENTITY, bottle.paths)] == ["launched"]
+        assert not steps
+    finally:
+        command.kill()
+        command.wait()
 
 
 def test_of_what_begins_while_one_watches_nothing_is_left_out_however_late_it_is_looked_for(bottle: Bottle) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from claude_bottle.backend.docker import bottle_state, owners
 from claude_bottle.errors import BottleError, EnvironmentLacks, UsageError
-from claude_bottle.state import contract
+from claude_bottle.state import contract, lock
 from claude_bottle.state.lock import IdentityLock, LockHeld
 from claude_bottle.state.paths import Paths
 from claude_bottle.state.record import BottleRecord, ProcessId, boot_id, start_time_of, timestamp
@@ -89,14 +89,15 @@ def test_an_engine_that_is_gone_keeps_everything(interrupted: Place, monkeypatch
     assert archived(interrupted) == ["s-1.jsonl"]
 
 
-def test_somebody_who_is_at_it_is_left_in_peace(interrupted: Place) -> None:
+def test_somebody_who_is_at_it_is_left_in_peace(interrupted: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 0.0)
     paths = Paths.default()
-    lock = IdentityLock(paths, interrupted.identity)
+    ours = IdentityLock(paths, interrupted.identity)
     with open(paths.lock(interrupted.identity), "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(LockHeld):
             bottle_state.bring_home(interrupted.identity)
-    with lock:
+    with ours:
         bottle_state.bring_home(interrupted.identity)
     assert interrupted.objects() == []
 
