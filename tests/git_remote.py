@@ -115,6 +115,7 @@ class GitRemote(Repositories):
 def _handler(remote: Repositories) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # a body would wait for its head's acknowledgement, which comes 40 ms later
 
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing."""

@@ -166,6 +166,7 @@ class Registries:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # see tests.git_remote
 
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0]

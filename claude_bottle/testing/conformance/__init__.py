@@ -2,7 +2,8 @@
 
 Each check is a function of a `Place`, named by what it proves; it raises AssertionError when the backend does not keep the
 contract. `checks()` lists them, `DEVIATIONS` says which of them a backend does not keep, and why. Anything can drive them;
-our own tests run every check on every backend, and demand that a deviation really is one.
+our own tests run every check on every backend, and demand that a deviation really is one. Checks that leave a bottle fit for
+the next may share one (`standing`).
 """
 
 from claude_bottle.testing.conformance.deviations import DEVIATIONS

@@ -8,8 +8,9 @@ from claude_bottle.backend.base import BASE_ENV, GID, UID, USER
 from claude_bottle.testing.conformance.place import Place, run, shell
 from claude_bottle.testing.conformance.registry import group
 
+environment, planned = group("environment", harmless=True, shares=True), group("environment", harmless=True)
 # What reads everybody's environment is for sandboxes only.
-environment, curious = group("environment", harmless=True), group("environment")
+curious = group("environment")
 # What a program sees although nobody gave it: shells set these for themselves.
 _OF_SHELLS = {"PWD", "OLDPWD", "SHLVL", "_"}
 
@@ -69,7 +70,7 @@ def files_are_made_with_the_usual_mask(place: Place) -> None:
         assert shell(bottle, "umask").out == "0022\n"
 
 
-@environment
+@planned
 def the_plans_variables_are_there_for_exec(place: Place) -> None:
     with place.up(env={"FROM_MANIFEST": "yes"}) as bottle:
         end, other = os.pipe()

@@ -9,7 +9,7 @@ from claude_bottle.state.paths import Paths
 from claude_bottle.testing.conformance.place import Place, run, shell, start
 from claude_bottle.testing.conformance.registry import group
 
-isolation = group("isolation")
+isolation, alone = group("isolation", shares=True), group("isolation")
 _KINDS = ("ipc", "mnt", "net", "pid", "user", "uts", "cgroup")
 
 
@@ -51,7 +51,7 @@ def it_has_namespaces_of_its_own(place: Place) -> None:
             assert os.readlink(f"/proc/{process.pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}"), kind
 
 
-@isolation
+@alone
 def only_its_own_processes_are_there(place: Place) -> None:
     with place.up() as bottle:
         numbers = shell(bottle, "ls /proc | grep '^[0-9]'").out.split()
@@ -73,7 +73,7 @@ def nothing_can_be_mounted(place: Place) -> None:
         assert shell(bottle, "unshare -Um true 2>/dev/null").code != 0
 
 
-@isolation
+@alone
 def no_file_of_the_hosts_is_there_by_any_name(place: Place) -> None:
     (place.directory / "canary").write_text("canary of the host")
     with place.up() as bottle:
@@ -83,7 +83,7 @@ def no_file_of_the_hosts_is_there_by_any_name(place: Place) -> None:
         assert shell(bottle, "find / -xdev -name 'docker.sock' 2>/dev/null").out == ""
 
 
-@isolation
+@alone
 def no_path_of_the_hosts_is_told(place: Place) -> None:
     with place.up() as bottle:
         told = shell(bottle, "cat /proc/self/mountinfo /proc/1/mountinfo /proc/self/mounts 2>/dev/null").out
@@ -98,7 +98,7 @@ def the_first_process_cannot_be_looked_into(place: Place) -> None:
             assert shell(bottle, look).code != 0, look
 
 
-@isolation
+@alone
 def enforced_limits_are_in_force(place: Place) -> None:
     plan = place.plan(limits={"pids": 64, "memory": "256m"})
     limits = {limit.name: limit for limit in plan.limits}

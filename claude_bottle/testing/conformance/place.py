@@ -82,22 +82,27 @@ class Place:
         self.home.mkdir(mode=0o700)
         self.workspace.mkdir(mode=0o700)
         self.identity = new_identity("conform")
+        self.lent: Bottle | None = None
+        """One that runs already, for `up` to give."""
 
     def plan(self, cwd: Path | None = None, **bottle: object) -> BottlePlan:
         """The plan of a bottle that only runs a shell, its image made if the backend has any. `cwd`: where the operator
         stands."""
+        spec, plan = self._prepared(cwd, bottle)
+        self.backend.provide(spec, plan, lambda _text: None)
+        return plan
+
+    def _prepared(self, cwd: Path | None, bottle: Mapping[str, object]) -> tuple[BottleSpec, BottlePlan]:
         file = self.directory / "claude-bottle.json"
         agents = {"conform": {"bottle": "b", "harness": "shell"}}
         file.write_text(json.dumps({"version": 1, "bottles": {"b": bottle}, "agents": agents}))
         manifest = Manifest.load_file(file, paths=Paths.default())
         spec = BottleSpec(manifest, "conform", user_cwd=cwd or self.directory)
-        plan = self.backend.prepare(spec, stage_dir=self.directory)
-        self.backend.provide(spec, plan, lambda _text: None)
-        return replace_slug(plan, self.identity)
+        return spec, replace_slug(self.backend.prepare(spec, stage_dir=self.directory), self.identity)
 
     def sandboxed(self) -> bool:
         """Whether the backend says that it protects anything: by its plan, before anything of it runs."""
-        return any(protection.state == "on" for protection in self.plan().protections)
+        return any(protection.state == "on" for protection in self._prepared(None, {})[1].protections)
 
     def gate(self, identity: str | None = None, answer: bytes = b"k") -> AnyGate:
         """The gate's part for a bottle of this identity, where the backend would have its gate. Close it at the end."""
@@ -131,7 +136,10 @@ class Place:
     def up(
         self, boot: Boot | None = None, cwd: Path | None = None, plan: BottlePlan | None = None, **bottle: object
     ) -> Iterator[Bottle]:  # fmt: skip
-        """A running bottle, of this `plan` or of one made for it; afterwards it is closed and released."""
+        """A running bottle, of this `plan` or of one made for it; afterwards it is closed and released if it is not lent."""
+        if self.lent and not (boot or cwd or plan or bottle):
+            yield self.lent
+            return
         with self.backend.launch(plan or self.plan(cwd, **bottle), boot=boot or self.boot()) as running:
             try:
                 yield running

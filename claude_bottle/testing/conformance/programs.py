@@ -10,7 +10,7 @@ from claude_bottle.errors import BottleError
 from claude_bottle.testing.conformance.place import Place, ended, eventually, run, shell, start
 from claude_bottle.testing.conformance.registry import group
 
-programs = group("programs", harmless=True)
+programs, alone = group("programs", harmless=True, shares=True), group("programs", harmless=True)
 _BIG = 8 << 20
 
 
@@ -36,7 +36,7 @@ def one_that_is_not_there_ends_with_127_and_one_that_cannot_run_with_126(place: 
         assert run(bottle, ["/etc"]).code == 126
 
 
-@programs
+@alone
 def a_failing_command_is_no_failing_backend(place: Place) -> None:
     with place.up() as bottle:
         assert run(bottle, ["false"]).code == 1
@@ -181,17 +181,17 @@ def exec_runs_on_the_callers_own_descriptors(place: Place) -> None:
             assert (code, said.read()) == (4, BASE_ENV["HOME"] + "\n")
 
 
-@programs
+@alone
 def orphans_are_collected(place: Place) -> None:
     with place.up() as bottle:
 
-        def alone() -> bool:
+        def nobody_else() -> bool:
             """Whether the first process and who looks are all there is, also of those that have ended."""
             return shell(bottle, "set -- /proc/[0-9]*; echo $#").out == "2\n"
 
-        assert alone()
+        assert nobody_else()
         shell(bottle, "for i in 1 2 3 4 5 6 7 8; do (sleep 0.05 &) ; done")
-        eventually(alone)
+        eventually(nobody_else)
 
 
 @programs

@@ -9,7 +9,7 @@ from claude_bottle.testing.conformance.place import Place, ended, eventually, re
 from claude_bottle.testing.conformance.registry import group
 
 # Those that signal by number or to all are for sandboxes only.
-signalling, to_all = group("signals", harmless=True), group("signals")
+signalling, to_all = group("signals", harmless=True, shares=True), group("signals")
 
 
 @signalling

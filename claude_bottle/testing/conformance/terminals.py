@@ -12,7 +12,7 @@ from claude_bottle.backend.base import BASE_ENV, Bottle, Process
 from claude_bottle.testing.conformance.place import SECONDS, Place, ended
 from claude_bottle.testing.conformance.registry import group
 
-terminals = group("terminals", harmless=True)
+terminals = group("terminals", harmless=True, shares=True)
 
 
 class Terminal:
