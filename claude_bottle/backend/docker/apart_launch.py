@@ -6,7 +6,6 @@ that needs that is refused; Docker Desktop shows this machine's files in its own
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,14 +33,12 @@ def launched(engine: Engine, plan: BottlePlan, boot: Boot) -> Iterator[ApartBott
     owners.make_way(engine, owner, boot.identity)
     machine, run_dir = placement.machine(engine), RunDir(paths, boot.identity)
     mounts = _mounts(plan, boot, machine)
-    run_dir.begin()
+    run_dir.begin(engine.program)
     try:
         recipe = _recipe(engine, plan, boot, machine, run_dir, owner, mounts)
         attached = apart.start(engine, boot, recipe, run_dir)
     except BaseException:
-        with contextlib.suppress(BottleError):  # the first error is the one to hear
-            owners.remove(engine, owners.find(engine, owner, boot.identity))
-        run_dir.remove()
+        owners.take_back(engine, owner, boot.identity, run_dir)
         raise
     bottle = ApartBottle(plan, boot, attached, engine, owner, run_dir)
     try:

@@ -6,7 +6,6 @@ the rest; the keeper goes on with it. What is abandoned, or loses its process, i
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -81,12 +80,10 @@ def begin(
     owners.make_way(engine, owner, identity)
 
     def take_back() -> None:
-        with contextlib.suppress(BottleError):  # the first error is the one to hear
-            owners.remove(engine, owners.find(engine, owner, identity))
-        run_dir.remove()
+        owners.take_back(engine, owner, identity, run_dir)
 
     nonce = os.urandom(16).hex()
-    listener = run_dir.make(nonce)
+    listener = run_dir.make(engine.program, nonce)
     try:
         return Underway(ask(engine, describe(nonce), run_dir, listener, early=early), owner, take_back)
     except BaseException:

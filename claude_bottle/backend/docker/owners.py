@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from claude_bottle.backend.docker.engine import Engine
+    from claude_bottle.backend.docker.rundir import RunDir
     from claude_bottle.model.plan import BottlePlan
     from claude_bottle.state.paths import Paths
 
@@ -165,6 +166,17 @@ def remove(engine: Engine, objects: Objects, *, patience: float = _PATIENCE) -> 
         _insist(engine, ["rm", "--force", "--volumes", "--", *objects.containers], patience)
     if objects.volumes:
         _insist(engine, ["volume", "rm", "--force", "--", *objects.volumes], patience)
+
+
+def take_back(engine: Engine, owner: str, identity: str, run_dir: RunDir) -> None:
+    """Remove all of a launch that did not happen. What the engine would not remove now stays marked for a later command, and
+    hides no error that led here."""
+    try:
+        remove(engine, find(engine, owner, identity))
+    except BottleError:
+        run_dir.leave()
+    else:
+        run_dir.remove()
 
 
 def foresee_removal(engine: Engine, owner: str, identity: str, container: str) -> None:

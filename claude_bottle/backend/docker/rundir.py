@@ -29,9 +29,9 @@ _SHELL = "/bin/sh"
 
 
 class RunDir:
-    """The directory of one launch, made anew. `begun` marks a launch that has not been taken back or released;
-    `cid_file` is where the client notes the container's id; `filled` marks that the volumes hold all there is, so that
-    they may replace what lies on this host."""
+    """The directory of one launch, made anew. `begun` marks a launch that has not been taken back or released, with the name
+    of its backend; `cid_file` is where the client notes the container's id; `filled` marks that the volumes hold all there
+    is, so that they may replace what lies on this host."""
 
     def __init__(self, paths: Paths, identity: str) -> None:
         name = sha256(f"{paths.root}\0{identity}".encode()).hexdigest()[:16]
@@ -40,11 +40,11 @@ class RunDir:
         self.cid_file = paths.run_dir / f"{identity}.cid"
         self.filled = paths.run_dir / f"{identity}.filled"
 
-    def begin(self) -> None:
+    def begin(self, backend: str) -> None:
         """The empty directory. Whatever an earlier launch left is removed first."""
         self.remove()
         files.ensure_private_dir(self.begun.parent)
-        self.begun.touch()
+        self.begun.write_text(backend)
         files.ensure_private_dir(self.path.parent)
         try:
             self.path.mkdir(0o700)
@@ -52,9 +52,9 @@ class RunDir:
             files.ensure_private_dir(self.path.parent)
             self.path.mkdir(0o700)
 
-    def make(self, nonce: str) -> socket.socket:
+    def make(self, backend: str, nonce: str) -> socket.socket:
         """The listening socket in it."""
-        self.begin()
+        self.begin(backend)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._write("nonce", nonce)
@@ -97,13 +97,17 @@ class RunDir:
             (self.path / name).unlink(missing_ok=True)
 
     def remove(self) -> None:
+        self.leave()
+        self.begun.unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """All but the mark: the launch is taken back, but for what its engine would not remove (see `workflow.reaping`)."""
         with contextlib.suppress(BottleError, OSError):
             remove_tree(self.path)
         with contextlib.suppress(OSError):
             self.path.parent.rmdir()  # the last one's
         self.cid_file.unlink(missing_ok=True)
         self.filled.unlink(missing_ok=True)
-        self.begun.unlink(missing_ok=True)
 
     def _write(self, name: str, text: str) -> None:
         (self.path / name).write_text(text)

@@ -12,10 +12,12 @@ import pytest
 
 from claude_bottle.backend import get_bottle_backend
 from claude_bottle.backend.docker import owners
+from claude_bottle.backend.docker.backend import DockerBackend
 from claude_bottle.backend.docker.engine import Engine
-from claude_bottle.errors import BottleError
+from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.state.paths import Paths
-from tests.backend.docker.bottles import Place, launched, output
+from claude_bottle.workflow.reaping import reap
+from tests.backend.docker.bottles import Place, launched, output, plan
 from tests.docker_engine import ROOT
 from tests.waiting import ended, eventually
 
@@ -30,6 +32,10 @@ with launched(place) as bottle:
     print(bottle._sandbox.first, flush=True)
     sys.stdin.readline()
 """
+
+
+def not_running(*_: object) -> None:
+    raise EnvironmentLacks("docker is not running")
 
 
 def killed_keeper(place: Place, script: str) -> None:
@@ -218,6 +224,27 @@ place = Place(Path(root), Path(root, "home"), Path(root, "workspace"), None, ima
 way = DockerBackend().begin(plan(place), ())
 os.kill(os.getpid(), signal.SIGKILL if way else signal.SIGTERM)
 """
+
+
+def test_what_an_engine_would_not_remove_of_a_failed_launch_is_removed_by_the_next_command(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = DockerBackend().begin(plan(place), ())
+    assert way is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(owners, "find", not_running)
+        way.abandon()
+        reap(Paths.default())
+    assert place.objects() != []
+    reap(Paths.default())
+    assert place.objects() == []
+    assert list((place.root / "state" / "run").iterdir()) == []
+
+
+def test_what_is_marked_is_left_alone_once_there_may_be_something_of_an_agents_in_it(place: Place) -> None:
+    with launched(place) as bottle:
+        reap(Paths.default())
+        assert output(bottle, "echo", "it runs") == (0, "it runs\n")
 
 
 def test_what_a_killed_command_had_begun_ends_by_itself_and_is_removed(place: Place) -> None:
