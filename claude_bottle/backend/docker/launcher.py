@@ -14,6 +14,7 @@ import os
 import select
 import socket
 import struct
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 # For an engine to start a container, and for that to be heard of.
 BOOT_SECONDS = 60.0
+# Until it is asked whether a container that is not heard of is still there.
+_LOOK_SECONDS = 1.0
 _SIOCGIFCONF, _IFREQ = 0x8912, 40
 
 
@@ -69,7 +72,7 @@ def complete(engine: Engine, boot: Boot, asked: Asked) -> Sandbox:
     with ExitStack() as undo:
         undo.callback(asked.started.give_up)
         trusted = boot.bundle()  # the gate makes its part of it while the engine is at work
-        control = Control(_accept(engine, asked.started, asked.listener))
+        control = Control(_accept(engine, asked))
         undo.callback(control.close)
         log.mark("first process connected")
         pidfd = _greet(engine, control, asked.recipe, asked.run_dir)
@@ -80,8 +83,8 @@ def complete(engine: Engine, boot: Boot, asked: Asked) -> Sandbox:
     return sandbox
 
 
-def _accept(engine: Engine, started: Starting, listener: socket.socket) -> socket.socket:
-    waiting = select.poll()
+def _accept(engine: Engine, asked: Asked) -> socket.socket:
+    started, listener, waiting = asked.started, asked.listener, select.poll()
     for fd in (listener.fileno(), started.fileno()):
         waiting.register(fd, select.POLLIN)
     ready = [fd for fd, _ in waiting.poll(BOOT_SECONDS * 1000)]
@@ -90,7 +93,7 @@ def _accept(engine: Engine, started: Starting, listener: socket.socket) -> socke
         complaint = started.complaint()
         if complaint is not None:
             raise engine.failure(complaint)
-        ready = [fd for fd, _ in waiting.poll(BOOT_SECONDS * 1000)]
+        ready = _first_comes(engine, asked, waiting)
     if listener.fileno() not in ready:
         raise EnvironmentLacks(
             "the container did not become a bottle",
@@ -98,6 +101,25 @@ def _accept(engine: Engine, started: Starting, listener: socket.socket) -> socke
             do=f"{engine.program} context show; claude-bottle image build",
         )
     return listener.accept()[0]
+
+
+def _first_comes(engine: Engine, asked: Asked, waiting: select.poll) -> list[int]:
+    """The first process of a container that has been started, in `waiting`; nothing when it has not come for too long."""
+    cid, deadline = asked.run_dir.cid(), time.monotonic() + BOOT_SECONDS
+    while time.monotonic() < deadline:
+        if ready := [fd for fd, _ in waiting.poll(_LOOK_SECONDS * 1000)]:
+            return ready
+        if _is_gone(engine, cid) and not waiting.poll(0):
+            look = f"{engine.program} run --rm --entrypoint python3 {asked.recipe.container.image} -V"
+            raise EnvironmentLacks("the container did not become a bottle", why="its first process ended without a word",
+                                   do=f"{look}   is to say Python 3.9 or newer")  # fmt: skip
+    return []
+
+
+def _is_gone(engine: Engine, cid: str) -> bool:
+    """Whether the engine says so, where it can be asked without a client."""
+    answer = engine.ask("GET", f"/containers/{cid}/json") if cid else None
+    return answer is not None and answer[0] == 404
 
 
 def _greet(engine: Engine, control: Control, recipe: Recipe, run_dir: RunDir) -> int:

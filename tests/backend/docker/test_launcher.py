@@ -345,6 +345,14 @@ def test_nobody_is_root_in_a_bottle(place: Place, user: tuple[int, int], monkeyp
     assert place.objects() == []
 
 
+def test_a_first_process_that_ends_without_a_word_is_told_of(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(argv, "INIT", "pass")
+    with pytest.raises(EnvironmentLacks) as lacks, launched(place):
+        pass
+    assert lacks.value.why == "its first process ended without a word"
+    assert place.objects() == []
+
+
 def test_a_workspace_of_the_operators_is_worked_on_directly(place: Place) -> None:
     os.chown(place.workspace, 1234, 1234)
     (place.workspace / "mine").write_text("here")
@@ -386,8 +394,8 @@ def test_a_stranger_on_the_socket_is_turned_away(place: Place, monkeypatch: pyte
     """Who connects first without being the container's first process ends the launch, nonce or none."""
     make = RunDir.make
 
-    def beaten(run_dir: RunDir, nonce: str) -> socket.socket:
-        listener = make(run_dir, nonce)  # before the engine has been asked for a container
+    def beaten(run_dir: RunDir, backend: str, nonce: str) -> socket.socket:
+        listener = make(run_dir, backend, nonce)  # before the engine has been asked for a container
         stranger = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stranger.connect(str(run_dir.path / "init.sock"))
         stranger.send(json.dumps({"op": "hello", "nonce": nonce if knows else "guess"}).encode())
@@ -407,7 +415,7 @@ def test_a_first_process_that_does_not_know_the_nonce_is_turned_away(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = RunDir.make
-    monkeypatch.setattr(RunDir, "make", lambda run_dir, _nonce: make(run_dir, "another"))
+    monkeypatch.setattr(RunDir, "make", lambda run_dir, backend, _nonce: make(run_dir, backend, "another"))
     with pytest.raises(BottleError, match="a stranger"), launched(place):
         pass
     assert place.objects() == []
