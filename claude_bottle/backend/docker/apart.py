@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from claude_bottle import log
 from claude_bottle.backend.docker import argv, graft, seeding
 from claude_bottle.backend.docker.begun import identify
-from claude_bottle.backend.docker.launcher import BOOT_SECONDS, facts
+from claude_bottle.backend.docker.launcher import BOOT_SECONDS, demand_layers, facts
 from claude_bottle.backend.docker.wire import Wire
 from claude_bottle.errors import BottleError, EnvironmentLacks
 from claude_bottle.harness.base import HOME, WORKSPACE
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from claude_bottle.backend.docker.rundir import RunDir
     from claude_bottle.proc import Popen
 
-_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 _SAID_LIMIT = 4096
 
 
@@ -125,14 +124,7 @@ def _verify(ready: dict[str, Any], sources: dict[str, list[int]] | None, uid: in
     """What the kernel told it of itself; EnvironmentLacks if a layer is missing. `sources` None: mounts cannot be
     compared with what is on this machine."""
     found = ready.get("facts") or {}
-    wrong = [name for name in _SETS if int(str(found.get(name, "1")), 16)]
-    wrong += [name for name, value in (("NoNewPrivs", "1"), ("Seccomp", "2")) if found.get(name) != value]
-    # Its own beside the engine's; kernels before 5.9 do not count them.
-    wrong += ["Seccomp_filters"] if int(str(found.get("Seccomp_filters", 2))) < 2 else []
-    wrong += ["Uid"] if str(found.get("Uid", "0")).split() != [str(uid)] * 4 else []
-    wrong += ["read-only root"] if ready.get("read_only") is not True else []
-    if wrong:
-        raise EnvironmentLacks("a layer of the bottle is not in force", why=f"first process: {', '.join(wrong)}")
+    demand_layers(found, one_user=str(found.get("Uid", "0")).split() == [str(uid)] * 4, read_only=ready.get("read_only"))
     if ready.get("devices") != ["lo"]:
         raise EnvironmentLacks("the bottle has a network of its own", why=f"interfaces: {ready.get('devices')}")
     if sources is not None and ready.get("seen") != sources:

@@ -29,6 +29,8 @@ from claude_bottle.state import ignore
 from claude_bottle.values import dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from claude_bottle.backend.base import Boot
     from claude_bottle.backend.disk_usage import Node
     from claude_bottle.backend.docker.begun import Asked, Recipe
@@ -41,6 +43,7 @@ BOOT_SECONDS = 60.0
 # Until it is asked whether a container that is not heard of is still there.
 _LOOK_SECONDS = 1.0
 _SIOCGIFCONF, _IFREQ = 0x8912, 40
+_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
 @dataclass
@@ -201,20 +204,26 @@ def facts(process: int) -> dict[str, str]:
 def _verify(first: int, ready: dict[str, object], sources: dict[str, list[int]], uid: int) -> None:
     """The layers as the kernel reports them; EnvironmentLacks if one is missing."""
     found = facts(first)
-    wrong = [name for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if int(found[name], 16)]
-    wrong += [name for name, value in (("NoNewPrivs", "1"), ("Seccomp", "2")) if found[name] != value]
-    wrong += ["Uid"] if "0" in found["Uid"].split() or len(set(found["Uid"].split())) != 1 else []
-    # Its own beside the engine's; kernels before 5.9 do not count them.
-    wrong += ["Seccomp_filters"] if int(found.get("Seccomp_filters", 2)) < 2 else []
-    wrong += ["read-only root"] if ready.get("read_only") is not True else []
-    if wrong:
-        raise EnvironmentLacks("a layer of the bottle is not in force", why=f"first process: {', '.join(wrong)}")
+    users = set(found["Uid"].split())
+    demand_layers(found, one_user=len(users) == 1 and "0" not in users, read_only=ready.get("read_only"))
     if int(found["Uid"].split()[0]) != uid:
         raise EnvironmentLacks("this engine maps its containers' users to others", why=f"user {uid} became {found['Uid']}",
                                do='say "gate": "auto" in config.json')  # fmt: skip
     if ready.get("seen") != sources:
         raise EnvironmentLacks("a mount does not lead where it should", why="what appears in the bottle is something else",
                                do="name real paths that nobody changes meanwhile")  # fmt: skip
+
+
+def demand_layers(found: Mapping[str, object], *, one_user: bool, read_only: object) -> None:
+    """EnvironmentLacks for what a first process's `facts` do not say to be in force."""
+    wrong = [name for name in _SETS if int(str(found.get(name, "1")), 16)]
+    wrong += [name for name, value in (("NoNewPrivs", "1"), ("Seccomp", "2")) if found.get(name) != value]
+    # Its own beside the engine's; kernels before 5.9 do not count them.
+    wrong += ["Seccomp_filters"] if int(str(found.get("Seccomp_filters", 2))) < 2 else []
+    wrong += ["Uid"] if not one_user else []
+    wrong += ["read-only root"] if read_only is not True else []
+    if wrong:
+        raise EnvironmentLacks("a layer of the bottle is not in force", why=f"first process: {', '.join(wrong)}")
 
 
 def _verify_network(witness: int) -> None:
