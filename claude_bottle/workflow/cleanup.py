@@ -157,16 +157,19 @@ def _orphans(store: Store) -> dict[str, str]:
 
 def _named(store: Store, identities: Sequence[str]) -> list[Entry]:
     """One that is just being settled is waited for, and may be gone by that."""
-    known = {entry.identity: entry for entry in store.list()}
+    known, settled = {entry.identity: entry for entry in store.list()}, False
     for identity in identities:
         check_identity(identity)
         if identity not in known:
             raise BottleError(f"no bottle called {identity}", do="claude-bottle ls --all lists them")
         if known[identity].status == SETTLING:
             let_settle(store.paths, identity)
+            settled = True
         elif known[identity].status in _LIVE:
             raise still_running(identity)
-    return [entry for entry in store.list() if entry.identity in identities]
+    if settled:
+        known = {entry.identity: entry for entry in store.list()}
+    return [known[identity] for identity in dict.fromkeys(identities) if identity in known]
 
 
 def _matching(store: Store, older_than: str | None) -> list[Entry]:
