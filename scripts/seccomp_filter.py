@@ -113,9 +113,13 @@ def program(name: str, build: bool) -> list[Instruction]:
 
 def first_program(name: str) -> list[Instruction]:
     """What protects a first process, beside a filter that has judged everything else."""
-    table = {resolve(call, ARCHITECTURES[name][1]): (call, decision) for call, decision in policy.OF_THE_FIRST.items()}
-    known = {number: decision for number, decision in table.items() if number is not None}
-    return head_code(name) + search_code(intervals(known, policy.ALLOW))
+    _, arch = ARCHITECTURES[name]
+    table: dict[int, tuple[str, Decision]] = {
+        number: (call, decision)
+        for call, decision in policy.OF_THE_FIRST.items()
+        if (number := resolve(call, arch)) is not None
+    }
+    return head_code(name) + search_code(intervals(table, policy.ALLOW))
 
 
 def head_code(name: str) -> list[Instruction]:

@@ -7,6 +7,7 @@ the rest; the keeper goes on with it. What is abandoned, or loses its process, i
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.base import Begun
@@ -79,9 +80,7 @@ def begin(
     Whatever is raised, nothing is left."""
     owners.make_way(engine, owner, identity)
 
-    def take_back() -> None:
-        owners.take_back(engine, owner, identity, run_dir)
-
+    take_back = partial(owners.take_back, engine, owner, identity, run_dir)
     nonce = os.urandom(16).hex()
     listener = run_dir.make(engine.program, nonce)
     try:

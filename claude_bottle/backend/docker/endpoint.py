@@ -49,9 +49,10 @@ def ask(method: str, path: str, body: object = None, *, seconds: float = 20) -> 
     """(status, what the JSON says) of a request; None where there is no such socket or nobody answers on it: the
     client then says why. BottleError for an answer that is none."""
     connection = _ahead.pop((os.getpid(), method, path, local_socket()), None)
-    if connection is not None:
+    if connection is None:
+        connection = send(method, path, body, seconds=seconds)
+    else:
         connection.settimeout(seconds)
-    connection = connection or send(method, path, body, seconds=seconds)
     if connection is None:
         return None
     with connection:

@@ -132,7 +132,7 @@ def protect() -> None:
     engine's filter, which has let it happen until now."""
     with open(f"{os.path.dirname(os.path.abspath(__file__))}/first_{os.uname().machine}.bpf", "rb") as file:
         content = file.read()
-    instructions = libc.Place(content)
+    instructions = libc.Buffer(content)
     checked(_prctl(_SET_SECCOMP, _SECCOMP_FILTER, struct.pack("@HP", len(content) // 8, instructions.address), 0, 0))
 
 

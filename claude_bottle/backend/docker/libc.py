@@ -54,10 +54,10 @@ else:
 
         errno = ctypes.get_errno
 
-__all__ = ["Place", "call", "checked"]
+__all__ = ["Buffer", "call", "checked"]
 
 
-class Place:
+class Buffer:
     """A copy of some bytes that stays at `address` as long as this does."""
 
     def __init__(self, content: bytes) -> None:

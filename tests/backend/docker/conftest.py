@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 import claude_bottle.backend.docker as package
+from claude_bottle.backend.docker.dockerfile import PROGRAMS
 from claude_bottle.model.names import new_identity
 from tests.backend.docker.bottles import Place, launched
 from tests.docker_engine import SETTINGS, Engine, base_image, docker_client, docker_engine, docker_host
 
 __all__ = ["base_image", "docker_client", "docker_engine", "docker_host"]
 
-# The first process, as far as one on this machine needs it.
-_OURS = ("init.py", "libc.py", "messages.py", "first_x86_64.bpf", "first_aarch64.bpf")
 _DOCKERFILE = """FROM {base}
 COPY {ours} /opt/claude-bottle/
 RUN useradd --no-log-init -m -u 1000 -s /bin/bash agent && mkdir -p /workspace && install -d -m 1777 /image-volume/open
@@ -39,8 +38,8 @@ def agent_image(docker_engine: Engine, base_image: str) -> str:
 
 def build_agent_image(engine: Engine, base_image: str) -> str:
     """An image whose own settings are all in our way."""
-    ours = {name: Path(package.__file__).with_name(name).read_bytes() for name in _OURS}
-    text = _DOCKERFILE.format(base=base_image, ours=" ".join(_OURS)).encode()
+    ours = {name: Path(package.__file__).with_name(name).read_bytes() for name in PROGRAMS}
+    text = _DOCKERFILE.format(base=base_image, ours=" ".join(PROGRAMS)).encode()
     content = b"".join(ours.values()) + text
     tag = f"claude-bottle-tests/agent:{hashlib.sha256(content).hexdigest()[:12]}"
     with engine.lock("agent-image"):

@@ -26,11 +26,11 @@ try:
     libc.checked(libc.call("close")(-1))
 except OSError as failure:
     failed = failure.errno
-place = libc.Place(b"in memory")
+buffer = libc.Buffer(b"in memory")
 ours, theirs = os.pipe()
 libc.checked(libc.call("write")(theirs, b"passed", 4))
 with open("/proc/self/mem", "rb") as memory:
-    memory.seek(place.address)
+    memory.seek(buffer.address)
     found = memory.read(9).decode(), os.read(ours, 9).decode()
 print(json.dumps([libc.call("getpid")() == os.getpid(), failed, *found, loaded]))
 """
